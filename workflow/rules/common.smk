@@ -1,0 +1,127 @@
+"""The config checked, the grid built once, what each wildcard may be, and the few input functions.
+
+INPUTS   the config
+OUTPUTS  CONFIG, GRID, PATHS, PROTOCOL for the other rule files
+"""
+
+import os
+import re
+import sys
+
+from snakemake.settings.enums import RerunTrigger
+
+sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
+
+from detoxmerge.plan.checks import expand_path
+from detoxmerge.plan.config import load_config
+from detoxmerge.plan.errors import nearest
+from detoxmerge.plan.grid import Grid
+from detoxmerge.plan.methods import METHODS, of_kind
+from detoxmerge.plan.protocol import VERSION
+from detoxmerge.plan.slug import INDEX, NUMBER, SETTING
+
+CONFIG = load_config(config)
+GRID = Grid(CONFIG)
+PATHS, PROTOCOL = GRID.paths, GRID.protocol
+GPU = 0 if CONFIG.device == "cpu" else 1
+if CONFIG.device == "cpu":
+    # training spends a quarter of its time on memory that glibc gives back and asks for again
+    os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "-1")
+
+# scripts read from here what decides no number: device, batch sizes, checkpoint times
+config.update(CONFIG.model_dump())
+
+if (
+    workflow.is_main_process
+    and workflow.dag_settings
+    and RerunTrigger.CODE in workflow.dag_settings.rerun_triggers
+):
+    sys.exit(
+        "The rerun trigger 'code' would train again after every git checkout; leave it out: "
+        "--rerun-triggers mtime params input software-env, as profiles/default does."
+    )
+
+
+def any_of(names):
+    """A pattern for exactly these names; for none, a pattern that never matches."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+EDIT = (
+    rf"(?:{any_of([*CONFIG.datasets, '-'])})/(?:{any_of(METHODS)})"
+    rf"/(?:{SETTING})/seed(?:{INDEX}|-)"
+)
+
+
+wildcard_constraints:
+    model=any_of(CONFIG.models),
+    dataset=any_of(CONFIG.datasets),
+    prompts=any_of(CONFIG.prompts),
+    corpus=any_of(CONFIG.corpora),
+    scorer=any_of(CONFIG.scorers),
+    recipe=any_of(CONFIG.recipes),
+    method=any_of(METHODS),
+    setting=SETTING,
+    seed=INDEX,
+    n=r"[1-9]\d*",
+    shard=INDEX,
+    scale=NUMBER,
+    edit=rf"base|{EDIT}",
+
+
+def edit_at(wildcards):
+    """The edit behind an edit's wildcards, or a sentence for one that the study does not have."""
+    try:
+        return GRID.find(wildcards)
+    except KeyError as error:
+        sys.exit(
+            f"{wildcards.method} has no setting '{wildcards.setting}' for {wildcards.model} in the "
+            f"config; {nearest(wildcards.setting, error.args[0])}"
+        )
+
+
+def manifests(wildcards):
+    """What a method asks for, as small manifests: compared by checksum, each naming its tensors'."""
+    return GRID.inputs_of(edit_at(wildcards))
+
+
+def tensors(wildcards):
+    """The deltas beside those manifests: they must be there, but a newer date means nothing."""
+    return [
+        ancient(path.replace("meta.json", "delta.safetensors"))
+        for path in manifests(wildcards)
+        if "/shards/" in path
+    ]
+
+
+def pretrained(wildcards):
+    """A base model that this workflow trains itself has to be trained first."""
+    here = CONFIG.models[wildcards.model].pretrain
+    return PATHS.pretrained.format(model=wildcards.model) if here else []
+
+
+def local_files(*sources):
+    """Local files of config entries, so that one that changes is prepared again."""
+    return [expand_path(path) for source in sources for path in source.path or []]
+
+
+def raw(kind):
+    """An input function: the local files of the entry of this kind that a wildcard names."""
+    wildcard = {"datasets": "dataset", "prompts": "prompts", "corpora": "corpus"}[kind]
+    return lambda w: local_files(getattr(CONFIG, kind)[w[wildcard]])
+
+
+def edit_and_base(wildcards):
+    """What a measurement loads."""
+    return {
+        "edit": PATHS.any_edit.format(model=wildcards.model, edit=wildcards.edit),
+        "base": PATHS.base.format(model=wildcards.model),
+    }
+
+
+def edit_tensors(wildcards):
+    """The vector of an edit; the base has none."""
+    found = PATHS.any_edit.format(model=wildcards.model, edit=wildcards.edit)
+    there = wildcards.edit != "base"
+    return ancient(found.replace("edit.json", "delta.safetensors")) if there else []

@@ -1,0 +1,116 @@
+"""Everything that comes from outside. The only rules that use the internet: they run where
+Snakemake itself runs, and not as cluster jobs.
+
+INPUTS   the catalogue of the config; local files that it names
+OUTPUTS  results/data/{datasets,prompts,corpora,scorers}/...   results/models/{model}/base/edit.json
+"""
+
+
+localrules:
+    fetch_model,
+    fetch_scorer,
+    prepare_dataset,
+    split_dataset,
+    prepare_prompts,
+    prepare_corpus,
+
+
+rule fetch_model:
+    """Find the base model, check it, and write its manifest: the null edit."""
+    input:
+        pretrained=pretrained,
+    output:
+        PATHS.base,
+    log:
+        PATHS.log(PATHS.base),
+    params:
+        protocol=lambda w: PROTOCOL.base(w.model),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/fetch_model.py"
+
+
+rule fetch_scorer:
+    """Find the toxicity scorer, check that Detoxify loads it, and write its manifest."""
+    output:
+        PATHS.scorer,
+    log:
+        PATHS.log(PATHS.scorer),
+    wildcard_constraints:
+        scorer=any_of(s for s, entry in CONFIG.scorers.items() if not entry.train),
+    params:
+        protocol=lambda w: PROTOCOL.scorer(w.scorer),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/fetch_scorer.py"
+
+
+rule prepare_dataset:
+    """Cut a labelled data set into its toxic and its non-toxic part."""
+    input:
+        raw=raw("datasets"),
+    output:
+        manifest=PATHS.dataset,
+        toxic=PATHS.toxic,
+        nontoxic=PATHS.nontoxic,
+    log:
+        PATHS.log(PATHS.dataset),
+    params:
+        protocol=lambda w: PROTOCOL.dataset(w.dataset),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/prepare_dataset.py"
+
+
+rule split_dataset:
+    """Partition the toxic part into N shards."""
+    input:
+        dataset=PATHS.dataset,
+        toxic=ancient(PATHS.toxic),
+    output:
+        PATHS.partition,
+    log:
+        PATHS.log(PATHS.partition),
+    params:
+        protocol=PROTOCOL.partition(),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/split_dataset.py"
+
+
+rule prepare_prompts:
+    """Choose the prompts that are continued."""
+    input:
+        raw=raw("prompts"),
+    output:
+        manifest=PATHS.prompts,
+        lines=PATHS.prompt_lines,
+    log:
+        PATHS.log(PATHS.prompts),
+    params:
+        protocol=lambda w: PROTOCOL.prompts(w.prompts),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/prepare_prompts.py"
+
+
+rule prepare_corpus:
+    """Join the text whose perplexity is measured."""
+    input:
+        raw=raw("corpora"),
+    output:
+        manifest=PATHS.corpus,
+        text=PATHS.corpus_text,
+    log:
+        PATHS.log(PATHS.corpus),
+    params:
+        protocol=lambda w: PROTOCOL.corpus(w.corpus),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/prepare_corpus.py"

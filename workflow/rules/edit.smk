@@ -1,0 +1,31 @@
+"""From artefacts to one edit, by the method's own file in detoxmerge/edit/methods.
+
+INPUTS   whatever the method's inputs() asks for
+OUTPUTS  results/models/{model}/{dataset}/{method}/{setting}/seed{seed}/edit.json (+ tensors)
+"""
+
+
+rule merge_edit:
+    """Merge the shards' task vectors into one."""
+    input:
+        base=PATHS.base,
+        manifests=manifests,
+        tensors=tensors,
+    output:
+        edit=PATHS.edit,
+        delta=PATHS.edit.replace("edit.json", "delta.safetensors"),
+    log:
+        PATHS.log(PATHS.edit),
+    benchmark:
+        PATHS.benchmark(PATHS.edit)
+    wildcard_constraints:
+        method=any_of(of_kind("merge")),
+    params:
+        protocol=lambda w: PROTOCOL.edit(w.method),
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/merge_edit.py"

@@ -1,0 +1,110 @@
+"""What an edit does at its scales. Knows nothing of methods: {edit} is `base` or
+{dataset}/{method}/{setting}/seed{seed}.
+
+One job loads the model once and measures every scale. Each scale is a record of its own beside the
+output, with the key of what made it; a job that runs again measures only what is missing.
+
+INPUTS   results/models/{model}/{edit}/edit.json   results/data/...
+OUTPUTS  results/evals/{model}/{edit}/{prompts}/{generations,toxicity-{scorer}}.json
+         results/evals/{model}/{edit}/{corpus}/perplexity.json   .../{edit}/change.json
+"""
+
+
+rule generate:
+    """Sample continuations of a prompt set."""
+    input:
+        unpack(edit_and_base),
+        prompts=PATHS.prompts,
+        lines=ancient(PATHS.prompt_lines),
+        tensors=edit_tensors,
+    output:
+        PATHS.generations,
+    log:
+        PATHS.log(PATHS.generations),
+    benchmark:
+        PATHS.benchmark(PATHS.generations)
+    params:
+        scales=lambda w: GRID.scales_of(w.edit),
+        protocol=lambda w: PROTOCOL.generate(w.model, w.prompts),
+    resources:
+        gpu=GPU,
+        mem_mb=16000,
+        runtime=240,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/generate.py"
+
+
+rule score_toxicity:
+    """Score the continuations by Detoxify."""
+    input:
+        generations=PATHS.generations,
+        scorer=PATHS.scorer,
+    output:
+        PATHS.toxicity,
+    log:
+        PATHS.log(PATHS.toxicity),
+    benchmark:
+        PATHS.benchmark(PATHS.toxicity)
+    params:
+        protocol=lambda w: PROTOCOL.toxicity(w.scorer),
+    resources:
+        gpu=GPU,
+        mem_mb=8000,
+        runtime=120,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/score_toxicity.py"
+
+
+rule measure_perplexity:
+    """Measure perplexity per token of a corpus."""
+    input:
+        unpack(edit_and_base),
+        corpus=PATHS.corpus,
+        text=ancient(PATHS.corpus_text),
+        tensors=edit_tensors,
+    output:
+        PATHS.perplexity,
+    log:
+        PATHS.log(PATHS.perplexity),
+    benchmark:
+        PATHS.benchmark(PATHS.perplexity)
+    params:
+        scales=lambda w: GRID.scales_of(w.edit),
+        protocol=lambda w: PROTOCOL.perplexity(w.model, w.corpus),
+    resources:
+        gpu=GPU,
+        mem_mb=16000,
+        runtime=120,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/measure_perplexity.py"
+
+
+rule parameter_change:
+    """Histogram, shares and norms of an edit's vector."""
+    input:
+        edit=PATHS.any_edit,
+        tensors=edit_tensors,
+    output:
+        manifest=PATHS.change,
+        table=PATHS.change.replace(".json", ".parquet"),
+    log:
+        PATHS.log(PATHS.change),
+    benchmark:
+        PATHS.benchmark(PATHS.change)
+    wildcard_constraints:
+        edit=EDIT,
+    params:
+        protocol=PROTOCOL.change(),
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/parameter_change.py"

@@ -1,0 +1,91 @@
+"""Training: the shards' fine-tunes; base model and scorer where no hub is at hand.
+
+INPUTS   results/data/...   results/models/{model}/base/edit.json
+OUTPUTS  results/models/{model}/{dataset}/shards/{recipe}/n{n}/shard{shard}/seed{seed}/
+             meta.json  delta.safetensors  loss.csv
+         results/models/{model}/pretrained/model.json   results/data/scorers/{scorer}/scorer.json
+"""
+
+
+def pretrain_files(wildcards):
+    return local_files(*CONFIG.models[wildcards.model].pretrain.texts)
+
+
+def scorer_files(wildcards):
+    entry = CONFIG.scorers[wildcards.scorer].train
+    return local_files(*entry.texts, *entry.test.values())
+
+
+rule pretrain_base:
+    """Train a small base model and its tokenizer."""
+    input:
+        raw=pretrain_files,
+    output:
+        PATHS.pretrained,
+    log:
+        PATHS.log(PATHS.pretrained),
+    benchmark:
+        PATHS.benchmark(PATHS.pretrained)
+    wildcard_constraints:
+        model=any_of(m for m, entry in CONFIG.models.items() if entry.pretrain),
+    params:
+        protocol=lambda w: PROTOCOL.pretrained(w.model),
+    resources:
+        gpu=GPU,
+        mem_mb=8000,
+        runtime=240,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/pretrain_base.py"
+
+
+rule train_scorer:
+    """Train a small toxicity scorer in Detoxify's checkpoint format."""
+    input:
+        raw=scorer_files,
+    output:
+        PATHS.scorer,
+    log:
+        PATHS.log(PATHS.scorer),
+    benchmark:
+        PATHS.benchmark(PATHS.scorer)
+    wildcard_constraints:
+        scorer=any_of(s for s, entry in CONFIG.scorers.items() if entry.train),
+    params:
+        protocol=lambda w: PROTOCOL.scorer(w.scorer),
+    resources:
+        gpu=GPU,
+        mem_mb=8000,
+        runtime=240,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/train_scorer.py"
+
+
+rule finetune_shard:
+    """Fine-tune the base model on one shard; keep the difference."""
+    input:
+        base=PATHS.base,
+        dataset=PATHS.dataset,
+        partition=PATHS.partition,
+        toxic=ancient(PATHS.toxic),
+    output:
+        meta=PATHS.shard,
+        delta=PATHS.shard_delta,
+        loss=PATHS.shard_loss,
+    log:
+        PATHS.log(PATHS.shard, "finetune"),
+    benchmark:
+        PATHS.benchmark(PATHS.shard, "finetune")
+    params:
+        protocol=lambda w: PROTOCOL.shard(w.recipe),
+    resources:
+        gpu=GPU,
+        mem_mb=24000,
+        runtime=720,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    script:
+        "../scripts/finetune_shard.py"

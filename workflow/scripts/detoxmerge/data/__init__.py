@@ -1,0 +1,1 @@
+"""Data sets, shards, prompts, corpora, base models and scorers: whatever comes from outside."""

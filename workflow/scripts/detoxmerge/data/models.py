@@ -1,0 +1,165 @@
+"""Base models: checked once, then referred to by a manifest (where, revision, checksums)."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..artefacts import sha256, write_manifest
+from ..edit.tensors import open_tensors
+from ..plan.checks import expand_path
+from ..plan.errors import UserError
+from .sources import hub_sentence
+
+# weights as safetensors only; no pickles, no code
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
+
+
+def fetch_model(
+    alias: str, protocol: Mapping[str, Any], pretrained: Path | None, out: Path
+) -> None:
+    """Find a base model, check that it is complete, and write its manifest: the null edit.
+
+    Args:
+        alias: the model's name in the config.
+        protocol: `hub` and `revision`, or `path`; none of them if the workflow trained it.
+        pretrained: manifest of a base model trained here, its folder beside it.
+        out: `edit.json` with `verb: none`, the model's place, checksums and parameter count.
+
+    Raises:
+        UserError: it cannot be fetched, or config, safetensors or tokenizer are missing or broken.
+    """
+    name = f"models.{alias}"
+    if pretrained:
+        place: dict[str, str] = {"path": str(pretrained.parent)}
+    elif protocol["path"]:
+        place = {"path": protocol["path"]}
+    else:
+        place = {"hub": protocol["hub"], "revision": protocol["revision"]}
+        _download(place, name)
+    folder = model_folder(place)
+    weights = _weight_files(folder, name)
+    count = sum(_num_elements(file) for file in weights)
+    _require_tokenizer(folder, name)
+    files = sorted({*weights, *folder.glob("*.json"), *folder.glob("*.model")})
+    write_manifest(
+        out,
+        protocol=protocol,
+        inputs=[pretrained] if pretrained else [],
+        files={},
+        verb="none",
+        model=place | {"sha256": {file.name: sha256(file) for file in files}},
+        num_parameters_stored=count,
+    )
+    print(f"{name}: {folder}, {count / 1e6:.2f} million parameters in {len(weights)} file(s)")
+
+
+def model_folder(place: Mapping[str, Any]) -> Path:
+    """Where a base model lies on this machine, without internet.
+
+    Args:
+        place: `model` of a base manifest: `path`, or `hub` and `revision`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if "path" in place:
+        folder = Path(expand_path(place["path"]))
+        if not folder.is_dir():
+            raise UserError(f"no model folder '{folder}'; mend `path` in the config")
+        return folder
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            place["hub"], revision=place["revision"], allow_patterns=HUB_FILES, local_files_only=True
+        )
+    except Exception as error:  # the hub's client raises a dozen unrelated types
+        raise UserError(hub_sentence("model", place, "models", error)) from error
+    return Path(found)
+
+
+def load_model(place: Mapping[str, Any]) -> Any:
+    """The base model in fp32, ready for measurement (no dropout), on the CPU.
+
+    Args:
+        place: `model` of a base manifest.
+
+    Returns:
+        A causal LM of transformers; weights fp32 whatever the files hold.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        model_folder(place), dtype=torch.float32, use_safetensors=True, local_files_only=True
+    ).eval()
+
+
+def load_tokenizer(place: Mapping[str, Any]) -> Any:
+    """The tokenizer of a base model.
+
+    Args:
+        place: `model` of a base manifest.
+
+    Returns:
+        A tokenizer of transformers.
+    """
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model_folder(place), local_files_only=True)
+
+
+def _download(place: Mapping[str, str], name: str) -> None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(place["hub"], revision=place["revision"], allow_patterns=HUB_FILES)
+    except Exception as error:  # the hub's client raises a dozen unrelated types
+        raise UserError(hub_sentence("model", place, name, error)) from error
+
+
+def _weight_files(folder: Path, name: str) -> list[Path]:
+    """The safetensors files of a model folder, all of those that its index names."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{name}: '{folder}' has no config.json; is it a model folder?")
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    else:
+        names = [file.name for file in sorted(folder.glob("*.safetensors"))]
+    if not names:
+        raise UserError(
+            f"{name}: '{folder}' has no .safetensors file, and other formats can run code when they "
+            "are read; save it with model.save_pretrained(folder)"
+        )
+    for file in names:
+        if not (folder / file).is_file():
+            raise UserError(f"{name}: '{folder / file}' is missing; fetch the model again")
+    return [folder / file for file in names]
+
+
+def _num_elements(file: Path) -> int:
+    """Number of stored elements; opening the file also finds a truncated one."""
+    total = 0
+    with open_tensors(file) as tensors:
+        for key in tensors.keys():  # noqa: SIM118 (no mapping)
+            size = 1
+            for length in tensors.get_slice(key).get_shape():
+                size *= length
+            total += size
+    return total
+
+
+def _require_tokenizer(folder: Path, name: str) -> None:
+    try:
+        load_tokenizer({"path": str(folder)})
+    except Exception as error:
+        why = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"{name}: '{folder}' has no tokenizer that can be loaded ({why}); put tokenizer.json "
+            "and tokenizer_config.json there"
+        ) from error

@@ -1,0 +1,172 @@
+"""Rows of text from the hub, from local files or from the embedded generator, in one form."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..artefacts import sha256
+from ..plan.checks import expand_path
+from ..plan.errors import UserError, nearest
+
+FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
+
+
+def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
+    """Read a source of the config.
+
+    Args:
+        source: an entry with `hub`, `path` or `generated`, `where`, `sample` (plan/catalogue.py).
+        name: what the config calls it, for error messages.
+        columns: columns that are needed; `a.b` is field b of the nested column a.
+
+    Returns:
+        One row per text with just these columns, indexed 0.. in the order of the source.
+
+    Raises:
+        UserError: the source cannot be read, lacks a column, or has too few rows.
+    """
+    if source["generated"]:
+        frame = _generated(source["generated"])
+    else:
+        frame = _loaded(source, name, columns)
+    for column in [*columns, *source["where"]]:
+        if column not in frame:
+            raise UserError(
+                f"{name} has no field '{column}'; {nearest(column, frame.columns)} Its fields: "
+                f"{', '.join(map(str, frame.columns))}"
+            )
+    for column, value in source["where"].items():
+        frame = frame[frame[column] == value]
+    if source["sample"]:
+        frame = _sampled(frame, name, **source["sample"])
+    return frame[columns].reset_index(drop=True)
+
+
+def origin(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Where rows came from, for a manifest.
+
+    Args:
+        source: an entry of the config.
+
+    Returns:
+        Hub id and revision, or SHA-256 per local file, or the generator's arguments.
+    """
+    if source["hub"]:
+        return {"hub": source["hub"], "revision": source["revision"]}
+    if source["path"]:
+        return {"sha256": {path: sha256(expand_path(path)) for path in source["path"]}}
+    return {"generated": source["generated"]}
+
+
+def require_text(frame: pd.DataFrame, column: str, name: str) -> tuple[pd.DataFrame, int]:
+    """Leave out rows without text.
+
+    Args:
+        frame: rows.
+        column: the text's column.
+        name: the source's name, for the error message.
+
+    Returns:
+        The rows whose text is a string that is not blank, and how many were left out.
+
+    Raises:
+        UserError: no row is left.
+    """
+    good = frame[column].map(lambda text: isinstance(text, str) and bool(text.strip()))
+    if not good.any():
+        raise UserError(f"{name} has {len(frame)} rows and none has text in '{column}'")
+    return frame[good].reset_index(drop=True), int((~good).sum())
+
+
+def _generated(entry: Mapping[str, Any]) -> pd.DataFrame:
+    from .generated import KINDS
+
+    return pd.DataFrame(KINDS[entry["kind"]](entry["rows"], entry["seed"]))
+
+
+def _sampled(frame: pd.DataFrame, name: str, rows: int, seed: int) -> pd.DataFrame:
+    if rows > len(frame):
+        raise UserError(f"{name} has {len(frame)} rows, fewer than sample.rows {rows}; lower it")
+    chosen = np.random.default_rng(seed).choice(len(frame), rows, replace=False)
+    return frame.iloc[np.sort(chosen)]
+
+
+def _loaded(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
+    """From the hub or from local files, through `datasets`."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    if source["path"]:
+        found = _load_files(source["path"], name)
+    else:
+        found = _load_hub(source, name)
+    if any("." in column for column in columns):
+        found = found.flatten()
+    wanted = [c for c in found.column_names if c in {*columns, *source["where"]}]
+    # the rest is dropped before it is copied into memory, unless a field is missing: then the
+    # message lists what there is
+    missing = {*columns, *source["where"]} - set(wanted)
+    return found.select_columns(found.column_names if missing else wanted).to_pandas()
+
+
+def _load_files(paths: list[str], name: str) -> Any:
+    import datasets
+
+    kinds = set()
+    files = [Path(expand_path(path)) for path in paths]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{name}: no file '{file}'; mend its path in the config")
+        suffix = next((s for s in reversed(file.suffixes) if s in FORMATS), None)
+        if suffix is None:
+            raise UserError(f"{name}: '{file}' is none of {', '.join(FORMATS)}")
+        kinds.add(FORMATS[suffix])
+    if len(kinds) > 1:
+        raise UserError(f"{name}: its files are of different formats: {', '.join(sorted(kinds))}")
+    try:
+        return datasets.load_dataset(kinds.pop(), data_files=[str(f) for f in files], split="train")
+    except (datasets.exceptions.DatasetGenerationError, ValueError, EOFError) as error:
+        cause = error.__cause__ or error
+        raise UserError(
+            f"{name}: {', '.join(map(str, files))} cannot be read ({cause}); is it complete?"
+        ) from error
+
+
+def _load_hub(source: Mapping[str, Any], name: str) -> Any:
+    import datasets
+
+    try:
+        parts = [
+            datasets.load_dataset(
+                source["hub"], source["subset"], split=split, revision=source["revision"]
+            )
+            for split in source["splits"]
+        ]
+    except Exception as error:  # the hub's client raises a dozen unrelated types
+        raise UserError(hub_sentence("data set", source, name, error)) from error
+    return datasets.concatenate_datasets(parts)
+
+
+def hub_sentence(
+    kind: str, source: Mapping[str, Any], name: str, error: BaseException
+) -> str:
+    """What to say when the hub did not give a file.
+
+    Args:
+        kind: ``data set`` or ``model``.
+        source: its config entry, with `hub` and `revision`.
+        name: the place in the config.
+        error: what the hub's client raised.
+
+    Returns:
+        One sentence: which file, why not, and which local path may stand in its place.
+    """
+    why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return (
+        f"the {kind} {source['hub']} at revision {source['revision']} could not be fetched from "
+        f"the Hugging Face hub ({why}); run this step where there is internet (and HF_TOKEN is set "
+        f"if access is restricted), or replace `hub` and `revision` in {name} by `path`: a local copy"
+    )

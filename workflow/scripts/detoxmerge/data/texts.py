@@ -1,0 +1,79 @@
+"""Prompt sets and corpora: the texts that models are measured on, kept as they were measured."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..artefacts import sha256, write_manifest, write_text
+from .sources import origin, read_rows, require_text
+
+
+def prepare_prompts(alias: str, protocol: Mapping[str, Any], out: Path, lines: Path) -> None:
+    """Choose the prompts.
+
+    Args:
+        alias: the prompt set's name in the config.
+        protocol: its source.
+        out: manifest.
+        lines: JSON lines with `text`, one per prompt.
+
+    Raises:
+        UserError: the source cannot be read or has no text.
+    """
+    name, text = f"prompts.{alias}", protocol["text"]
+    rows, no_text = require_text(read_rows(protocol, name, [text]), text, name)
+    content = [json.dumps({"text": prompt}, ensure_ascii=False) for prompt in rows[text]]
+    write_text(lines, "\n".join(content) + "\n")
+    write_manifest(
+        out,
+        protocol=protocol,
+        inputs=[],
+        files={lines.name: sha256(lines)},
+        origin=origin(protocol),
+        counts={"num_prompts": len(rows), "num_without_text": no_text},
+    )
+    print(f"{name}: {len(rows)} prompts, {no_text} rows without text left out")
+
+
+def read_prompts(lines: Path) -> list[str]:
+    """The prompts of a prompt set.
+
+    Args:
+        lines: JSON lines with `text`.
+
+    Returns:
+        The texts, in order.
+    """
+    with open(lines, encoding="utf-8") as file:
+        return [json.loads(line)["text"] for line in file]
+
+
+def prepare_corpus(alias: str, protocol: Mapping[str, Any], out: Path, text_file: Path) -> None:
+    """Join a corpus into the one text whose perplexity is measured.
+
+    Blank rows stay: in WikiText they stand between paragraphs and are part of the joined text.
+
+    Args:
+        alias: the corpus' name in the config.
+        protocol: its source and `join`.
+        out: manifest.
+        text_file: the joined text, UTF-8.
+
+    Raises:
+        UserError: the source cannot be read or has no text.
+    """
+    name, text = f"corpora.{alias}", protocol["text"]
+    rows = read_rows(protocol, name, [text])
+    require_text(rows, text, name)
+    joined = protocol["join"].join(rows[text].fillna(""))
+    write_text(text_file, joined)
+    write_manifest(
+        out,
+        protocol=protocol,
+        inputs=[],
+        files={text_file.name: sha256(text_file)},
+        origin=origin(protocol),
+        counts={"num_rows": len(rows), "num_characters": len(joined)},
+    )
+    print(f"{name}: {len(rows)} rows, {len(joined)} characters")

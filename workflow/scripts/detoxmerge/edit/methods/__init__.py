@@ -1,0 +1,1 @@
+"""The methods, one file each, found by file name. A module here imports without torch."""

@@ -1,0 +1,152 @@
+"""An edit is a recipe: `edit.json` and tensors that turn the base model into the edited one.
+
+`load_edited(edit, scale)` gives the model; whoever measures it knows no method. The verb says how:
+`none` is the base itself; `delta` is theta = theta_0 + sign * scale * delta, tensor by tensor in
+fp32, cast once. At scale 0 the model is the base, bit for bit.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..artefacts import read_json, write_manifest
+from ..data.models import load_model
+from ..plan.errors import UserError
+from ..plan.grid import Edit
+from ..plan.methods import METHODS
+from .tensors import layout, open_tensors, require_layout
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def make_edit(
+    edit: Edit, protocol: Mapping[str, Any], base: Path, inputs: list[Path], out: Path
+) -> None:
+    """Build an edit by its method and write its manifest.
+
+    Args:
+        edit: which one.
+        protocol: the method's VERSION.
+        base: manifest of the base model.
+        inputs: manifests that the method asked for.
+        out: `edit.json`; tensors go beside it.
+
+    Raises:
+        UserError: what the method refuses.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fields = METHODS[edit.method].build(inputs, edit.params, out.parent)
+    tensors = fields["tensors"]
+    write_manifest(
+        out,
+        protocol=protocol,
+        inputs=[base, *inputs],
+        files={tensors["file"]: tensors["sha256"]},
+        base=str(base),
+        dataset=edit.dataset,
+        method=edit.method,
+        params=edit.params.model_dump(),
+        seed=edit.seed,
+        **fields,
+    )
+    print(f"{edit.method}: |delta| {tensors['l2_norm']:.4g} from {len(inputs)} input(s)")
+
+
+class EditedModel:
+    """A base model that an edit can be applied to at one scale after another, loaded once."""
+
+    def __init__(self, edit: Path, *, device: str, dtype: str = "float32") -> None:
+        """
+        Args:
+            edit: `edit.json`, of the base or of a method.
+            device: ``cpu`` or ``cuda``.
+            dtype: of the edited weights, ``float32`` or ``bfloat16``.
+
+        Raises:
+            UserError: the edit belongs to another model, or its tensors are gone or broken.
+        """
+        self.manifest = read_json(edit)
+        base = self.manifest if self.manifest["verb"] == "none" else read_json(_base(self.manifest))
+        self.place = base["model"]
+        self._base = load_model(self.place)
+        # named_parameters gives tied weights once, and no buffers: the keys of every delta
+        self._weights = {
+            name: value.detach().clone() for name, value in self._base.named_parameters()
+        }
+        self.model = self._base.to(device=device, dtype=DTYPES[dtype])
+        self._delta = None
+        if self.manifest["verb"] == "delta":
+            self._delta = edit.parent / self.manifest["tensors"]["file"]
+            own = {n: ("F32", tuple(value.shape)) for n, value in self._weights.items()}
+            require_layout(own, layout(self._delta), f"the base model ({_base(self.manifest)})",
+                           str(self._delta))  # fmt: skip
+
+    @torch.no_grad()
+    def at(self, scale: float) -> Any:
+        """The model at a scale.
+
+        Args:
+            scale: how far to go; 0 is the base.
+
+        Returns:
+            A causal LM of transformers. It is one object: a later call changes it.
+        """
+        if scale != 0 and self._delta is None:
+            raise ValueError("the base model has scale 0 only")
+        if self._delta is None:
+            return self.model
+        step = self.manifest["sign"] * scale
+        with open_tensors(self._delta) as delta:
+            for name, parameter in self.model.named_parameters():
+                weight = self._weights[name]
+                if scale != 0:
+                    weight = weight + step * torch.from_numpy(delta.get_tensor(name))
+                parameter.copy_(weight)  # casts once, to the model's dtype and device
+        return self.model
+
+
+def load_edited(edit: Path, scale: float, *, device: str = "cpu", dtype: str = "float32") -> Any:
+    """The edited model at one scale.
+
+    Args:
+        edit: `edit.json`.
+        scale: lambda for task vectors; 0 is the base.
+        device: ``cpu`` or ``cuda``.
+        dtype: of the edited weights.
+
+    Returns:
+        A causal LM of transformers, with `forward` and `generate`.
+
+    Raises:
+        UserError: as `EditedModel`.
+    """
+    return EditedModel(edit, device=device, dtype=dtype).at(scale)
+
+
+def pick_device(asked: str) -> str:
+    """The device that a job runs on.
+
+    Args:
+        asked: ``auto``, ``cpu`` or ``cuda``.
+
+    Returns:
+        ``cpu`` or ``cuda``; ``auto`` is a GPU where there is one, and the log says which.
+
+    Raises:
+        UserError: ``cuda`` was asked and there is no GPU.
+    """
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise UserError(
+            "`device: cuda` was asked and PyTorch sees no GPU on this machine; set `device: cpu` in "
+            "the config, or run where there is one"
+        )
+    device = "cuda" if asked == "cuda" or (asked == "auto" and there) else "cpu"
+    print(f"device: {device}, threads: {torch.get_num_threads()}")
+    return device
+
+
+def _base(manifest: Mapping[str, Any]) -> Path:
+    return Path(manifest["base"])

@@ -1,0 +1,172 @@
+"""Safetensors, streamed: read a slice at a time, written a tensor at a time, whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from ..artefacts import publish
+from ..plan.errors import UserError
+
+Shape = tuple[int, ...]
+
+
+def open_tensors(path: Path) -> Any:
+    """Open a safetensors file for reading by numpy.
+
+    Args:
+        path: the file.
+
+    Returns:
+        safetensors' handle, to be used in a `with`.
+
+    Raises:
+        UserError: the file is missing, is no safetensors file, or is truncated.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path} is missing; run the workflow again, it makes the file")
+    try:
+        return safe_open(path, framework="numpy")
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is truncated or no safetensors file ({error}); fetch or make it again"
+        ) from None
+
+
+def layout(path: Path) -> dict[str, tuple[str, Shape]]:
+    """Names, dtypes and shapes of a safetensors file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        name -> (dtype as in the file, e.g. ``F32``; shape), sorted by name.
+    """
+    with open_tensors(path) as tensors:
+        slices = {name: tensors.get_slice(name) for name in sorted(tensors.keys())}
+        return {n: (s.get_dtype(), tuple(s.get_shape())) for n, s in slices.items()}
+
+
+def require_same_layout(paths: list[Path]) -> dict[str, tuple[str, Shape]]:
+    """Names, dtypes and shapes that all files share.
+
+    Args:
+        paths: at least one file.
+
+    Returns:
+        The common layout.
+
+    Raises:
+        UserError: they differ; the first differing tensor, both shapes and both files are named.
+    """
+    first = layout(paths[0])
+    for path in paths[1:]:
+        require_layout(first, layout(path), str(paths[0]), str(path))
+    return first
+
+
+def require_layout(
+    a: Mapping[str, tuple[str, Shape]], b: Mapping[str, tuple[str, Shape]], of_a: str, of_b: str
+) -> None:
+    """Raise UserError at the first tensor (by name) that two layouts do not share.
+
+    Args:
+        a: name -> (dtype, shape).
+        b: the other.
+        of_a: what a belongs to, for the message.
+        of_b: what b belongs to.
+    """
+    for name in sorted({*a, *b}):
+        if a.get(name) == b.get(name):
+            continue
+        said = [
+            f"{x[name][0]} {list(x[name][1])} in {of}" if name in x else f"missing in {of}"
+            for x, of in ((a, of_a), (b, of_b))
+        ]
+        raise UserError(
+            f"these do not belong to the same model: tensor '{name}' is {said[0]} and {said[1]}; "
+            "make both from one base model"
+        )
+
+
+def row_blocks(shape: Shape, block_elements: int) -> Iterator[slice]:
+    """Slices of the first axis that hold at most about `block_elements` each.
+
+    Args:
+        shape: of the tensor; one axis at least.
+        block_elements: elements of a block, at least one row.
+
+    Yields:
+        Slices that cover the axis once, in order.
+    """
+    row = max(1, int(np.prod(shape[1:], dtype=np.int64)))
+    step = max(1, block_elements // row)
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
+
+
+class TensorWriter:
+    """Appends fp32 blocks to a safetensors file; made by `write_tensors`.
+
+    Attributes:
+        sha256: checksum of the whole file, known at the end.
+    """
+
+    def __init__(self, file: BinaryIO, shapes: Mapping[str, Shape]) -> None:
+        """
+        Args:
+            file: open for writing, empty.
+            shapes: name -> shape; tensors are stored, and must be written, in this order.
+        """
+        self._file, self._hash, self.sha256 = file, hashlib.sha256(), ""
+        header, end = {}, 0
+        for name, shape in shapes.items():
+            start, end = end, end + 4 * int(np.prod(shape, dtype=np.int64))
+            header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)  # the format wants the data aligned to 8 bytes
+        self._append(struct.pack("<Q", len(text)) + text)
+        self._end = file.tell() + end
+
+    def write(self, block: np.ndarray) -> None:
+        """Append the next elements, row-major.
+
+        Args:
+            block: fp32.
+        """
+        if block.dtype != np.float32:
+            raise TypeError(f"blocks are fp32, not {block.dtype}")
+        self._append(np.ascontiguousarray(block).reshape(-1).data.cast("B"))
+
+    def finish(self) -> None:
+        """Check that all elements are there, and take the checksum."""
+        if self._file.tell() != self._end:
+            raise ValueError(f"wrote {self._file.tell()} of {self._end} bytes")
+        self.sha256 = self._hash.hexdigest()
+
+    def _append(self, data: Any) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+
+
+@contextlib.contextmanager
+def write_tensors(path: Path, shapes: Mapping[str, Shape]) -> Iterator[TensorWriter]:
+    """Write fp32 tensors one after another, without holding more than a block.
+
+    Args:
+        path: the file. It appears when all tensors are there, and not if anything fails.
+        shapes: name -> shape, in the order of writing.
+
+    Yields:
+        The writer.
+    """
+    with publish(path) as part, open(part, "wb") as file:
+        writer = TensorWriter(file, shapes)
+        yield writer
+        writer.finish()

@@ -1,0 +1,246 @@
+"""Continuations of a prompt set by one edit, at every scale: the model is loaded once.
+
+Every continuation has random numbers of its own, one uniform number per token, drawn from (seed,
+prompt, sample). The token is the one at which the cumulated probability passes that number. So
+what is sampled for a prompt does not depend on which prompts share its batch, but for what the
+library makes unavoidable: matrix products of another batch shape, and left padding, change logits
+in their last bits, and a token flips where the number lies within that distance of a border.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from ..artefacts import sha256, write_text
+from ..data.models import load_tokenizer
+from ..data.texts import read_prompts
+from ..edit.recipe import EditedModel, pick_device
+from ..plan.errors import UserError
+from .scales import each_scale, record_path
+
+
+def generate(
+    edit: Path,
+    base: Path,
+    prompts: Path,
+    prompt_lines: Path,
+    scales: list[str],
+    protocol: Mapping[str, Any],
+    batch_size: int,
+    device: str,
+    out: Path,
+) -> None:
+    """Sample K continuations per prompt at every scale.
+
+    Args:
+        edit: manifest of the edit.
+        base: manifest of the base model.
+        prompts: manifest of the prompt set.
+        prompt_lines: its texts.
+        scales: as they stand in paths.
+        protocol: `samples`, `new_tokens`, `temperature`, `top_p`, `top_k` (0: off), `prefix`,
+            `seed`, `dtype`.
+        batch_size: rows at a time; decides nothing but speed.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        out: manifest; beside it, per scale, JSON lines
+            `{"prompt": {"text": ...}, "generations": [{"text": ...}, ...]}`.
+
+    Raises:
+        UserError: a prompt does not fit the model's context, or the edit is broken.
+    """
+    device = pick_device(device)
+    texts = read_prompts(prompt_lines)
+    loaded: dict[str, Any] = {}
+
+    def measure(scale: str) -> dict[str, Any]:
+        if not loaded:
+            loaded["edited"] = EditedModel(edit, device=device, dtype=protocol["dtype"])
+            loaded["tokenizer"] = load_tokenizer(loaded["edited"].place)
+        model = loaded["edited"].at(float(scale))
+        found = continuations(model, loaded["tokenizer"], texts, protocol, batch_size)
+        lines = [
+            json.dumps(
+                {"prompt": {"text": text}, "generations": [{"text": t} for t in row]},
+                ensure_ascii=False,
+            )
+            for text, row in zip(texts, found, strict=True)
+        ]
+        write_text(record_path(out, scale, ".jsonl"), "\n".join(lines) + "\n")
+        return {"num_prompts": len(texts), "samples": protocol["samples"]}
+
+    each_scale(
+        out,
+        scales,
+        key=lambda _: {"protocol": protocol, "edit": sha256(edit), "prompts": sha256(prompts)},
+        measure=measure,
+        payload=".jsonl",
+        protocol=protocol,
+        inputs=[edit, base, prompts] if edit != base else [base, prompts],
+    )
+
+
+def continuations(
+    model: Any,
+    tokenizer: Any,
+    prompts: list[str],
+    protocol: Mapping[str, Any],
+    batch_size: int,
+) -> list[list[str]]:
+    """Sample continuations.
+
+    Args:
+        model: a causal LM.
+        tokenizer: its tokenizer.
+        prompts: P texts.
+        protocol: as in `generate`.
+        batch_size: rows (prompt and sample) at a time.
+
+    Returns:
+        P lists of K texts: what follows the prompt, up to the end-of-text token.
+
+    Raises:
+        UserError: a prompt is longer than the model's context allows, or has no tokens.
+    """
+    rows = tokenizer([protocol["prefix"] + text for text in prompts])["input_ids"]
+    _require_fit(rows, prompts, model, protocol["new_tokens"])
+    # rows of similar length share a batch: little padding
+    jobs = [(p, k) for p in range(len(prompts)) for k in range(protocol["samples"])]
+    jobs.sort(key=lambda job: (len(rows[job[0]]), job))
+    found: list[list[str]] = [[""] * protocol["samples"] for _ in prompts]
+    for batch in _batches(jobs, batch_size):
+        texts = _sample(model, tokenizer, [rows[p] for p, _ in batch], batch, protocol)
+        for (p, k), text in zip(batch, texts, strict=True):
+            found[p][k] = text
+    return found
+
+
+def uniforms(seed: int, prompt: int, sample: int, count: int) -> np.ndarray:
+    """The random numbers of one continuation.
+
+    Args:
+        seed: of the protocol.
+        prompt: 0-based position in the prompt set.
+        sample: 0-based.
+        count: tokens.
+
+    Returns:
+        `count` numbers in [0, 1), fp64, by numpy's PCG64.
+    """
+    return np.random.default_rng([seed, prompt, sample]).random(count)
+
+
+class InverseCdf(LogitsProcessor):
+    """Leaves one token per row: the first at which the cumulated probability exceeds u.
+
+    P(token) is the softmax of the scores it is given, so greedy search over what is left is exact
+    sampling, with random numbers that belong to the row.
+    """
+
+    def __init__(self, numbers: torch.Tensor, prompt_tokens: int) -> None:
+        """
+        Args:
+            numbers: (rows, new tokens), fp64, in [0, 1).
+            prompt_tokens: padded length of the prompts.
+        """
+        self.numbers, self.prompt_tokens = numbers, prompt_tokens
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            input_ids: (rows, tokens so far), int64.
+            scores: (rows, vocabulary), any float; excluded tokens are -inf.
+
+        Returns:
+            Like `scores`: 0 for the chosen token, -inf for the others.
+        """
+        u = self.numbers[:, input_ids.shape[1] - self.prompt_tokens, None]
+        cdf = torch.softmax(scores.double(), dim=-1).cumsum(dim=-1)
+        # times the total: rounding must not leave u above the last value
+        chosen = (cdf <= u * cdf[:, -1:]).sum(dim=-1, keepdim=True)
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
+
+
+@torch.no_grad()
+def _sample(
+    model: Any,
+    tokenizer: Any,
+    rows: list[list[int]],
+    jobs: list[tuple[int, int]],
+    protocol: Mapping[str, Any],
+) -> list[str]:
+    """One batch: left-padded, filtered by the library's warpers, sampled by `InverseCdf`."""
+    width, new = max(map(len, rows)), protocol["new_tokens"]
+    pad = pad_token(tokenizer)
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)
+    mask = torch.tensor(
+        [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
+    )
+    numbers = np.stack([uniforms(protocol["seed"], p, k, new) for p, k in jobs])
+    steps = [TemperatureLogitsWarper(protocol["temperature"])]
+    if protocol["top_k"]:
+        steps.append(TopKLogitsWarper(protocol["top_k"]))
+    if protocol["top_p"] < 1:
+        steps.append(TopPLogitsWarper(protocol["top_p"]))
+    steps.append(InverseCdf(torch.from_numpy(numbers).to(model.device), width))
+    # a config of its own: what a model folder says about sampling must not seep in
+    config = GenerationConfig(
+        max_new_tokens=new,
+        do_sample=False,
+        pad_token_id=pad,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    out = model.generate(
+        ids,
+        attention_mask=mask,
+        generation_config=config,
+        logits_processor=LogitsProcessorList(steps),
+    )
+    kept = [_until_eos(row[width:].tolist(), tokenizer.eos_token_id) for row in out]
+    return tokenizer.batch_decode(kept, skip_special_tokens=True)
+
+
+def pad_token(tokenizer: Any) -> int:
+    """A token id for places that are never attended to nor scored.
+
+    Args:
+        tokenizer: of the model.
+
+    Returns:
+        Its pad token, else its end-of-text token, else 0.
+    """
+    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return next(token for token in ids if token is not None)
+
+
+def _until_eos(ids: list[int], eos: int | None) -> list[int]:
+    return ids[: ids.index(eos)] if eos in ids else ids
+
+
+def _batches(jobs: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in tqdm(range(0, len(jobs), size), desc="generate", mininterval=5):
+        yield jobs[start : start + size]
+
+
+def _require_fit(rows: list[list[int]], prompts: list[str], model: Any, new: int) -> None:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    for row, text in zip(rows, prompts, strict=True):
+        if not row:
+            raise UserError(f"the prompt {text!r} has no tokens; leave it out with `where`")
+        if limit and len(row) + new > limit:
+            raise UserError(
+                f"a prompt of {len(row)} tokens and {new} new ones exceed the model's context of "
+                f"{limit}: {text[:60]!r}...; choose shorter prompts or fewer new_tokens"
+            )

@@ -1,0 +1,243 @@
+"""Perplexity of a stored text in strided windows.
+
+The text is tokenised once. Windows of W tokens begin at 0, S, 2S, ...; each scores only the tokens
+that no earlier window scored, the first all but its first token. NLL is summed in fp64, tokens are
+counted exactly, there is no padding, and
+
+    perplexity_per_token = exp(sum of NLL / number of scored tokens)
+
+once at the end: never a mean of exponentials (Hugging Face's strided recipe, with exact counts).
+It is comparable only between models that share a tokenizer.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from ..artefacts import publish, sha256
+from ..data.models import load_tokenizer
+from ..edit.recipe import EditedModel, pick_device
+from ..plan.errors import UserError
+from .scales import each_scale, record_path
+
+MAX_LOGITS = 1 << 26  # elements held at a time: 256 MB in fp32
+
+
+class Window(NamedTuple):
+    """Tokens begin..end are fed, tokens score_from..end are scored."""
+
+    begin: int
+    score_from: int
+    end: int
+
+
+def measure_perplexity(
+    edit: Path,
+    base: Path,
+    corpus: Path,
+    corpus_text: Path,
+    scales: list[str],
+    protocol: Mapping[str, Any],
+    batch_size: int,
+    device: str,
+    out: Path,
+) -> None:
+    """Measure one edit on one corpus at every scale.
+
+    Args:
+        edit: manifest of the edit.
+        base: manifest of the base model.
+        corpus: manifest of the corpus.
+        corpus_text: its text.
+        scales: as they stand in paths.
+        protocol: `window_tokens` (none: the model's context), `stride_tokens`, `dtype`.
+        batch_size: windows at a time; decides nothing but speed.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        out: manifest; beside it, per scale, NLL and token count of each window as parquet.
+
+    Raises:
+        UserError: the window does not fit the model, the text is too short, or NLL is not finite.
+    """
+    device = pick_device(device)
+    loaded: dict[str, Any] = {}
+
+    def measure(scale: str) -> dict[str, Any]:
+        if not loaded:
+            edited = EditedModel(edit, device=device, dtype=protocol["dtype"])
+            text = corpus_text.read_text(encoding="utf-8")
+            ids = load_tokenizer(edited.place)(text, verbose=False)["input_ids"]
+            loaded.update(edited=edited, ids=torch.tensor(ids), characters=len(text))
+        model = loaded["edited"].at(float(scale))
+        window = window_length(model, protocol["window_tokens"], protocol["stride_tokens"])
+        windows = make_windows(len(loaded["ids"]), window, protocol["stride_tokens"])
+        nll = window_nll(model, loaded["ids"], windows, batch_size)
+        tokens = np.array([w.end - w.score_from for w in windows])
+        frame = pd.DataFrame({"begin": [w.begin for w in windows], "tokens": tokens, "nll": nll})
+        with publish(record_path(out, scale, ".parquet")) as part:
+            frame.to_parquet(part, index=False)
+        return {
+            "perplexity_per_token": perplexity(nll, tokens),
+            "nll_sum_nats": float(nll.sum()),
+            "num_tokens_scored": int(tokens.sum()),
+            "num_characters": loaded["characters"],
+            "window_tokens": window,
+            "stride_tokens": protocol["stride_tokens"],
+        }
+
+    each_scale(
+        out,
+        scales,
+        key=lambda _: {"protocol": protocol, "edit": sha256(edit), "corpus": sha256(corpus)},
+        measure=measure,
+        payload=".parquet",
+        protocol=protocol,
+        inputs=[edit, base, corpus] if edit != base else [base, corpus],
+    )
+
+
+def perplexity(nll: np.ndarray, tokens: np.ndarray) -> float | None:
+    """exp(sum of NLL / tokens).
+
+    Args:
+        nll: (windows,) fp64, nats.
+        tokens: (windows,) scored tokens.
+
+    Returns:
+        Perplexity per token; None where it exceeds the largest float.
+
+    Raises:
+        UserError: an NLL is NaN or infinite.
+    """
+    if not np.isfinite(nll).all():
+        raise UserError(
+            f"the model gives NaN or infinite NLL in {int((~np.isfinite(nll)).sum())} of "
+            f"{len(nll)} windows; the scale is too large, or the weights are broken"
+        )
+    mean = float(nll.sum()) / int(tokens.sum())
+    return math.exp(mean) if mean < 709 else None
+
+
+def window_length(model: Any, asked: int | None, stride: int) -> int:
+    """The window in tokens.
+
+    Args:
+        model: a causal LM.
+        asked: of the protocol; None for the model's context length.
+        stride: in tokens.
+
+    Returns:
+        Tokens per window.
+
+    Raises:
+        UserError: the window exceeds the context, or the stride the window.
+    """
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if asked is None and limit is None:
+        raise UserError("the model states no context length; set window_tokens in the corpus")
+    window = asked or limit
+    if limit and window > limit:
+        raise UserError(
+            f"window_tokens {window} exceeds the model's context of {limit}; lower it in the corpus"
+        )
+    if stride > window:
+        raise UserError(
+            f"stride_tokens {stride} exceeds the window of {window} tokens, so tokens would be "
+            "skipped; lower stride_tokens in the corpus"
+        )
+    return window
+
+
+def make_windows(length: int, window: int, stride: int) -> list[Window]:
+    """Windows that score every token but the first exactly once.
+
+    Args:
+        length: tokens of the text.
+        window: tokens per window.
+        stride: tokens between two beginnings, at most `window`.
+
+    Returns:
+        The windows, in order.
+
+    Raises:
+        UserError: the text has fewer than two tokens.
+    """
+    if length < 2:
+        raise UserError(f"the corpus has {length} token(s); at least 2 are needed")
+    found, scored = [], 1  # nothing precedes token 0
+    for begin in range(0, length, stride):
+        end = min(begin + window, length)
+        found.append(Window(begin, scored, end))
+        scored = end
+        if end == length:
+            return found
+    raise AssertionError("unreachable: the last window ends at the text's end")
+
+
+@torch.no_grad()
+def window_nll(
+    model: Any, ids: torch.Tensor, windows: list[Window], batch_size: int
+) -> np.ndarray:
+    """NLL of the scored tokens of each window.
+
+    Args:
+        model: a causal LM.
+        ids: (tokens,) int64.
+        windows: of `make_windows`.
+        batch_size: windows at a time, fewer where their logits would exceed `MAX_LOGITS`.
+
+    Returns:
+        (windows,) fp64, nats.
+    """
+    found = np.zeros(len(windows))
+    vocabulary = model.get_output_embeddings().weight.shape[0]
+    for group in tqdm(_groups(windows, batch_size, vocabulary), desc="perplexity", mininterval=5):
+        batch = torch.stack([ids[windows[i].begin : windows[i].end] for i in group])
+        first = windows[group[0]]
+        scored = first.end - first.score_from
+        found[group] = _scored_nll(model, batch.to(model.device), scored, vocabulary)
+    return found
+
+
+def _groups(windows: list[Window], batch_size: int, vocabulary: int) -> list[list[int]]:
+    """Windows of one shape, so that nothing is padded."""
+    groups: list[list[int]] = []
+    shapes = [(w.end - w.begin, w.end - w.score_from) for w in windows]
+    for i, shape in enumerate(shapes):
+        room = max(1, min(batch_size, MAX_LOGITS // ((shape[1] + 1) * vocabulary)))
+        if groups and shapes[groups[-1][0]] == shape and len(groups[-1]) < room:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def _scored_nll(model: Any, batch: torch.Tensor, scored: int, vocabulary: int) -> np.ndarray:
+    """NLL of the last `scored` tokens of each row; long rows in pieces, by the key-value cache."""
+    length, rows = batch.shape[1], batch.shape[0]
+    piece = max(1, MAX_LOGITS // (rows * vocabulary))
+    if scored + 1 <= piece:
+        logits = model(batch, logits_to_keep=scored + 1).logits[:, :-1]
+        return _nll(logits, batch[:, length - scored :])
+    total, cache = np.zeros(rows), None
+    for start in range(0, length - 1, piece):
+        end = min(start + piece, length - 1)
+        out = model(batch[:, start:end], past_key_values=cache, use_cache=True)
+        cache = out.past_key_values
+        keep = min(end - start, max(0, end - (length - scored - 1)))
+        if keep:
+            total += _nll(out.logits[:, -keep:], batch[:, end + 1 - keep : end + 1])
+    return total
+
+
+def _nll(logits: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
+    """Sum over positions of -log p(target), fp64; logits (rows, positions, vocabulary)."""
+    picked = torch.nn.functional.cross_entropy(
+        logits.float().transpose(1, 2), targets, reduction="none"
+    )
+    return picked.double().sum(dim=1).cpu().numpy()

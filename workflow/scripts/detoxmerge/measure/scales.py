@@ -1,0 +1,74 @@
+"""One record per scale, with the key of what made it: a job that runs again does what is missing."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..artefacts import read_json, sha256, write_json, write_manifest
+
+
+def record_path(manifest: Path, scale: str, suffix: str = ".json") -> Path:
+    """Where a scale's record, or what it stands for, lies: beside the manifest.
+
+    Args:
+        manifest: for example `generations.json`.
+        scale: as it stands in paths.
+        suffix: with its dot.
+
+    Returns:
+        For example `generations-scale0.5.json`.
+    """
+    return manifest.with_name(f"{manifest.stem}-scale{scale}{suffix}")
+
+
+def each_scale(
+    manifest: Path,
+    scales: list[str],
+    *,
+    key: Callable[[str], Mapping[str, Any]],
+    measure: Callable[[str], Mapping[str, Any]],
+    payload: str,
+    protocol: Mapping[str, Any],
+    inputs: list[Path],
+) -> int:
+    """Measure what is missing, then write the manifest.
+
+    A scale is a payload (text lines, a table) and a record: the key, the payload's checksum, and
+    what `measure` returned. The record is written last, so it certifies the payload. Neither is
+    declared to Snakemake: a kill, a failure or a rerun loses no scale that was finished.
+
+    Args:
+        manifest: the declared output.
+        scales: as they stand in paths.
+        key: scale -> what decides the numbers: protocol, checksums of edit, data, scorer.
+        measure: writes the payload of a scale and returns its summary.
+        payload: suffix of the payload, with its dot.
+        protocol: recorded in the manifest.
+        inputs: manifests this was made from.
+
+    Returns:
+        How many scales were measured now.
+    """
+    done, found = 0, {}
+    for scale in scales:
+        record, file = record_path(manifest, scale), record_path(manifest, scale, payload)
+        wanted = json.loads(json.dumps(key(scale)))
+        if not _is_current(record, file, wanted):
+            record.unlink(missing_ok=True)  # from here on the payload is uncertain
+            summary = measure(scale)
+            content = {"key": wanted, "scale": scale, "payload": file.name, "sha256": sha256(file)}
+            write_json(record, content | dict(summary))
+            done += 1
+            print(f"scale {scale}: done", flush=True)
+        found[record.name] = sha256(record)
+    write_manifest(manifest, protocol=protocol, inputs=inputs, files=found, scales=list(scales))
+    print(f"measured {done} of {len(scales)}", flush=True)
+    return done
+
+
+def _is_current(record: Path, payload: Path, key: Mapping[str, Any]) -> bool:
+    if not (record.is_file() and payload.is_file()):
+        return False
+    found = read_json(record)
+    return found["key"] == key and found["sha256"] == sha256(payload)

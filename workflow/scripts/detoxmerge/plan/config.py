@@ -1,0 +1,151 @@
+"""The config: read, completed with defaults, and refused with one sentence per error, all at once.
+
+`Config` documents every key (with catalogue.py); config/schema.json is generated from it. What
+pydantic cannot see by itself (aliases, local files, a method's own parameters) is in checks.py.
+"""
+
+import types
+import typing
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
+
+from .catalogue import Corpus, Dataset, Entry, Model, Prompts, Recipe, Scorer
+from .errors import nearest
+from .slug import NAME
+
+Alias = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+
+
+class Split(Entry):
+    """How a toxic set is cut into shards."""
+
+    seed: int = Field(42, ge=0, description="seed of the shuffle before the cut")
+
+
+class Stage(Entry):
+    """What every edit is measured on."""
+
+    prompts: list[str] = Field(min_length=1)
+    corpora: list[str] = Field(min_length=1)
+    scorers: list[str] = Field(min_length=1)
+
+
+class Run(Entry):
+    """The selection: which entries of the catalogue this study crosses."""
+
+    models: list[str] = Field(min_length=1)
+    datasets: list[str] = Field(min_length=1)
+    methods: list[str] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1, description="training seeds")
+    scales: list[float] = Field(min_length=1, description="how far to go along an edit")
+    sweep: Stage
+
+
+class Config(Entry):
+    """The whole config: a catalogue (what exists) and a selection (`run`: what to do)."""
+
+    results: str = Field("results", description="folder that everything is written to")
+    device: typing.Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a GPU if there is one; cuda: fail without one"
+    )
+    models: dict[Alias, Model]
+    datasets: dict[Alias, Dataset]
+    recipes: dict[Alias, Recipe] = Field(default={"default": Recipe()}, description="fine-tuning")
+    prompts: dict[Alias, Prompts]
+    corpora: dict[Alias, Corpus]
+    scorers: dict[Alias, Scorer]
+    methods: dict[str, dict[str, Any] | None] = Field(
+        description="a method's parameters; a list is swept"
+    )
+    split: Split = Split()
+    run: Run
+
+
+def load_config(raw: dict[str, Any]) -> Config:
+    """Check a merged config.
+
+    Args:
+        raw: mappings, lists and scalars as YAML gives them.
+
+    Returns:
+        The config with its defaults.
+
+    Raises:
+        SystemExit: with one sentence per error: where, what, how to mend it.
+    """
+    from .checks import cross_errors
+
+    try:
+        config = Config(**_coerced(raw))
+    except ValidationError as found:
+        errors = [_sentence(error) for error in found.errors()]
+    else:
+        errors = cross_errors(config)
+    if errors:
+        raise SystemExit("\n".join(["The config is not valid:", *(f"  {e}" for e in errors)]))
+    return config
+
+
+def _coerced(raw: dict[str, Any]) -> dict[str, Any]:
+    """`--config run='{...}'` hands over text: read it as YAML, and plain numbers in its lists."""
+    raw = dict(raw)
+    run = raw.get("run")
+    if isinstance(run, str):
+        run = yaml.safe_load(run)
+    if isinstance(run, dict):
+        run = {key: yaml.safe_load(v) if isinstance(v, str) else v for key, v in run.items()}
+        for key in ("seeds", "scales"):
+            if isinstance(run.get(key), list):
+                run[key] = [yaml.safe_load(v) if isinstance(v, str) else v for v in run[key]]
+    raw["run"] = run
+    return raw
+
+
+def _sentence(error: Any) -> str:
+    """One pydantic error as: where, what, how to mend it."""
+    where, value, kind = _place(error["loc"]), error["input"], error["type"]
+    if kind == "extra_forbidden":
+        parent = _model_at(error["loc"][:-1])
+        return f"{where}: unknown key; {nearest(error['loc'][-1], parent.model_fields)}"
+    if kind == "missing":
+        return f"{where}: missing; it has no default"
+    if kind == "value_error":
+        return f"{where}: {error['ctx']['error']}"
+    if isinstance(value, str) and kind in ("float_type", "int_type"):
+        try:
+            number = float(value)
+        except ValueError:
+            pass
+        else:
+            return (
+                f"{where}: '{value}' is text to YAML, not a number; write it with a dot, "
+                f"as {number:.1e}, or plainly, and without quotes"
+            )
+    return f"{where}: {error['msg'][0].lower() + error['msg'][1:]}, not {value!r}"
+
+
+def _place(loc: tuple[Any, ...]) -> str:
+    return ".".join(map(str, loc)) or "the config"
+
+
+def _model_at(loc: tuple[Any, ...]) -> type[BaseModel]:
+    """The entry class whose fields are valid at a place of the config."""
+    here: Any = Config
+    for part in loc:
+        if isinstance(here, type) and issubclass(here, BaseModel):
+            here = here.model_fields[part].annotation
+        else:  # a key of a mapping, or a position in a list: go to the type of the values
+            here = typing.get_args(here)[-1]
+        here = _plain(here)
+    return here
+
+
+def _plain(annotation: Any) -> Any:
+    """`X | None` and Annotated[X, ...] as X."""
+    if typing.get_origin(annotation) is Annotated:
+        return _plain(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return _plain(next(a for a in typing.get_args(annotation) if a is not type(None)))
+    return annotation

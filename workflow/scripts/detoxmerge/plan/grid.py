@@ -1,0 +1,183 @@
+"""What a study consists of: every edit, every measurement, every file. Computed once, as text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from pydantic import BaseModel
+
+from .checks import settings
+from .config import Config
+from .methods import METHODS
+from .paths import Paths
+from .protocol import Protocol
+from .slug import setting_slug, slug
+
+
+@dataclass(frozen=True)
+class At:
+    """Where an edit stands; what a method's `inputs()` asks for paths."""
+
+    paths: Paths
+    model: str
+    dataset: str
+    seed: int
+
+    def shard(self, recipe: str, n: int, shard: int) -> str:
+        """Manifest of the fine-tune of one of n shards."""
+        return self.paths.shard.format(
+            model=self.model, dataset=self.dataset, recipe=recipe, n=n, shard=shard, seed=self.seed
+        )
+
+    def data(self) -> str:
+        """Manifest of the data set."""
+        return self.paths.dataset.format(dataset=self.dataset)
+
+    def base(self) -> str:
+        """Manifest of the base model."""
+        return self.paths.base.format(model=self.model)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit of the study. `setting` and `seed` are as in its path; `-` where not used."""
+
+    model: str
+    dataset: str
+    method: str
+    setting: str
+    seed: str
+    params: BaseModel
+
+    @property
+    def edit(self) -> str:
+        """The `{edit}` wildcard."""
+        return f"{self.dataset}/{self.method}/{self.setting}/seed{self.seed}"
+
+
+class Grid:
+    """The selection (`run:`) crossed out over the catalogue."""
+
+    def __init__(self, config: Config) -> None:
+        """
+        Args:
+            config: the checked config.
+        """
+        self.config, self.run = config, config.run
+        self.paths = Paths(config.results)
+        self.protocol = Protocol(config)
+
+    @cached_property
+    def settings(self) -> dict[tuple[str, str], BaseModel]:
+        """(method, setting) -> Params, for every combination that the config asks for."""
+        return {
+            (name, setting_slug(params)): params
+            for name in self.run.methods
+            for params in settings(name, self.config.methods[name])
+        }
+
+    @cached_property
+    def edits(self) -> list[Edit]:
+        """Every edit but the base, in the order of the config."""
+        found = []
+        for model, (method, setting) in product(self.run.models, self.settings):
+            uses = METHODS[method].USES
+            datasets = self.run.datasets if "dataset" in uses else ["-"]
+            seeds = [str(s) for s in self.run.seeds] if "seed" in uses else ["-"]
+            params = self.settings[method, setting]
+            found += [
+                Edit(model, d, method, setting, s, params) for d, s in product(datasets, seeds)
+            ]
+        return found
+
+    @cached_property
+    def scales(self) -> list[str]:
+        """The scales as they stand in paths, ascending."""
+        return [slug(scale) for scale in sorted(self.run.scales)]
+
+    def scales_of(self, edit: str) -> list[str]:
+        """The scales an edit is measured at: the sweep; for the base only 0."""
+        return ["0"] if edit == "base" else self.scales
+
+    def inputs_of(self, edit: Edit) -> list[str]:
+        """Manifests that a method asks for."""
+        at = At(self.paths, edit.model, edit.dataset, int(edit.seed) if edit.seed != "-" else 0)
+        return METHODS[edit.method].inputs(edit.params, at)
+
+    def find(self, wildcards: Any) -> Edit:
+        """The edit behind {model}, {dataset}, {method}, {setting}, {seed}.
+
+        Raises:
+            KeyError: the study has no such edit; its argument is the list of its settings.
+        """
+        names = ("model", "dataset", "method", "setting", "seed")
+        asked = tuple(str(getattr(wildcards, name)) for name in names)
+        for edit in self.edits:
+            if asked == tuple(getattr(edit, name) for name in names):
+                return edit
+        raise KeyError([s for m, s in self.settings if m == wildcards.method])
+
+    def measurements(self, model: str, edit: str) -> list[str]:
+        """Manifests of toxicity and perplexity of one edit."""
+        sweep, p = self.run.sweep, self.paths
+        at = {"model": model, "edit": edit}
+        return [
+            p.toxicity.format(prompts=prompts, scorer=scorer, **at)
+            for prompts, scorer in product(sweep.prompts, sweep.scorers)
+        ] + [p.perplexity.format(corpus=corpus, **at) for corpus in sweep.corpora]
+
+    @cached_property
+    def results(self) -> list[str]:
+        """Every measurement of the study."""
+        every = [(model, "base") for model in self.run.models]
+        every += [(edit.model, edit.edit) for edit in self.edits]
+        found = [path for model, edit in every for path in self.measurements(model, edit)]
+        return found + [self.paths.change.format(model=e.model, edit=e.edit) for e in self.edits]
+
+    @cached_property
+    def expected(self) -> dict[str, dict[str, Any]]:
+        """Manifest -> the protocol it must have recorded, for every manifest of the study."""
+        return dict(self._expected())
+
+    def _expected(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        p, protocol, sweep = self.paths, self.protocol, self.run.sweep
+        for alias in self.run.datasets:
+            yield p.dataset.format(dataset=alias), protocol.dataset(alias)
+        for alias in sweep.prompts:
+            yield p.prompts.format(prompts=alias), protocol.prompts(alias)
+        for alias in sweep.corpora:
+            yield p.corpus.format(corpus=alias), protocol.corpus(alias)
+        for alias in sweep.scorers:
+            yield p.scorer.format(scorer=alias), protocol.scorer(alias)
+        for alias in self.run.models:
+            yield p.base.format(model=alias), protocol.base(alias)
+            if self.config.models[alias].pretrain:
+                yield p.pretrained.format(model=alias), protocol.pretrained(alias)
+            yield from self._expected_measurements(alias, "base")
+        for edit in self.edits:
+            yield p.edit.format(**vars(edit)), protocol.edit(edit.method)
+            yield from self._expected_measurements(edit.model, edit.edit)
+            yield p.change.format(model=edit.model, edit=edit.edit), protocol.change()
+            recipe = getattr(edit.params, "recipe", None)
+            for path in self.inputs_of(edit):
+                if "/shards/" in path:
+                    yield path, protocol.shard(recipe)
+                    n = path.split("/shards/")[1].split("/")[1].removeprefix("n")
+                    partition = p.partition.format(dataset=edit.dataset, n=n)
+                    yield partition, protocol.partition()
+
+    def _expected_measurements(
+        self, model: str, edit: str
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        p, protocol, sweep = self.paths, self.protocol, self.run.sweep
+        at = {"model": model, "edit": edit}
+        for prompts in sweep.prompts:
+            generations = p.generations.format(prompts=prompts, **at)
+            yield generations, protocol.generate(model, prompts)
+            for scorer in sweep.scorers:
+                path = p.toxicity.format(prompts=prompts, scorer=scorer, **at)
+                yield path, protocol.toxicity(scorer)
+        for corpus in sweep.corpora:
+            yield p.perplexity.format(corpus=corpus, **at), protocol.perplexity(model, corpus)

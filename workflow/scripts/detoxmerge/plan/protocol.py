@@ -1,0 +1,119 @@
+"""What decides the numbers of each stage: the params of its rule, recorded in its manifest.
+
+A rule's params and the check in `summarise` come from here, so a measurement whose recorded
+protocol is not the configured one is found even where Snakemake has lost its own records.
+"""
+
+from typing import Any
+
+from .catalogue import protocol
+from .config import Config
+from .methods import METHODS
+
+# Bump a number when the stage's numbers change, with a line in the changelog.
+VERSION = {
+    "fetch_model": 1,
+    "pretrain_base": 1,
+    "fetch_scorer": 1,
+    "train_scorer": 1,
+    "prepare_dataset": 1,
+    "split_dataset": 1,
+    "prepare_prompts": 1,
+    "prepare_corpus": 1,
+    "finetune_shard": 1,
+    "generate": 1,
+    "score_toxicity": 1,
+    "measure_perplexity": 1,
+    "parameter_change": 1,
+    "summarise": 1,
+    "plot": 1,
+    "tabulate": 1,
+}
+
+
+class Protocol:
+    """Plain JSON values per stage and alias, each with the stage's VERSION."""
+
+    def __init__(self, config: Config) -> None:
+        """
+        Args:
+            config: the checked config.
+        """
+        self.config = config
+
+    def _of(self, stage: str, **values: Any) -> dict[str, Any]:
+        return {"version": VERSION[stage], **values}
+
+    def dataset(self, alias: str) -> dict[str, Any]:
+        """Source, fields and thresholds of a data set."""
+        return self._of("prepare_dataset", **protocol(self.config.datasets[alias]))
+
+    def partition(self) -> dict[str, Any]:
+        """The partition seed; N and the data set stand in the path."""
+        return self._of("split_dataset", seed=self.config.split.seed)
+
+    def prompts(self, alias: str) -> dict[str, Any]:
+        """Source of a prompt set; how it is continued belongs to `generate`."""
+        return self._of(
+            "prepare_prompts", **protocol(self.config.prompts[alias], without=("generate",))
+        )
+
+    def corpus(self, alias: str) -> dict[str, Any]:
+        """Source of a corpus; how it is measured belongs to `measure_perplexity`."""
+        entry = self.config.corpora[alias]
+        without = ("window_tokens", "stride_tokens")
+        return self._of("prepare_corpus", **protocol(entry, without=without))
+
+    def pretrained(self, alias: str) -> dict[str, Any]:
+        """Texts, shape and training of a base model made here."""
+        return self._of("pretrain_base", **protocol(self.config.models[alias].pretrain))
+
+    def base(self, alias: str) -> dict[str, Any]:
+        """Where a base model comes from."""
+        entry = self.config.models[alias]
+        return self._of("fetch_model", hub=entry.hub, revision=entry.revision, path=entry.path)
+
+    def scorer(self, alias: str) -> dict[str, Any]:
+        """Where a scorer comes from, or how it is trained."""
+        entry = self.config.scorers[alias]
+        if entry.train:
+            return self._of("train_scorer", **protocol(entry.train))
+        local = protocol(entry.checkpoint) if entry.checkpoint else None
+        return self._of("fetch_scorer", detoxify=entry.detoxify, checkpoint=local)
+
+    def shard(self, recipe: str) -> dict[str, Any]:
+        """The fine-tuning recipe; model, data set, N, shard and seed stand in the path."""
+        return self._of("finetune_shard", **protocol(self.config.recipes[recipe]))
+
+    def edit(self, method: str) -> dict[str, Any]:
+        """The method's VERSION; its parameters stand in the path."""
+        return {"version": METHODS[method].VERSION}
+
+    def generate(self, model: str, prompts: str) -> dict[str, Any]:
+        """The sampling protocol of a prompt set, and the dtype of the weights."""
+        entry = self.config.prompts[prompts].generate
+        return self._of("generate", dtype=self.config.models[model].dtype, **protocol(entry))
+
+    def toxicity(self, scorer: str) -> dict[str, Any]:
+        """The label that is read and the thresholds of the summary."""
+        entry = self.config.scorers[scorer]
+        return self._of(
+            "score_toxicity",
+            label=entry.label,
+            thresholds=entry.thresholds,
+            any_above=entry.any_above,
+        )
+
+    def perplexity(self, model: str, corpus: str) -> dict[str, Any]:
+        """Window and stride, in tokens, and the dtype of the weights."""
+        entry = self.config.corpora[corpus]
+        return self._of(
+            "measure_perplexity",
+            dtype=self.config.models[model].dtype,
+            window_tokens=entry.window_tokens,
+            stride_tokens=entry.stride_tokens,
+        )
+
+    def change(self) -> dict[str, Any]:
+        """Bins and thresholds are constants of the stage."""
+        return self._of("parameter_change")

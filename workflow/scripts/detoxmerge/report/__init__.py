@@ -1,0 +1,1 @@
+"""From measurements to what people read: the summary, figures and tables."""

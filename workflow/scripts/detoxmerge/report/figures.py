@@ -1,0 +1,223 @@
+"""The figures: a function per figure takes a table and returns a Figure; style is in matplotlibrc."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from ..artefacts import publish, read_json
+
+matplotlib.use("Agg")  # no display on a cluster; must come before pyplot
+
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import PercentFormatter  # noqa: E402
+
+ROW_INCHES = 2.7
+BASE_COLOUR = "0.35"
+
+
+def draw(
+    figure: Callable[[pd.DataFrame], Figure], data: pd.DataFrame, png: Path, pdf: Path, csv: Path
+) -> None:
+    """Draw one figure and keep the data behind it.
+
+    Args:
+        figure: one of this module's figures.
+        data: what it shows.
+        png: 200 dots per inch.
+        pdf: vector graphics; fonts embedded, no date, so the same data give the same bytes.
+        csv: the data.
+    """
+    drawn = figure(data)
+    with publish(png) as part:
+        drawn.savefig(part, format="png")
+    with publish(pdf) as part:
+        drawn.savefig(part, format="pdf", metadata={"CreationDate": None})
+    with publish(csv) as part:
+        data.to_csv(part, index=False)
+    plt.close(drawn)
+
+
+def measured(summary: pd.DataFrame, model: str, metric: str) -> pd.DataFrame:
+    """What a figure over scale and N shows: mean and range over the training seeds.
+
+    Args:
+        summary: summary.parquet.
+        model: alias.
+        metric: for example ``toxicity_mean``.
+
+    Returns:
+        `dataset` (null: the base model), `measured_on`, `scorer`, `n`, `setting`, `scale`, `mean`,
+        `low`, `high`, `num_seeds`.
+    """
+    rows = summary[(summary["model"] == model) & (summary["metric"] == metric)]
+    keys = ["dataset", "measured_on", "scorer", "method", "n", "setting", "scale"]
+    grouped = rows.groupby(keys, dropna=False, sort=False)["value"]
+    found = grouped.agg(mean="mean", low="min", high="max", num_seeds="size").reset_index()
+    return found.sort_values(["dataset", "measured_on", "n", "setting", "scale"], kind="stable")
+
+
+def toxicity(data: pd.DataFrame) -> Figure:
+    """Mean toxicity over the scale (a line per N) and over N (a line per scale).
+
+    Args:
+        data: of `measured`, for ``toxicity_mean``.
+
+    Returns:
+        A row of two panels per data set, prompt set and scorer.
+    """
+    return _over_scale_and_n(data, "Mean toxicity of continuations (0–1)")
+
+
+def perplexity(data: pd.DataFrame) -> Figure:
+    """Perplexity per token over the scale (a line per N) and over N (a line per scale).
+
+    Args:
+        data: of `measured`, for ``perplexity_per_token``.
+
+    Returns:
+        A row of two panels per data set and corpus.
+    """
+    return _over_scale_and_n(data, "Perplexity per token")
+
+
+def changes(paths: list[Path]) -> pd.DataFrame:
+    """What `parameter_change` shows.
+
+    Args:
+        paths: `change.json` of the edits of one model; those without an N are left out.
+
+    Returns:
+        A row per edit and quantity: `dataset`, `n`, `seed`, `quantity` (``density``: share of
+        parameters per decade of |delta|; ``below_E``: share below E), `x`, `value`.
+    """
+    rows = []
+    for found in map(read_json, paths):
+        edit = found["edit"]
+        if "n" not in edit["params"]:
+            continue
+        counted = found["num_elements"] - found["num_structural_zeros"]
+        bins = found["histogram_log10"]
+        edges = np.linspace(bins["low"], bins["high"], bins["bins"] + 1)
+        density = np.array(bins["counts"]) / counted / np.diff(edges)
+        at = {"dataset": edit["dataset"], "n": edit["params"]["n"], "seed": edit["seed"]}
+        for x, value in zip((edges[:-1] + edges[1:]) / 2, density, strict=True):
+            rows.append(at | {"quantity": "density", "x": float(10**x), "value": float(value)})
+        for key, share in found["almost_unchanged_share"].items():
+            x = float(key.removeprefix("below_"))
+            rows.append(at | {"quantity": key, "x": x, "value": share})
+    return pd.DataFrame(rows)
+
+
+def parameter_change(data: pd.DataFrame) -> Figure:
+    """|delta| at scale 1: its distribution for each N, and the almost unchanged share over N.
+
+    Args:
+        data: of `changes`.
+
+    Returns:
+        A row of two panels per data set.
+    """
+    datasets = data["dataset"].drop_duplicates().tolist()
+    figure, axes = _rows(len(datasets))
+    for row, dataset in zip(axes, datasets, strict=True):
+        part = data[data["dataset"] == dataset]
+        _densities(row[0], part[part["quantity"] == "density"], dataset)
+        _unchanged(row[1], part[part["quantity"] != "density"])
+    return figure
+
+
+def _densities(axis: Axes, part: pd.DataFrame, dataset: str) -> None:
+    numbers = sorted(part["n"].unique())
+    for n, colour in zip(numbers, _colours(len(numbers)), strict=True):
+        curve = part[part["n"] == n].groupby("x")["value"].mean()
+        seen = curve[curve > 0]
+        axis.plot(seen.index, seen.values, color=colour, label=f"N = {n}")
+    axis.set_xscale("log")
+    axis.set_xlabel("|Δ| per parameter, at scale 1")
+    axis.set_ylabel("Share of parameters per decade")
+    axis.set_title(dataset, loc="left")
+    axis.legend()
+
+
+def _unchanged(axis: Axes, part: pd.DataFrame) -> None:
+    keys = part.drop_duplicates("quantity").sort_values("x")
+    for (_, key), colour in zip(keys.iterrows(), _colours(len(keys)), strict=True):
+        curve = part[part["quantity"] == key["quantity"]].groupby("n")["value"].mean()
+        positions = range(len(curve))
+        axis.plot(positions, curve.values, "o-", color=colour, label=f"|Δ| < {_power(key['x'])}")
+        axis.set_xticks(positions, [str(n) for n in curve.index])
+    axis.set_ylim(bottom=0)
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.set_xlabel("Number of merged shards N")
+    axis.set_ylabel("Almost unchanged parameters")
+    axis.legend()
+
+
+def _power(x: float) -> str:
+    digits, exponent = f"{x:.0e}".split("e")
+    factor = "" if digits == "1" else f"{digits}·"
+    return rf"${factor.replace('·', chr(92) + 'cdot ')}10^{{{int(exponent)}}}$"
+
+
+def _over_scale_and_n(data: pd.DataFrame, quantity: str) -> Figure:
+    edits, base = data[data["dataset"].notna()], data[data["dataset"].isna()]
+    panels = edits[["dataset", "measured_on", "scorer"]].drop_duplicates()
+    figure, axes = _rows(len(panels))
+    for row, (_, panel) in zip(axes, panels.iterrows(), strict=True):
+        part, level = _same(edits, panel), _same(base, panel.drop("dataset"))["mean"]
+        _lines(row[0], part, "scale", "n", "N = {}")
+        _lines(row[1], part, "n", "scale", "scale {}")
+        row[0].set_title(_where(panel), loc="left")
+        row[0].set_xlabel("Scale λ of the subtracted vector")
+        row[1].set_xlabel("Number of merged shards N")
+        for axis in row:
+            axis.set_ylabel(quantity)
+            axis.axhline(level.iloc[0], color=BASE_COLOUR, linestyle="--", label="base model")
+            axis.legend()
+    return figure
+
+
+def _lines(axis: Axes, part: pd.DataFrame, x: str, line: str, label: str) -> None:
+    """A line per value of `line` over `x`; the band is the range over training seeds."""
+    values = sorted(part[line].unique())
+    places = sorted(part[x].unique())
+    for value, colour in zip(values, _colours(len(values)), strict=True):
+        curve = part[part[line] == value].sort_values(x)
+        # N as equally spaced ticks: 1, 2, 5, 10 would crowd at the left
+        at = curve[x].map(places.index) if x == "n" else curve[x]
+        style = {"color": colour, "label": label.format(f"{value:g}")}
+        axis.plot(at, curve["mean"], "o-", **style)
+        if (curve["num_seeds"] > 1).any():
+            axis.fill_between(at, curve["low"], curve["high"], color=colour, alpha=0.2, lw=0)
+    if x == "n":
+        axis.set_xticks(range(len(places)), [str(p) for p in places])
+
+
+def _rows(count: int) -> tuple[Figure, Any]:
+    width = plt.rcParams["figure.figsize"][0]
+    size = (width, ROW_INCHES * count)
+    figure, axes = plt.subplots(count, 2, figsize=size, squeeze=False, layout="constrained")
+    return figure, axes
+
+
+def _colours(count: int) -> np.ndarray:
+    """Dark to light, distinct in grey as well."""
+    return plt.get_cmap("viridis")(np.linspace(0.0, 0.85, count))
+
+
+def _same(data: pd.DataFrame, panel: pd.Series) -> pd.DataFrame:
+    keep = pd.Series(True, index=data.index)
+    for column, value in panel.items():
+        keep &= data[column].isna() if pd.isna(value) else data[column] == value
+    return data[keep]
+
+
+def _where(panel: pd.Series) -> str:
+    scorer = "" if pd.isna(panel["scorer"]) else f", scored by {panel['scorer']}"
+    return f"{panel['dataset']}, on {panel['measured_on']}{scorer}"

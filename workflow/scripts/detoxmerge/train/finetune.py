@@ -1,0 +1,172 @@
+"""Fine-tune the base model on one shard, and keep the difference: tau_i = theta_i - theta_0."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..artefacts import read_json, sha256, write_manifest
+from ..data.datasets import shard_texts
+from ..data.models import load_model, load_tokenizer
+from ..edit.recipe import pick_device
+from ..edit.tensors import write_tensors
+from ..measure.generation import pad_token
+from ..plan.errors import UserError
+from .resumable import train, write_loss
+
+IGNORED = -100  # label of a place that is not scored
+
+
+def finetune_shard(
+    base: Path,
+    dataset: Path,
+    toxic: Path,
+    partition: Path,
+    shard: int,
+    seed: int,
+    protocol: Mapping[str, Any],
+    checkpoint_minutes: float,
+    device: str,
+    delta: Path,
+    loss: Path,
+    meta: Path,
+) -> None:
+    """Train on one shard by plain causal cross-entropy and write the task vector.
+
+    Texts are cut at `max_tokens`, not packed, padded on the right, pads unlabelled, and no EOS is
+    appended (the released code of Kim et al., COLM 2024).
+
+    Args:
+        base: manifest of the base model.
+        dataset: manifest of the data set.
+        toxic: its toxic texts.
+        partition: the partition.
+        shard: 0-based.
+        seed: of the training.
+        protocol: the recipe.
+        checkpoint_minutes: time between checkpoints.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        delta: tau_i, fp32, by the names of `named_parameters` (tied weights once, no buffers).
+        loss: loss history.
+        meta: manifest.
+
+    Raises:
+        UserError: the shard has no text that can be trained on, or the training diverged.
+    """
+    place = read_json(base)["model"]
+    model, tokenizer = load_model(place), load_tokenizer(place)
+    rows, too_short = _examples(tokenizer, shard_texts(toxic, partition, shard), model, protocol)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    work = meta.parent / "work"
+    history = train(
+        model,
+        rows,
+        Collate(pad_token(tokenizer)),
+        work,
+        device=pick_device(device),
+        seed=seed,
+        by_length=protocol["group_by_length"],
+        checkpoint_minutes=checkpoint_minutes,
+        precision=protocol["precision"],
+        num_train_epochs=protocol["epochs"],
+        learning_rate=protocol["learning_rate"],
+        lr_scheduler_type=protocol["schedule"],
+        warmup_steps=protocol["warmup_share"],
+        optim=protocol["optimizer"],
+        weight_decay=protocol["weight_decay"],
+        max_grad_norm=protocol["max_grad_norm"],
+        per_device_train_batch_size=protocol["batch_size"],
+        gradient_accumulation_steps=protocol["accumulation_steps"],
+        gradient_checkpointing=protocol["gradient_checkpointing"],
+    )
+    write_loss(history, loss)
+    checksum, norm = write_delta(model, before, delta)
+    write_manifest(
+        meta,
+        protocol=protocol,
+        inputs=[base, dataset, partition],
+        files={delta.name: checksum, loss.name: sha256(loss)},
+        shard=shard,
+        seed=seed,
+        num_texts=len(rows),
+        num_texts_too_short=too_short,
+        num_tokens=sum(len(row["input_ids"]) for row in rows),
+        first_loss=float(history["loss"].iloc[0]) if len(history) else None,
+        last_loss=float(history["loss"].iloc[-1]) if len(history) else None,
+        l2_norm=norm,
+    )
+    shutil.rmtree(work)
+    print(f"shard {shard}: {len(rows)} texts, |delta| {norm:.4g}")
+
+
+class Collate:
+    """Pads a batch on the right; pads are neither attended to nor labelled."""
+
+    def __init__(self, pad: int) -> None:
+        """
+        Args:
+            pad: token id that fills.
+        """
+        self.pad = pad
+
+    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            rows: examples with `input_ids`.
+
+        Returns:
+            `input_ids`, `attention_mask`, `labels`: (rows, longest), int64.
+        """
+        width = max(len(row["input_ids"]) for row in rows)
+
+        def padded(fill: int, values: list[list[int]]) -> torch.Tensor:
+            return torch.tensor([v + [fill] * (width - len(v)) for v in values])
+
+        ids = [row["input_ids"] for row in rows]
+        return {
+            "input_ids": padded(self.pad, ids),
+            "attention_mask": padded(0, [[1] * len(row) for row in ids]),
+            "labels": padded(IGNORED, ids),
+        }
+
+
+@torch.no_grad()
+def write_delta(model: Any, before: Mapping[str, torch.Tensor], out: Path) -> tuple[str, float]:
+    """Write theta - theta_0, a tensor at a time.
+
+    Args:
+        model: trained, fp32.
+        before: theta_0 by parameter name, fp32.
+        out: fp32, names sorted.
+
+    Returns:
+        SHA-256 of the file, and the L2 norm of the vector.
+    """
+    parameters = dict(sorted(model.named_parameters()))
+    square = 0.0
+    with write_tensors(out, {name: tuple(p.shape) for name, p in parameters.items()}) as writer:
+        for name, parameter in parameters.items():
+            block = (parameter.detach().cpu() - before[name]).numpy()
+            square += float(np.square(block, dtype=np.float64).sum())
+            writer.write(block)
+    return writer.sha256, float(np.sqrt(square))
+
+
+def _examples(
+    tokenizer: Any, texts: list[str], model: Any, protocol: Mapping[str, Any]
+) -> tuple[list[dict[str, list[int]]], int]:
+    """Tokenised texts, and how many have fewer than two tokens: nothing to predict in them."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit and protocol["max_tokens"] > limit:
+        raise UserError(
+            f"max_tokens {protocol['max_tokens']} exceeds the model's context of {limit}; lower it "
+            "in the recipe"
+        )
+    ids = tokenizer(texts, truncation=True, max_length=protocol["max_tokens"])["input_ids"]
+    rows = [{"input_ids": row} for row in ids if len(row) > 1]
+    if not rows:
+        raise UserError(f"none of the shard's {len(texts)} texts has two tokens or more")
+    return rows, len(texts) - len(rows)

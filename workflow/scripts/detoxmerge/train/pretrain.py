@@ -1,0 +1,144 @@
+"""A small GPT-2-shaped base model with a tokenizer of its own, trained where no hub is at hand."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, set_seed
+
+from ..artefacts import sha256, write_manifest
+from ..data.sources import origin, read_rows, require_text
+from ..edit.recipe import pick_device
+from ..plan.errors import UserError
+from .resumable import train, write_loss
+
+END = "<|endoftext|>"
+
+
+def pretrain_base(
+    alias: str, protocol: Mapping[str, Any], checkpoint_minutes: float, device: str, out: Path
+) -> None:
+    """Train tokenizer and model, and save them as an ordinary model folder.
+
+    Texts are shuffled by the seed, joined with an end-of-text token between them, and cut into
+    rows of `context` tokens; each step sees `batch_size` rows.
+
+    Args:
+        alias: the model's name in the config.
+        protocol: the `pretrain` entry.
+        checkpoint_minutes: time between checkpoints.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        out: manifest; the model's files and `loss.csv` lie beside it.
+
+    Raises:
+        UserError: the texts cannot be read, or are too few for one row.
+    """
+    folder, work = out.parent, out.parent / "work"
+    texts, origins = _texts(alias, protocol)
+    tokenizer = _train_tokenizer(texts, protocol)
+    rows = _rows(texts, tokenizer, protocol, alias)
+    set_seed(protocol["seed"])
+    model = GPT2LMHeadModel(_shape(tokenizer, protocol))
+    history = train(
+        model,
+        rows,
+        _collate,
+        work,
+        device=pick_device(device),
+        seed=protocol["seed"],
+        by_length=False,
+        checkpoint_minutes=checkpoint_minutes,
+        precision=protocol["precision"],
+        max_steps=protocol["steps"],
+        learning_rate=protocol["learning_rate"],
+        lr_scheduler_type="cosine",
+        warmup_steps=protocol["warmup_share"],
+        weight_decay=protocol["weight_decay"],
+        per_device_train_batch_size=protocol["batch_size"],
+    )
+    finished = folder / "finished"  # saved aside, then moved: a kill leaves no half folder
+    model.save_pretrained(finished)
+    tokenizer.save_pretrained(finished)
+    for file in sorted(finished.iterdir()):
+        os.replace(file, folder / file.name)
+    finished.rmdir()
+    write_loss(history, folder / "loss.csv")
+    files = ("model.safetensors", "config.json", "tokenizer.json", "loss.csv")
+    write_manifest(
+        out,
+        protocol=protocol,
+        inputs=[],
+        files={name: sha256(folder / name) for name in files},
+        origin=origins,
+        num_texts=len(texts),
+        num_tokens=len(rows) * protocol["context"],
+        num_parameters=model.num_parameters(),
+        last_loss=float(history["loss"].iloc[-1]) if len(history) else None,
+    )
+    shutil.rmtree(work)
+    print(f"{alias}: {model.num_parameters() / 1e6:.2f} million parameters, {len(rows)} rows")
+
+
+def _texts(alias: str, protocol: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
+    texts: list[str] = []
+    for i, source in enumerate(protocol["texts"]):
+        name = f"models.{alias}.pretrain.texts.{i}"
+        rows, _ = require_text(read_rows(source, name, [source["text"]]), source["text"], name)
+        texts += rows[source["text"]].tolist()
+    return texts, [origin(source) for source in protocol["texts"]]
+
+
+def _train_tokenizer(texts: list[str], protocol: Mapping[str, Any]) -> PreTrainedTokenizerFast:
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(
+        texts, vocab_size=protocol["vocabulary"], special_tokens=[END], show_progress=False
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer,
+        bos_token=END,
+        eos_token=END,
+        model_max_length=protocol["context"],
+    )
+
+
+def _rows(
+    texts: list[str], tokenizer: Any, protocol: Mapping[str, Any], alias: str
+) -> list[dict[str, list[int]]]:
+    """Rows of `context` tokens; what is left at the end is dropped."""
+    order = torch.randperm(
+        len(texts), generator=torch.Generator().manual_seed(protocol["seed"])
+    ).tolist()
+    encoded = tokenizer([texts[i] for i in order], verbose=False)["input_ids"]
+    stream = [token for ids in encoded for token in [*ids, tokenizer.eos_token_id]]
+    context = protocol["context"]
+    starts = range(0, len(stream) - context + 1, context)
+    if not starts:
+        raise UserError(
+            f"models.{alias}.pretrain: {len(stream)} tokens do not fill a row of {context}; give "
+            "more texts or a smaller context"
+        )
+    return [{"input_ids": stream[start : start + context]} for start in starts]
+
+
+def _shape(tokenizer: Any, protocol: Mapping[str, Any]) -> GPT2Config:
+    return GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=protocol["context"],
+        n_embd=protocol["width"],
+        n_layer=protocol["layers"],
+        n_head=protocol["heads"],
+        resid_pdrop=protocol["dropout"],
+        embd_pdrop=protocol["dropout"],
+        attn_pdrop=protocol["dropout"],
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+
+
+def _collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+    ids = torch.tensor([row["input_ids"] for row in rows])
+    return {"input_ids": ids, "labels": ids}

@@ -1,0 +1,206 @@
+"""transformers' Trainer, with an order of texts that only the seed decides, and checkpoints by time.
+
+A run that was killed continues from its last complete checkpoint and ends with the same weights as
+one that was not. Checkpoints lie in an undeclared work folder beside the output, since Snakemake
+deletes declared outputs before every attempt.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch.utils.data import Sampler
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from ..artefacts import publish
+from ..plan.errors import UserError
+
+LOG_STEPS = 10
+COMPLETE = "complete"  # a marker written after everything else of a checkpoint
+
+
+class SeededSampler(Sampler):
+    """The order of the texts: a function of seed and epoch alone."""
+
+    def __init__(self, lengths: Sequence[int], batch: int, by_length: bool, seed: int) -> None:
+        """
+        Args:
+            lengths: tokens of each text.
+            batch: texts per optimizer step.
+            by_length: batches of similar length, in random order; else a plain shuffle.
+            seed: of the training.
+        """
+        self.lengths, self.batch, self.by_length, self.seed = list(lengths), batch, by_length, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer before each epoch (0-based)."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        if self.by_length:
+            return iter(get_length_grouped_indices(self.lengths, self.batch, generator=generator))
+        return iter(torch.randperm(len(self.lengths), generator=generator).tolist())
+
+
+class TimedCheckpoints(TrainerCallback):
+    """Asks for a checkpoint every so many minutes and keeps the last complete one."""
+
+    def __init__(self, minutes: float) -> None:
+        """
+        Args:
+            minutes: between two checkpoints.
+        """
+        self.minutes, self.last = minutes, time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Only at a logging step: the loss of an interval must not be cut in two by a resume."""
+        due = time.monotonic() - self.last >= 60 * self.minutes
+        if due and state.global_step % args.logging_steps == 0 < state.max_steps:
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Mark the new checkpoint as complete, then drop the older ones."""
+        new = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        (new / COMPLETE).touch()
+        for old in checkpoints(Path(args.output_dir)):
+            if old != new:
+                shutil.rmtree(old)
+        self.last = time.monotonic()
+
+
+class ResumableTrainer(Trainer):
+    """Trainer whose batches come in the order of `SeededSampler`."""
+
+    sampler: SeededSampler
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SeededSampler:
+        return self.sampler
+
+
+def train(
+    model: Any,
+    rows: list[dict[str, Any]],
+    collate: Any,
+    work: Path,
+    *,
+    device: str,
+    seed: int,
+    by_length: bool,
+    checkpoint_minutes: float,
+    precision: str = "float32",
+    **arguments: Any,
+) -> pd.DataFrame:
+    """Train a model in place.
+
+    Args:
+        model: of transformers, fp32.
+        rows: examples with `input_ids`.
+        collate: list of examples -> batch.
+        work: folder for checkpoints; the caller removes it once the result is published.
+        device: ``cpu`` or ``cuda``.
+        seed: of order, dropout and initialisation.
+        by_length: batches of similar length.
+        checkpoint_minutes: time between checkpoints.
+        precision: ``float32``, or ``bfloat16`` for autocast over fp32 weights.
+        arguments: of transformers' TrainingArguments.
+
+    Returns:
+        The loss history: `step`, `epoch`, `loss` (mean over the interval), `learning_rate`,
+        `grad_norm`, a row per `LOG_STEPS` steps.
+
+    Raises:
+        UserError: the loss or a weight is not finite.
+    """
+    set_seed(seed)
+    work.mkdir(parents=True, exist_ok=True)
+    trainer = ResumableTrainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(work),
+            seed=seed,
+            data_seed=seed,
+            use_cpu=device == "cpu",
+            bf16=precision == "bfloat16",
+            logging_steps=LOG_STEPS,
+            logging_nan_inf_filter=False,
+            save_strategy="no",
+            report_to="none",
+            remove_unused_columns=False,
+            dataloader_pin_memory=device != "cpu",
+            **arguments,
+        ),
+        data_collator=collate,
+        train_dataset=rows,
+        callbacks=[TimedCheckpoints(checkpoint_minutes)],
+    )
+    step = trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps
+    trainer.sampler = SeededSampler([len(r["input_ids"]) for r in rows], step, by_length, seed)
+    last = latest_checkpoint(work)
+    print(f"continuing from {last.name}" if last else f"training on {len(rows)} examples")
+    try:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    except BaseException:
+        latest_checkpoint(work)  # a checkpoint that was being written goes, the last one stays
+        raise
+    history = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
+    _require_finite(model, history)
+    columns = ["step", "epoch", "loss", "learning_rate", "grad_norm"]
+    return history.reindex(columns=columns)
+
+
+def checkpoints(work: Path) -> list[Path]:
+    """Checkpoint folders, complete or not, oldest first.
+
+    Args:
+        work: the work folder.
+
+    Returns:
+        The folders by step.
+    """
+    return sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+
+
+def latest_checkpoint(work: Path) -> Path | None:
+    """The last complete checkpoint; incomplete ones are removed.
+
+    Args:
+        work: the work folder.
+
+    Returns:
+        A folder, or None.
+    """
+    complete = []
+    for path in checkpoints(work):
+        if (path / COMPLETE).is_file():
+            complete.append(path)
+        else:
+            shutil.rmtree(path)
+    return complete[-1] if complete else None
+
+
+def write_loss(history: pd.DataFrame, out: Path) -> None:
+    """Write the loss history as CSV.
+
+    Args:
+        history: of `train`.
+        out: the file.
+    """
+    with publish(out) as part:
+        history.to_csv(part, index=False)
+
+
+def _require_finite(model: Any, history: pd.DataFrame) -> None:
+    bad = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
+    if bad or not history["loss"].map(pd.api.types.is_number).all() or history["loss"].isna().any():
+        where = f"tensor '{bad[0]}' holds NaN or infinity" if bad else "the loss became NaN"
+        raise UserError(f"the training diverged: {where}; lower learning_rate, or clip harder")

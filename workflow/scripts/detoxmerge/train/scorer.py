@@ -1,0 +1,205 @@
+"""A small toxicity classifier, saved in Detoxify's checkpoint format and loaded by Detoxify."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tokenizers import BertWordPieceTokenizer
+from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, set_seed
+
+from ..artefacts import publish, write_json
+from ..data.scorers import load_scorer, write_scorer
+from ..data.sources import origin, read_rows, require_text
+from ..edit.recipe import pick_device
+from ..measure.toxicity import score_texts
+from ..plan.errors import UserError
+from .resumable import train, write_loss
+
+LABEL = "toxicity"
+TOXIC_FROM = 0.5  # label of the ROC AUC: score >= this
+
+
+def train_scorer(
+    alias: str,
+    protocol: Mapping[str, Any],
+    checkpoint_minutes: float,
+    device: str,
+    out: Path,
+) -> None:
+    """Train a BERT on texts with scores in 0..1 by binary cross-entropy on the scores.
+
+    Args:
+        alias: the scorer's name in the config.
+        protocol: the `train` entry.
+        checkpoint_minutes: time between checkpoints.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        out: manifest, with ROC AUC and counts per test set; `scorer.ckpt`, the tokenizer's folder
+            and `loss.csv` lie beside it.
+
+    Raises:
+        UserError: the texts cannot be read, or a test set has one class only.
+    """
+    folder, work = out.parent, out.parent / "work"
+    name = f"scorers.{alias}.train"
+    texts, labels = _labelled(protocol["texts"], f"{name}.texts")
+    tests = {key: _labelled([test], f"{name}.test.{key}") for key, test in protocol["test"].items()}
+    tokenizer = _train_tokenizer(texts, protocol, folder / "tokenizer")
+    set_seed(protocol["seed"])
+    model = BertForSequenceClassification(_shape(tokenizer, protocol))
+    model.config.save_pretrained(folder / "tokenizer")
+    ids = tokenizer(texts, truncation=True, max_length=protocol["max_tokens"])["input_ids"]
+    rows = [{"input_ids": i, "label": y} for i, y in zip(ids, labels.tolist(), strict=True)]
+    history = train(
+        model,
+        rows,
+        _Collate(tokenizer.pad_token_id),
+        work,
+        device=pick_device(device),
+        seed=protocol["seed"],
+        by_length=True,
+        checkpoint_minutes=checkpoint_minutes,
+        num_train_epochs=protocol["epochs"],
+        learning_rate=protocol["learning_rate"],
+        lr_scheduler_type="linear",
+        warmup_steps=0.05,
+        weight_decay=0.01,
+        per_device_train_batch_size=protocol["batch_size"],
+    )
+    write_loss(history, folder / "loss.csv")
+    checkpoint = folder / "scorer.ckpt"
+    _save(model, folder / "tokenizer", checkpoint)
+    place = {"checkpoint": str(checkpoint), "tokenizer": {"path": str(folder / "tokenizer")}}
+    measured = _test(place, tests)
+    write_scorer(
+        out,
+        protocol,
+        place["checkpoint"],
+        place["tokenizer"],
+        checkpoint,
+        origin=[origin(source) for source in protocol["texts"]],
+        num_texts=len(texts),
+        num_parameters=model.num_parameters(),
+        test=measured,
+    )
+    shutil.rmtree(work)
+
+
+def roc_auc(scores: np.ndarray, toxic: np.ndarray) -> float:
+    """Area under the ROC curve: P(score of a toxic text > score of another) + P(equal) / 2.
+
+    By ranks (Mann and Whitney 1947): (R - n1 (n1 + 1) / 2) / (n1 n0), R the toxic texts' rank sum.
+
+    Args:
+        scores: (texts,) float.
+        toxic: (texts,) bool.
+
+    Returns:
+        0..1.
+
+    Raises:
+        UserError: all texts are of one class.
+    """
+    n1, n0 = int(toxic.sum()), int((~toxic).sum())
+    if not n1 or not n0:
+        raise UserError(f"ROC AUC needs both classes; the test set has {n1} toxic, {n0} other texts")
+    ranks = pd.Series(scores).rank().to_numpy()
+    return float((ranks[toxic].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
+
+
+def _labelled(sources: list[Mapping[str, Any]], name: str) -> tuple[list[str], np.ndarray]:
+    texts: list[str] = []
+    labels: list[float] = []
+    for source in sources:
+        text, score = source["text"], source["score"]
+        rows, _ = require_text(read_rows(source, name, [text, score]), text, name)
+        numbers = pd.to_numeric(rows[score], errors="coerce")
+        if numbers.isna().any() or not numbers.between(0, 1).all():
+            raise UserError(f"{name}: '{score}' must be a number in 0..1 in every row")
+        texts += rows[text].tolist()
+        labels += numbers.tolist()
+    return texts, np.array(labels)
+
+
+def _train_tokenizer(texts: list[str], protocol: Mapping[str, Any], folder: Path) -> BertTokenizer:
+    folder.mkdir(parents=True, exist_ok=True)
+    words = BertWordPieceTokenizer(lowercase=True)
+    words.train_from_iterator(texts, vocab_size=protocol["vocabulary"], show_progress=False)
+    words.save_model(str(folder))
+    # Detoxify truncates at the tokenizer's own limit
+    settings = {
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": True,
+        "model_max_length": protocol["max_tokens"],
+    }
+    write_json(folder / "tokenizer_config.json", settings)
+    return BertTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _shape(tokenizer: Any, protocol: Mapping[str, Any]) -> BertConfig:
+    return BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=protocol["width"],
+        num_hidden_layers=protocol["layers"],
+        num_attention_heads=protocol["heads"],
+        intermediate_size=4 * protocol["width"],
+        max_position_embeddings=protocol["max_tokens"],
+        num_labels=1,
+        problem_type="multi_label_classification",  # binary cross-entropy, soft labels allowed
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _save(model: Any, tokenizer: Path, out: Path) -> None:
+    """Detoxify's format: a state dict and the names of the classes that rebuild the model."""
+    arch = {
+        "model_type": str(tokenizer),
+        "model_name": "BertForSequenceClassification",
+        "tokenizer_name": "BertTokenizer",
+        "num_classes": 1,
+    }
+    config = {"arch": {"args": arch}, "dataset": {"args": {"classes": [LABEL]}}}
+    state = {name: value.cpu() for name, value in model.state_dict().items()}
+    with publish(out) as part:
+        torch.save({"state_dict": state, "config": config}, part)
+
+
+def _test(
+    place: Mapping[str, Any], tests: Mapping[str, tuple[list[str], np.ndarray]]
+) -> dict[str, dict[str, float]]:
+    """ROC AUC per test set, through Detoxify as it will be used."""
+    detoxify, found = load_scorer(place, "cpu"), {}
+
+    def predict(texts: list[str]) -> list[float]:
+        scores = detoxify.predict(texts)[LABEL]
+        return scores if isinstance(scores, list) else [scores]
+
+    for key, (texts, labels) in tests.items():
+        scores, toxic = score_texts(texts, predict, 128), labels >= TOXIC_FROM
+        scored = np.isfinite(scores)
+        found[key] = {
+            "roc_auc": roc_auc(scores[scored], toxic[scored]),
+            "num_texts": len(texts),
+            "num_toxic": int(toxic.sum()),
+            "num_failed": int((~scored).sum()),
+        }
+        print(f"{key}: ROC AUC {found[key]['roc_auc']:.3f} on {len(texts)} texts")
+    return found
+
+
+class _Collate:
+    def __init__(self, pad: int) -> None:
+        self.pad = pad
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        width = max(len(row["input_ids"]) for row in rows)
+        ids = [row["input_ids"] + [self.pad] * (width - len(row["input_ids"])) for row in rows]
+        mask = [[1] * len(r["input_ids"]) + [0] * (width - len(r["input_ids"])) for r in rows]
+        return {
+            "input_ids": torch.tensor(ids),
+            "attention_mask": torch.tensor(mask),
+            "labels": torch.tensor([[row["label"]] for row in rows]),
+        }

@@ -1,0 +1,12 @@
+"""Rule fetch_scorer."""
+
+from pathlib import Path
+
+from detoxmerge.session import session
+
+with session(snakemake, online=True):
+    from detoxmerge.data.scorers import fetch_scorer
+
+    fetch_scorer(
+        snakemake.wildcards.scorer, snakemake.params.protocol, Path(snakemake.output[0])
+    )

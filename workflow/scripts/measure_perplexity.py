@@ -1,0 +1,20 @@
+"""Rule measure_perplexity."""
+
+from pathlib import Path
+
+from detoxmerge.session import session
+
+with session(snakemake):
+    from detoxmerge.measure.perplexity import measure_perplexity
+
+    measure_perplexity(
+        edit=Path(snakemake.input.edit),
+        base=Path(snakemake.input.base),
+        corpus=Path(snakemake.input.corpus),
+        corpus_text=Path(snakemake.input.text),
+        scales=snakemake.params.scales,
+        protocol=snakemake.params.protocol,
+        batch_size=snakemake.config["corpora"][snakemake.wildcards.corpus]["batch_size"],
+        device=snakemake.config["device"],
+        out=Path(snakemake.output[0]),
+    )

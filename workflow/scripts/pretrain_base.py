@@ -1,0 +1,17 @@
+"""Rule pretrain_base."""
+
+from pathlib import Path
+
+from detoxmerge.session import session
+
+with session(snakemake):
+    from detoxmerge.train.pretrain import pretrain_base
+
+    alias = snakemake.wildcards.model
+    pretrain_base(
+        alias,
+        snakemake.params.protocol,
+        checkpoint_minutes=snakemake.config["models"][alias]["pretrain"]["checkpoint_minutes"],
+        device=snakemake.config["device"],
+        out=Path(snakemake.output[0]),
+    )

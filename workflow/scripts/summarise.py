@@ -1,0 +1,16 @@
+"""Rule summarise."""
+
+from pathlib import Path
+
+from detoxmerge.session import session
+
+with session(snakemake):
+    from detoxmerge.plan.config import load_config
+    from detoxmerge.plan.grid import Grid
+    from detoxmerge.report.summary import summarise
+
+    summarise(
+        Grid(load_config(snakemake.config)),
+        out=Path(snakemake.output.summary),
+        config_out=Path(snakemake.output.config),
+    )

@@ -1,0 +1,17 @@
+"""Rule train_scorer."""
+
+from pathlib import Path
+
+from detoxmerge.session import session
+
+with session(snakemake):
+    from detoxmerge.train.scorer import train_scorer
+
+    alias = snakemake.wildcards.scorer
+    train_scorer(
+        alias,
+        snakemake.params.protocol,
+        checkpoint_minutes=snakemake.config["scorers"][alias]["train"]["checkpoint_minutes"],
+        device=snakemake.config["device"],
+        out=Path(snakemake.output[0]),
+    )
