@@ -5,7 +5,6 @@ OUTPUTS  CONFIG, GRID, PATHS, PROTOCOL for the other rule files
 """
 
 import os
-import re
 import sys
 
 from snakemake.settings.enums import RerunTrigger
@@ -18,7 +17,7 @@ from detoxmerge.plan.errors import nearest
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.methods import METHODS, of_kind
 from detoxmerge.plan.protocol import VERSION
-from detoxmerge.plan.slug import INDEX, NUMBER, SETTING
+from detoxmerge.plan.slug import INDEX, SETTING, any_of, edit_pattern
 
 CONFIG = load_config(config)
 GRID = Grid(CONFIG)
@@ -43,15 +42,7 @@ if (
     )
 
 
-def any_of(names):
-    """A pattern for exactly these names; for none, a pattern that never matches."""
-    return "|".join(map(re.escape, names)) or "(?!)"
-
-
-EDIT = (
-    rf"(?:{any_of([*CONFIG.datasets, '-'])})/(?:{any_of(METHODS)})"
-    rf"/(?:{SETTING})/seed(?:{INDEX}|-)"
-)
+EDIT = edit_pattern(CONFIG.datasets, METHODS)
 
 
 wildcard_constraints:
@@ -66,7 +57,6 @@ wildcard_constraints:
     seed=INDEX,
     n=r"[1-9]\d*",
     shard=INDEX,
-    scale=NUMBER,
     edit=rf"base|{EDIT}",
 
 
@@ -125,3 +115,25 @@ def edit_tensors(wildcards):
     found = PATHS.any_edit.format(model=wildcards.model, edit=wildcards.edit)
     there = wildcards.edit != "base"
     return ancient(found.replace("edit.json", "delta.safetensors")) if there else []
+
+
+def figure_files(figure):
+    """The three files of a figure."""
+    pattern = PATHS.figure.replace("{figure}", figure)
+    return {kind: f"{pattern}.{kind}" for kind in ("png", "pdf", "csv")}
+
+
+def changes_of(wildcards):
+    """change.json of every edit of a model."""
+    return [
+        PATHS.change.format(model=edit.model, edit=edit.edit)
+        for edit in GRID.edits
+        if edit.model == wildcards.model
+    ]
+
+
+FIGURES = [
+    figure_files(figure)["png"].format(model=model)
+    for figure in ("toxicity", "perplexity", "parameter_change")
+    for model in CONFIG.run.models
+]

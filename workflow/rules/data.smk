@@ -23,10 +23,10 @@ rule fetch_model:
         PATHS.base,
     log:
         PATHS.log(PATHS.base),
-    params:
-        protocol=lambda w: PROTOCOL.base(w.model),
     conda:
         "../../envs/detoxmerge.yaml"
+    params:
+        protocol=lambda w: PROTOCOL.base(w.model),
     script:
         "../scripts/fetch_model.py"
 
@@ -39,10 +39,10 @@ rule fetch_scorer:
         PATHS.log(PATHS.scorer),
     wildcard_constraints:
         scorer=any_of(s for s, entry in CONFIG.scorers.items() if not entry.train),
-    params:
-        protocol=lambda w: PROTOCOL.scorer(w.scorer),
     conda:
         "../../envs/detoxmerge.yaml"
+    params:
+        protocol=lambda w: PROTOCOL.scorer(w.scorer),
     script:
         "../scripts/fetch_scorer.py"
 
@@ -57,10 +57,10 @@ rule prepare_dataset:
         nontoxic=PATHS.nontoxic,
     log:
         PATHS.log(PATHS.dataset),
-    params:
-        protocol=lambda w: PROTOCOL.dataset(w.dataset),
     conda:
         "../../envs/detoxmerge.yaml"
+    params:
+        protocol=lambda w: PROTOCOL.dataset(w.dataset),
     script:
         "../scripts/prepare_dataset.py"
 
@@ -74,10 +74,10 @@ rule split_dataset:
         PATHS.partition,
     log:
         PATHS.log(PATHS.partition),
-    params:
-        protocol=PROTOCOL.partition(),
     conda:
         "../../envs/detoxmerge.yaml"
+    params:
+        protocol=PROTOCOL.partition(),
     script:
         "../scripts/split_dataset.py"
 
@@ -91,10 +91,10 @@ rule prepare_prompts:
         lines=PATHS.prompt_lines,
     log:
         PATHS.log(PATHS.prompts),
-    params:
-        protocol=lambda w: PROTOCOL.prompts(w.prompts),
     conda:
         "../../envs/detoxmerge.yaml"
+    params:
+        protocol=lambda w: PROTOCOL.prompts(w.prompts),
     script:
         "../scripts/prepare_prompts.py"
 
@@ -108,9 +108,9 @@ rule prepare_corpus:
         text=PATHS.corpus_text,
     log:
         PATHS.log(PATHS.corpus),
-    params:
-        protocol=lambda w: PROTOCOL.corpus(w.corpus),
     conda:
         "../../envs/detoxmerge.yaml"
+    params:
+        protocol=lambda w: PROTOCOL.corpus(w.corpus),
     script:
         "../scripts/prepare_corpus.py"

@@ -20,12 +20,12 @@ rule merge_edit:
         PATHS.benchmark(PATHS.edit)
     wildcard_constraints:
         method=any_of(of_kind("merge")),
-    params:
-        protocol=lambda w: PROTOCOL.edit(w.method),
+    conda:
+        "../../envs/detoxmerge.yaml"
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        "../../envs/detoxmerge.yaml"
+    params:
+        protocol=lambda w: PROTOCOL.edit(w.method),
     script:
         "../scripts/merge_edit.py"

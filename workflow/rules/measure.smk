@@ -23,15 +23,15 @@ rule generate:
         PATHS.log(PATHS.generations),
     benchmark:
         PATHS.benchmark(PATHS.generations)
-    params:
-        scales=lambda w: GRID.scales_of(w.edit),
-        protocol=lambda w: PROTOCOL.generate(w.model, w.prompts),
+    conda:
+        "../../envs/detoxmerge.yaml"
     resources:
         gpu=GPU,
         mem_mb=16000,
         runtime=240,
-    conda:
-        "../../envs/detoxmerge.yaml"
+    params:
+        scales=lambda w: GRID.scales_of(w.edit),
+        protocol=lambda w: PROTOCOL.generate(w.model, w.prompts),
     script:
         "../scripts/generate.py"
 
@@ -47,14 +47,14 @@ rule score_toxicity:
         PATHS.log(PATHS.toxicity),
     benchmark:
         PATHS.benchmark(PATHS.toxicity)
-    params:
-        protocol=lambda w: PROTOCOL.toxicity(w.scorer),
+    conda:
+        "../../envs/detoxmerge.yaml"
     resources:
         gpu=GPU,
         mem_mb=8000,
         runtime=120,
-    conda:
-        "../../envs/detoxmerge.yaml"
+    params:
+        protocol=lambda w: PROTOCOL.toxicity(w.scorer),
     script:
         "../scripts/score_toxicity.py"
 
@@ -72,15 +72,15 @@ rule measure_perplexity:
         PATHS.log(PATHS.perplexity),
     benchmark:
         PATHS.benchmark(PATHS.perplexity)
-    params:
-        scales=lambda w: GRID.scales_of(w.edit),
-        protocol=lambda w: PROTOCOL.perplexity(w.model, w.corpus),
+    conda:
+        "../../envs/detoxmerge.yaml"
     resources:
         gpu=GPU,
         mem_mb=16000,
         runtime=120,
-    conda:
-        "../../envs/detoxmerge.yaml"
+    params:
+        scales=lambda w: GRID.scales_of(w.edit),
+        protocol=lambda w: PROTOCOL.perplexity(w.model, w.corpus),
     script:
         "../scripts/measure_perplexity.py"
 
@@ -99,12 +99,12 @@ rule parameter_change:
         PATHS.benchmark(PATHS.change)
     wildcard_constraints:
         edit=EDIT,
-    params:
-        protocol=PROTOCOL.change(),
+    conda:
+        "../../envs/detoxmerge.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../../envs/detoxmerge.yaml"
+    params:
+        protocol=PROTOCOL.change(),
     script:
         "../scripts/parameter_change.py"

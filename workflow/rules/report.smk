@@ -6,27 +6,6 @@ OUTPUTS  results/summary.parquet   results/config.yaml
          results/tables/main.{csv,md}
 """
 
-FIGURES = expand(
-    PATHS.figure + ".png",
-    figure=["toxicity", "perplexity", "parameter_change"],
-    model=CONFIG.run.models,
-)
-
-
-def figure_files(figure):
-    """The three files of a figure, and its log."""
-    pattern = PATHS.figure.replace("{figure}", figure)
-    return {kind: f"{pattern}.{kind}" for kind in ("png", "pdf", "csv")}
-
-
-def changes_of(wildcards):
-    """change.json of every edit of a model."""
-    return [
-        PATHS.change.format(model=edit.model, edit=edit.edit)
-        for edit in GRID.edits
-        if edit.model == wildcards.model
-    ]
-
 
 localrules:
     summarise,
@@ -45,11 +24,11 @@ rule summarise:
         config=PATHS.config,
     log:
         PATHS.log(PATHS.summary),
+    conda:
+        "../../envs/detoxmerge.yaml"
     params:
         version=VERSION["summarise"],
         run=CONFIG.run.model_dump(),
-    conda:
-        "../../envs/detoxmerge.yaml"
     script:
         "../scripts/summarise.py"
 
@@ -62,10 +41,10 @@ rule plot_toxicity:
         **figure_files("toxicity"),
     log:
         PATHS.log(figure_files("toxicity")["png"]),
-    params:
-        version=VERSION["plot"],
     conda:
         "../../envs/detoxmerge.yaml"
+    params:
+        version=VERSION["plot"],
     script:
         "../scripts/plot_toxicity.py"
 
@@ -78,10 +57,10 @@ rule plot_perplexity:
         **figure_files("perplexity"),
     log:
         PATHS.log(figure_files("perplexity")["png"]),
-    params:
-        version=VERSION["plot"],
     conda:
         "../../envs/detoxmerge.yaml"
+    params:
+        version=VERSION["plot"],
     script:
         "../scripts/plot_perplexity.py"
 
@@ -95,10 +74,10 @@ rule plot_parameter_change:
         **figure_files("parameter_change"),
     log:
         PATHS.log(figure_files("parameter_change")["png"]),
-    params:
-        version=VERSION["plot"],
     conda:
         "../../envs/detoxmerge.yaml"
+    params:
+        version=VERSION["plot"],
     script:
         "../scripts/plot_parameter_change.py"
 
@@ -108,13 +87,13 @@ rule tabulate:
     input:
         PATHS.summary,
     output:
-        csv=PATHS.table + ".csv",
-        markdown=PATHS.table + ".md",
+        csv=PATHS.table,
+        markdown=PATHS.table.replace(".csv", ".md"),
     log:
-        PATHS.log(PATHS.table + ".csv"),
-    params:
-        version=VERSION["tabulate"],
+        PATHS.log(PATHS.table),
     conda:
         "../../envs/detoxmerge.yaml"
+    params:
+        version=VERSION["tabulate"],
     script:
         "../scripts/tabulate.py"

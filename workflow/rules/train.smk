@@ -7,19 +7,10 @@ OUTPUTS  results/models/{model}/{dataset}/shards/{recipe}/n{n}/shard{shard}/seed
 """
 
 
-def pretrain_files(wildcards):
-    return local_files(*CONFIG.models[wildcards.model].pretrain.texts)
-
-
-def scorer_files(wildcards):
-    entry = CONFIG.scorers[wildcards.scorer].train
-    return local_files(*entry.texts, *entry.test.values())
-
-
 rule pretrain_base:
     """Train a small base model and its tokenizer."""
     input:
-        raw=pretrain_files,
+        raw=lambda w: local_files(*CONFIG.models[w.model].pretrain.texts),
     output:
         PATHS.pretrained,
     log:
@@ -28,14 +19,14 @@ rule pretrain_base:
         PATHS.benchmark(PATHS.pretrained)
     wildcard_constraints:
         model=any_of(m for m, entry in CONFIG.models.items() if entry.pretrain),
-    params:
-        protocol=lambda w: PROTOCOL.pretrained(w.model),
+    conda:
+        "../../envs/detoxmerge.yaml"
     resources:
         gpu=GPU,
         mem_mb=8000,
         runtime=240,
-    conda:
-        "../../envs/detoxmerge.yaml"
+    params:
+        protocol=lambda w: PROTOCOL.pretrained(w.model),
     script:
         "../scripts/pretrain_base.py"
 
@@ -43,7 +34,7 @@ rule pretrain_base:
 rule train_scorer:
     """Train a small toxicity scorer in Detoxify's checkpoint format."""
     input:
-        raw=scorer_files,
+        raw=lambda w: local_files(*CONFIG.scorers[w.scorer].train.sources),
     output:
         PATHS.scorer,
     log:
@@ -52,14 +43,14 @@ rule train_scorer:
         PATHS.benchmark(PATHS.scorer)
     wildcard_constraints:
         scorer=any_of(s for s, entry in CONFIG.scorers.items() if entry.train),
-    params:
-        protocol=lambda w: PROTOCOL.scorer(w.scorer),
+    conda:
+        "../../envs/detoxmerge.yaml"
     resources:
         gpu=GPU,
         mem_mb=8000,
         runtime=240,
-    conda:
-        "../../envs/detoxmerge.yaml"
+    params:
+        protocol=lambda w: PROTOCOL.scorer(w.scorer),
     script:
         "../scripts/train_scorer.py"
 
@@ -79,13 +70,13 @@ rule finetune_shard:
         PATHS.log(PATHS.shard, "finetune"),
     benchmark:
         PATHS.benchmark(PATHS.shard, "finetune")
-    params:
-        protocol=lambda w: PROTOCOL.shard(w.recipe),
+    conda:
+        "../../envs/detoxmerge.yaml"
     resources:
         gpu=GPU,
         mem_mb=24000,
         runtime=720,
-    conda:
-        "../../envs/detoxmerge.yaml"
+    params:
+        protocol=lambda w: PROTOCOL.shard(w.recipe),
     script:
         "../scripts/finetune_shard.py"

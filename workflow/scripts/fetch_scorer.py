@@ -7,6 +7,4 @@ from detoxmerge.session import session
 with session(snakemake, online=True):
     from detoxmerge.data.scorers import fetch_scorer
 
-    fetch_scorer(
-        snakemake.wildcards.scorer, snakemake.params.protocol, Path(snakemake.output[0])
-    )
+    fetch_scorer(snakemake.wildcards.scorer, snakemake.params.protocol, Path(snakemake.output[0]))

@@ -6,6 +6,7 @@ from detoxmerge.session import session
 
 with session(snakemake):
     import pandas as pd
+
     from detoxmerge.report.figures import draw, measured, perplexity
 
     summary = pd.read_parquet(snakemake.input[0])

@@ -215,7 +215,7 @@ def _prompt(rng: random.Random) -> dict[str, Any]:
 def _rows(make: Callable, rows: int, seed: int, least: int) -> list[dict[str, Any]]:
     """Return rows drawn with `make`, of `least` to 40 words, distinct where possible."""
     if rows < 1:
-        raise ValueError(f"rows must be at least 1, got {rows}.")
+        raise ValueError(f"rows must be at least 1, got {rows}")
     rng = random.Random(f"{make.__name__} {seed}")
     out: list[dict[str, Any]] = []
     seen: set[str] = set()

@@ -75,7 +75,10 @@ def model_folder(place: Mapping[str, Any]) -> Path:
 
     try:
         found = snapshot_download(
-            place["hub"], revision=place["revision"], allow_patterns=HUB_FILES, local_files_only=True
+            place["hub"],
+            revision=place["revision"],
+            allow_patterns=HUB_FILES,
+            local_files_only=True,
         )
     except Exception as error:  # the hub's client raises a dozen unrelated types
         raise UserError(hub_sentence("model", place, "models", error)) from error
@@ -133,8 +136,8 @@ def _weight_files(folder: Path, name: str) -> list[Path]:
         names = [file.name for file in sorted(folder.glob("*.safetensors"))]
     if not names:
         raise UserError(
-            f"{name}: '{folder}' has no .safetensors file, and other formats can run code when they "
-            "are read; save it with model.save_pretrained(folder)"
+            f"{name}: '{folder}' has no .safetensors file, and other formats can run code when "
+            "they are read; save it with model.save_pretrained(folder)"
         )
     for file in names:
         if not (folder / file).is_file():

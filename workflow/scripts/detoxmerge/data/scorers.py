@@ -1,4 +1,4 @@
-"""Toxicity scorers: Detoxify's own checkpoints, fetched and pinned, or a local one in its format."""
+"""Toxicity scorers: Detoxify's own checkpoints, pinned, or a local one in its format."""
 
 import io
 from collections.abc import Mapping
@@ -56,7 +56,10 @@ def fetch_scorer(alias: str, protocol: Mapping[str, Any], out: Path) -> None:
         place = str(checkpoint)
     else:
         place = protocol["checkpoint"]["file"]
-        checkpoint, tokenizer = Path(expand_path(place)), {"path": protocol["checkpoint"]["tokenizer"]}
+        checkpoint, tokenizer = (
+            Path(expand_path(place)),
+            {"path": protocol["checkpoint"]["tokenizer"]},
+        )
     write_scorer(out, protocol, place, tokenizer, checkpoint)
 
 
@@ -118,7 +121,10 @@ def load_scorer(manifest: Mapping[str, Any] | Path, device: str) -> Any:
     from detoxify import Detoxify
 
     fields = read_json(manifest) if isinstance(manifest, Path) else manifest
-    checkpoint, folder = expand_path(fields["checkpoint"]), str(_tokenizer_folder(fields["tokenizer"]))
+    checkpoint, folder = (
+        expand_path(fields["checkpoint"]),
+        str(_tokenizer_folder(fields["tokenizer"])),
+    )
     try:
         loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
         arch = loaded["config"]["arch"]["args"]
@@ -130,8 +136,9 @@ def load_scorer(manifest: Mapping[str, Any] | Path, device: str) -> Any:
     except Exception as error:  # pickle, zip, torch and transformers each have their own
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
-            f"{checkpoint} (with the tokenizer in {folder}) is no checkpoint that Detoxify can load "
-            f"from tensors and plain values ({why}); fetch it again, or save it in Detoxify's format"
+            f"{checkpoint} (with the tokenizer in {folder}) is no checkpoint that Detoxify can "
+            f"load from tensors and plain values ({why}); fetch it again, or save it in Detoxify's "
+            "format"
         ) from error
 
 
@@ -157,9 +164,7 @@ def _download_tokenizer(place: Mapping[str, str], alias: str) -> None:
     from huggingface_hub import snapshot_download
 
     try:
-        snapshot_download(
-            place["hub"], revision=place["revision"], allow_patterns=TOKENIZER_FILES
-        )
+        snapshot_download(place["hub"], revision=place["revision"], allow_patterns=TOKENIZER_FILES)
     except Exception as error:  # the hub's client raises a dozen unrelated types
         raise UserError(hub_sentence("tokenizer", place, f"scorers.{alias}", error)) from error
 

@@ -99,10 +99,7 @@ def _loaded(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Data
     import datasets
 
     datasets.disable_progress_bars()
-    if source["path"]:
-        found = _load_files(source["path"], name)
-    else:
-        found = _load_hub(source, name)
+    found = _load_files(source["path"], name) if source["path"] else _load_hub(source, name)
     if any("." in column for column in columns):
         found = found.flatten()
     wanted = [c for c in found.column_names if c in {*columns, *source["where"]}]
@@ -150,9 +147,7 @@ def _load_hub(source: Mapping[str, Any], name: str) -> Any:
     return datasets.concatenate_datasets(parts)
 
 
-def hub_sentence(
-    kind: str, source: Mapping[str, Any], name: str, error: BaseException
-) -> str:
+def hub_sentence(kind: str, source: Mapping[str, Any], name: str, error: BaseException) -> str:
     """What to say when the hub did not give a file.
 
     Args:
@@ -168,5 +163,6 @@ def hub_sentence(
     return (
         f"the {kind} {source['hub']} at revision {source['revision']} could not be fetched from "
         f"the Hugging Face hub ({why}); run this step where there is internet (and HF_TOKEN is set "
-        f"if access is restricted), or replace `hub` and `revision` in {name} by `path`: a local copy"
+        f"if access is restricted), or replace `hub` and `revision` in {name} by `path`, "
+        "a local copy"
     )

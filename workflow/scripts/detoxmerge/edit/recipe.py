@@ -47,6 +47,7 @@ def make_edit(
         base=str(base),
         dataset=edit.dataset,
         method=edit.method,
+        setting=edit.setting,
         params=edit.params.model_dump(),
         seed=edit.seed,
         **fields,
@@ -140,8 +141,8 @@ def pick_device(asked: str) -> str:
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:
         raise UserError(
-            "`device: cuda` was asked and PyTorch sees no GPU on this machine; set `device: cpu` in "
-            "the config, or run where there is one"
+            "`device: cuda` was asked and PyTorch sees no GPU on this machine; set `device: cpu` "
+            "in the config, or run where there is one"
         )
     device = "cuda" if asked == "cuda" or (asked == "auto" and there) else "cpu"
     print(f"device: {device}, threads: {torch.get_num_threads()}")

@@ -1,4 +1,4 @@
-"""Safetensors, streamed: read a slice at a time, written a tensor at a time, whole or not at all."""
+"""Safetensors, streamed: read a slice at a time, written a block at a time, all or nothing."""
 
 import contextlib
 import hashlib

@@ -81,7 +81,7 @@ def parameter_change(
         inputs=[edit],
         files={table.name: sha256(table)},
         scale=1,
-        edit={key: made[key] for key in ("dataset", "method", "params", "seed")},
+        edit={key: made[key] for key in ("dataset", "method", "setting", "params", "seed")},
         num_elements=int(frame["elements"].sum()),
         num_structural_zeros=int(frame["structural_zeros"].sum()),
         num_exact_zeros=int(frame["exact_zeros"].sum()),

@@ -180,9 +180,7 @@ def make_windows(length: int, window: int, stride: int) -> list[Window]:
 
 
 @torch.no_grad()
-def window_nll(
-    model: Any, ids: torch.Tensor, windows: list[Window], batch_size: int
-) -> np.ndarray:
+def window_nll(model: Any, ids: torch.Tensor, windows: list[Window], batch_size: int) -> np.ndarray:
     """NLL of the scored tokens of each window.
 
     Args:

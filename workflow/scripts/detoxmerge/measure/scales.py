@@ -1,4 +1,4 @@
-"""One record per scale, with the key of what made it: a job that runs again does what is missing."""
+"""One record per scale, with the key of what made it: a second run does only what is missing."""
 
 import json
 from collections.abc import Callable, Mapping

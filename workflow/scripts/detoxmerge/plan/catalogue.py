@@ -172,7 +172,9 @@ class Recipe(Entry):
 class Pretrain(Entry):
     """A small GPT-2-shaped base model with a byte-level BPE tokenizer of its own."""
 
-    texts: list[Source] = Field(min_length=1, description="what it is trained on, one after another")
+    texts: list[Source] = Field(
+        min_length=1, description="what it is trained on, one after another"
+    )
     vocabulary: int = Field(4096, ge=300, description="BPE tokens")
     layers: int = Field(4, ge=1)
     width: int = Field(192, ge=8)
@@ -216,7 +218,9 @@ class TrainScorer(Entry):
     """A small BERT classifier, saved in Detoxify's checkpoint format."""
 
     texts: list[Labelled] = Field(min_length=1, description="trained on")
-    test: dict[str, Labelled] = Field(description="ROC AUC is measured on each, label: score >= 0.5")
+    test: dict[str, Labelled] = Field(
+        description="ROC AUC is measured on each, label: score >= 0.5"
+    )
     vocabulary: int = Field(8000, ge=100, description="WordPiece tokens")
     layers: int = Field(2, ge=1)
     width: int = Field(128, ge=8)
@@ -227,6 +231,11 @@ class TrainScorer(Entry):
     learning_rate: float = Field(5e-4, gt=0, lt=1)
     seed: int = Field(42, ge=0)
     checkpoint_minutes: float = Field(5.0, ge=0, json_schema_extra=SPEED)
+
+    @property
+    def sources(self) -> list[Labelled]:
+        """All texts, to train on and to test on."""
+        return [*self.texts, *self.test.values()]
 
 
 class Checkpoint(Entry):

@@ -182,8 +182,7 @@ def _local_paths(config: "schema.Config") -> Iterator[tuple[str, str, Callable[[
             yield f"{where}.file", scorer.checkpoint.file, Path.is_file, "file"
             yield f"{where}.tokenizer", scorer.checkpoint.tokenizer, Path.is_dir, "folder"
         if scorer.train:
-            yield from _files(f"scorers.{alias}.train.texts", scorer.train.texts)
-            yield from _files(f"scorers.{alias}.train.test", scorer.train.test.values())
+            yield from _files(f"scorers.{alias}.train", scorer.train.sources)
 
 
 def _files(where: str, sources: Iterable[Source]) -> Iterator[tuple[str, str, Any, str]]:

@@ -168,9 +168,7 @@ class Grid:
                     partition = p.partition.format(dataset=edit.dataset, n=n)
                     yield partition, protocol.partition()
 
-    def _expected_measurements(
-        self, model: str, edit: str
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _expected_measurements(self, model: str, edit: str) -> Iterator[tuple[str, dict[str, Any]]]:
         p, protocol, sweep = self.paths, self.protocol, self.run.sweep
         at = {"model": model, "edit": edit}
         for prompts in sweep.prompts:

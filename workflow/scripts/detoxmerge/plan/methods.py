@@ -25,4 +25,4 @@ def of_kind(kind: str) -> list[str]:
     Returns:
         Method names, sorted.
     """
-    return sorted(name for name, method in METHODS.items() if method.KIND == kind)
+    return sorted(name for name, method in METHODS.items() if kind == method.KIND)

@@ -52,7 +52,7 @@ class Paths:
         self.summary = results + "/summary.parquet"
         self.config = results + "/config.yaml"
         self.figure = results + "/figures/{figure}-{model}"
-        self.table = results + "/tables/main"
+        self.table = results + "/tables/main.csv"
 
     def log(self, pattern: str, name: str | None = None) -> str:
         """Where the log of a rule lies: `logs/` mirrors the path of its output.

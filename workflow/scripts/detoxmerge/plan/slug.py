@@ -1,10 +1,10 @@
 """Values as path segments: one spelling per value, `key=value,key=value` for a method's setting."""
 
 import re
+from collections.abc import Iterable
 
 from pydantic import BaseModel
 
-NUMBER = r"-?(?:0|[1-9]\d*)(?:\.\d*[1-9])?(?:e[+-]\d{2,3})?"  # 1, 0.05, 1e-05; not 1.0, 1e-5
 INDEX = r"0|[1-9]\d*"
 NAME = r"[a-z0-9][a-z0-9_.-]*"  # an alias: no '=', ',', '/' or capital letter
 SETTING = r"default|[a-z_]\w*=[^/,=]+(?:,[a-z_]\w*=[^/,=]+)*"
@@ -54,3 +54,29 @@ def setting_slug(params: BaseModel) -> str:
         if field.is_required() or getattr(params, name) != field.default
     ]
     return ",".join(parts) or "default"
+
+
+def any_of(names: Iterable[str]) -> str:
+    """A pattern for exactly these names; for none, one that never matches.
+
+    Args:
+        names: aliases or methods.
+
+    Returns:
+        A regular expression without groups.
+    """
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def edit_pattern(datasets: Iterable[str], methods: Iterable[str]) -> str:
+    """A pattern for `{dataset}/{method}/{setting}/seed{seed}`, the edits but the base.
+
+    Args:
+        datasets: aliases; `-` stands for a method that uses none.
+        methods: names.
+
+    Returns:
+        A regular expression without capturing groups.
+    """
+    parts = (any_of([*datasets, "-"]), any_of(methods), SETTING, f"seed(?:{INDEX}|-)")
+    return "/".join(f"(?:{part})" for part in parts)

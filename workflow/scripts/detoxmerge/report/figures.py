@@ -1,4 +1,4 @@
-"""The figures: a function per figure takes a table and returns a Figure; style is in matplotlibrc."""
+"""The figures: each function takes a table and returns a Figure; style is in matplotlibrc."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +12,14 @@ from ..artefacts import publish, read_json
 
 matplotlib.use("Agg")  # no display on a cluster; must come before pyplot
 
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import PercentFormatter  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 ROW_INCHES = 2.7
 BASE_COLOUR = "0.35"
+MAX_TICKS = 8
 
 
 def draw(
@@ -52,14 +53,28 @@ def measured(summary: pd.DataFrame, model: str, metric: str) -> pd.DataFrame:
         metric: for example ``toxicity_mean``.
 
     Returns:
-        `dataset` (null: the base model), `measured_on`, `scorer`, `n`, `setting`, `scale`, `mean`,
-        `low`, `high`, `num_seeds`.
+        `dataset` (null: the base model), `measured_on`, `scorer`, `method`, `variant` (the setting
+        without its N), `n`, `scale`, `mean`, `low`, `high`, `num_seeds`.
     """
-    rows = summary[(summary["model"] == model) & (summary["metric"] == metric)]
-    keys = ["dataset", "measured_on", "scorer", "method", "n", "setting", "scale"]
+    rows = summary[(summary["model"] == model) & (summary["metric"] == metric)].copy()
+    rows["variant"] = [variant(setting) for setting in rows["setting"]]
+    keys = ["dataset", "measured_on", "scorer", "method", "variant", "n", "scale"]
     grouped = rows.groupby(keys, dropna=False, sort=False)["value"]
     found = grouped.agg(mean="mean", low="min", high="max", num_seeds="size").reset_index()
-    return found.sort_values(["dataset", "measured_on", "n", "setting", "scale"], kind="stable")
+    return found.sort_values(["dataset", "measured_on", "variant", "n", "scale"], kind="stable")
+
+
+def variant(setting: str | None) -> str:
+    """A setting without its N: what is the same along a curve over N.
+
+    Args:
+        setting: for example ``n=4,recipe=small``; None for the base model.
+
+    Returns:
+        For example ``recipe=small``; empty if nothing else differs from the defaults.
+    """
+    parts = (setting or "").split(",")
+    return ",".join(p for p in parts if p != "default" and not p.startswith("n="))
 
 
 def toxicity(data: pd.DataFrame) -> Figure:
@@ -93,8 +108,9 @@ def changes(paths: list[Path]) -> pd.DataFrame:
         paths: `change.json` of the edits of one model; those without an N are left out.
 
     Returns:
-        A row per edit and quantity: `dataset`, `n`, `seed`, `quantity` (``density``: share of
-        parameters per decade of |delta|; ``below_E``: share below E), `x`, `value`.
+        A row per edit and quantity: `dataset` (with the setting's variant), `n`, `seed`,
+        `quantity` (``density``: share of parameters per decade of |delta|; ``below_E``: share
+        below E), `x`, `value`.
     """
     rows = []
     for found in map(read_json, paths):
@@ -105,7 +121,9 @@ def changes(paths: list[Path]) -> pd.DataFrame:
         bins = found["histogram_log10"]
         edges = np.linspace(bins["low"], bins["high"], bins["bins"] + 1)
         density = np.array(bins["counts"]) / counted / np.diff(edges)
-        at = {"dataset": edit["dataset"], "n": edit["params"]["n"], "seed": edit["seed"]}
+        how = variant(edit["setting"])
+        name = edit["dataset"] + (f" ({how})" if how else "")
+        at = {"dataset": name, "n": edit["params"]["n"], "seed": edit["seed"]}
         for x, value in zip((edges[:-1] + edges[1:]) / 2, density, strict=True):
             rows.append(at | {"quantity": "density", "x": float(10**x), "value": float(value)})
         for key, share in found["almost_unchanged_share"].items():
@@ -142,7 +160,7 @@ def _densities(axis: Axes, part: pd.DataFrame, dataset: str) -> None:
     axis.set_xlabel("|Δ| per parameter, at scale 1")
     axis.set_ylabel("Share of parameters per decade")
     axis.set_title(dataset, loc="left")
-    axis.legend()
+    _legend(axis)
 
 
 def _unchanged(axis: Axes, part: pd.DataFrame) -> None:
@@ -156,7 +174,7 @@ def _unchanged(axis: Axes, part: pd.DataFrame) -> None:
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.set_xlabel("Number of merged shards N")
     axis.set_ylabel("Almost unchanged parameters")
-    axis.legend()
+    _legend(axis)
 
 
 def _power(x: float) -> str:
@@ -167,10 +185,10 @@ def _power(x: float) -> str:
 
 def _over_scale_and_n(data: pd.DataFrame, quantity: str) -> Figure:
     edits, base = data[data["dataset"].notna()], data[data["dataset"].isna()]
-    panels = edits[["dataset", "measured_on", "scorer"]].drop_duplicates()
+    panels = edits[["dataset", "measured_on", "scorer", "variant"]].drop_duplicates()
     figure, axes = _rows(len(panels))
     for row, (_, panel) in zip(axes, panels.iterrows(), strict=True):
-        part, level = _same(edits, panel), _same(base, panel.drop("dataset"))["mean"]
+        part, level = _same(edits, panel), _same(base, panel[["measured_on", "scorer"]])["mean"]
         _lines(row[0], part, "scale", "n", "N = {}")
         _lines(row[1], part, "n", "scale", "scale {}")
         row[0].set_title(_where(panel), loc="left")
@@ -179,7 +197,7 @@ def _over_scale_and_n(data: pd.DataFrame, quantity: str) -> Figure:
         for axis in row:
             axis.set_ylabel(quantity)
             axis.axhline(level.iloc[0], color=BASE_COLOUR, linestyle="--", label="base model")
-            axis.legend()
+            _legend(axis)
     return figure
 
 
@@ -197,6 +215,13 @@ def _lines(axis: Axes, part: pd.DataFrame, x: str, line: str, label: str) -> Non
             axis.fill_between(at, curve["low"], curve["high"], color=colour, alpha=0.2, lw=0)
     if x == "n":
         axis.set_xticks(range(len(places)), [str(p) for p in places])
+    elif len(places) <= MAX_TICKS:
+        axis.set_xticks(places, [f"{p:g}" for p in places])
+
+
+def _legend(axis: Axes) -> None:
+    """Beside the panel: no curve can run through it."""
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _rows(count: int) -> tuple[Figure, Any]:
@@ -220,4 +245,5 @@ def _same(data: pd.DataFrame, panel: pd.Series) -> pd.DataFrame:
 
 def _where(panel: pd.Series) -> str:
     scorer = "" if pd.isna(panel["scorer"]) else f", scored by {panel['scorer']}"
-    return f"{panel['dataset']}, on {panel['measured_on']}{scorer}"
+    how = f" ({panel['variant']})" if panel["variant"] else ""
+    return f"{panel['dataset']}{how}, on {panel['measured_on']}{scorer}"

@@ -36,7 +36,9 @@ def main_table(summary: pd.DataFrame) -> pd.DataFrame:
         change, measured at scale 1 only, is left out.
     """
     rows = summary[summary["measured_on"].notna()].copy()
-    sets = rows["measured_on"] + rows["scorer"].map(lambda s: f", {s}" if isinstance(s, str) else "")
+    sets = rows["measured_on"] + rows["scorer"].map(
+        lambda s: f", {s}" if isinstance(s, str) else ""
+    )
     rows["column"] = rows["metric"] + " [" + sets + "]"
     columns, keys = rows["column"].drop_duplicates(), rows[KEYS].drop_duplicates()
     spread = rows.pivot(index=KEYS, columns="column", values="value")

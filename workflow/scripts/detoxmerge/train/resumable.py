@@ -1,4 +1,4 @@
-"""transformers' Trainer, with an order of texts that only the seed decides, and checkpoints by time.
+"""transformers' Trainer, with an order of texts that the seed decides, and timed checkpoints.
 
 A run that was killed continues from its last complete checkpoint and ends with the same weights as
 one that was not. Checkpoints lie in an undeclared work folder beside the output, since Snakemake

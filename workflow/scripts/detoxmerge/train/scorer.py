@@ -105,7 +105,9 @@ def roc_auc(scores: np.ndarray, toxic: np.ndarray) -> float:
     """
     n1, n0 = int(toxic.sum()), int((~toxic).sum())
     if not n1 or not n0:
-        raise UserError(f"ROC AUC needs both classes; the test set has {n1} toxic, {n0} other texts")
+        raise UserError(
+            f"ROC AUC needs both classes; the test set has {n1} toxic, {n0} other texts"
+        )
     ranks = pd.Series(scores).rank().to_numpy()
     return float((ranks[toxic].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
 

@@ -1,7 +1,7 @@
-"""The mean of the N task vectors; the scale negates it: theta = theta_0 - scale * mean(theta_i - theta_0).
+"""The mean of the N task vectors, negated: theta = theta_0 - scale * mean_i(theta_i - theta_0).
 
-N = 1 is the single task vector of Ilharco et al. (ICLR 2023, arXiv 2212.04089), N > 1 the merged one
-of Kim et al. (COLM 2024, openreview.net/forum?id=TBNYjdOazs).
+N = 1 is the single task vector of Ilharco et al. (ICLR 2023, arXiv 2212.04089), N > 1 the merged
+one of Kim et al. (COLM 2024, openreview.net/forum?id=TBNYjdOazs).
 """
 
 from pathlib import Path
