@@ -5,7 +5,7 @@ from pathlib import Path
 from detoxmerge.session import session
 
 with session(snakemake):
-    from detoxmerge.edit.recipe import make_edit
+    from detoxmerge.edit.build import make_edit
     from detoxmerge.plan.config import load_config
     from detoxmerge.plan.grid import Grid
 

@@ -11,48 +11,12 @@ from typing import Any
 
 import torch
 
-from ..artefacts import read_json, write_manifest
+from ..artefacts import read_json
 from ..data.models import load_model
 from ..plan.errors import UserError
-from ..plan.grid import Edit
-from ..plan.methods import METHODS
 from .tensors import layout, open_tensors, require_layout
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-def make_edit(
-    edit: Edit, protocol: Mapping[str, Any], base: Path, inputs: list[Path], out: Path
-) -> None:
-    """Build an edit by its method and write its manifest.
-
-    Args:
-        edit: which one.
-        protocol: the method's VERSION.
-        base: manifest of the base model.
-        inputs: manifests that the method asked for.
-        out: `edit.json`; tensors go beside it.
-
-    Raises:
-        UserError: what the method refuses.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    fields = METHODS[edit.method].build(inputs, edit.params, out.parent)
-    tensors = fields["tensors"]
-    write_manifest(
-        out,
-        protocol=protocol,
-        inputs=[base, *inputs],
-        files={tensors["file"]: tensors["sha256"]},
-        base=str(base),
-        dataset=edit.dataset,
-        method=edit.method,
-        setting=edit.setting,
-        params=edit.params.model_dump(),
-        seed=edit.seed,
-        **fields,
-    )
-    print(f"{edit.method}: |delta| {tensors['l2_norm']:.4g} from {len(inputs)} input(s)")
 
 
 class EditedModel:
