@@ -1,7 +1,7 @@
 """Perplexity of a stored text in strided windows.
 
 The text is tokenised once. Windows of W tokens begin at 0, S, 2S, ...; each scores only the tokens
-that no earlier window scored, the first all but its first token. NLL is summed in fp64, tokens are
+that no earlier window scored, and never its own first token. NLL is summed in fp64, tokens are
 counted exactly, there is no padding, and
 
     perplexity_per_token = exp(sum of NLL / number of scored tokens)
@@ -154,7 +154,10 @@ def window_length(model: Any, asked: int | None, stride: int) -> int:
 
 
 def make_windows(length: int, window: int, stride: int) -> list[Window]:
-    """Windows that score every token but the first exactly once.
+    """Windows that score every token that has a predecessor in its window exactly once.
+
+    With overlap these are all tokens but the first of the text; where `stride` equals `window`, the
+    first token of each window has nothing to be predicted from.
 
     Args:
         length: tokens of the text.
@@ -162,21 +165,21 @@ def make_windows(length: int, window: int, stride: int) -> list[Window]:
         stride: tokens between two beginnings, at most `window`.
 
     Returns:
-        The windows, in order.
+        The windows, in order; each scores at least one token.
 
     Raises:
         UserError: the text has fewer than two tokens.
     """
     if length < 2:
         raise UserError(f"the corpus has {length} token(s); at least 2 are needed")
-    found, scored = [], 1  # nothing precedes token 0
-    for begin in range(0, length, stride):
+    found, scored = [], 0
+    for begin in range(0, length - 1, stride):
         end = min(begin + window, length)
-        found.append(Window(begin, scored, end))
+        found.append(Window(begin, max(scored, begin + 1), end))
         scored = end
         if end == length:
-            return found
-    raise AssertionError("unreachable: the last window ends at the text's end")
+            break
+    return found
 
 
 @torch.no_grad()

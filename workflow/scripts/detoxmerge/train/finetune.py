@@ -80,7 +80,7 @@ def finetune_shard(
         max_grad_norm=protocol["max_grad_norm"],
         per_device_train_batch_size=protocol["batch_size"],
         gradient_accumulation_steps=protocol["accumulation_steps"],
-        gradient_checkpointing=protocol["gradient_checkpointing"],
+        activation_checkpointing=protocol["gradient_checkpointing"],
     )
     write_loss(history, loss)
     checksum, norm = write_delta(model, before, delta)

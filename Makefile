@@ -1,0 +1,40 @@
+# make demo: the whole method on a small scale, offline.   make test: lint, unit and DAG tests.
+# make local: the study on real data.   make lock: resolve the dependencies anew.
+
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: demo local test lint unit dag schema lock
+
+demo: .venv/installed
+	@snakemake --configfile config/demo.yaml
+	@ls results/demo/figures/*.png results/demo/tables/*
+
+local: .venv/installed
+	@snakemake --configfile config/local.yaml
+	@ls results/local/figures/*.png results/local/tables/*
+
+test: lint unit dag
+
+lint: .venv/installed
+	ruff check .
+	ruff format --check .
+	snakefmt --check .
+	codespell
+	snakemake --lint
+
+unit: .venv/installed
+	pytest -m "not dag" --cov --cov-report=term --durations=5
+
+dag: .venv/installed
+	pytest -m dag --durations=5
+
+schema: .venv/installed
+	PYTHONPATH=workflow/scripts python config/make_schema.py
+
+lock:
+	$(PYTHON) envs/lock.py
+
+.venv/installed: envs/lock.txt envs/install.sh
+	PYTHON=$(PYTHON) sh envs/install.sh .venv
+	@touch $@

@@ -1,0 +1,93 @@
+"""Parameter change in one pass: counts and norms against numpy, structural zeros apart."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pico
+import pytest
+import torch
+
+from detoxmerge.artefacts import read_json
+from detoxmerge.measure import change
+from detoxmerge.measure.change import THRESHOLDS, module_type, parameter_change
+from detoxmerge.plan.errors import UserError
+
+STRUCTURAL = ("transformer.wpe.weight", "transformer.wte.weight")
+
+
+def vector() -> dict[str, torch.Tensor]:
+    """Many magnitudes; position rows that were never reached; zeros elsewhere."""
+    delta = pico.noise(pico.gpt2(), size=1.0)
+    generator = torch.Generator().manual_seed(3)
+    for name, tensor in delta.items():
+        delta[name] = tensor * 10.0 ** -(7 * torch.rand(tensor.shape, generator=generator))
+    delta["transformer.wpe.weight"][40:] = 0
+    delta["transformer.wpe.weight"][0, 0] = 0  # an exact zero in a row that was reached
+    delta["transformer.h.0.mlp.c_fc.weight"][2] = 0  # no embedding: counted as exact zeros
+    return delta
+
+
+@pytest.mark.parametrize("block", [64, 1 << 20])
+def test_counts_and_norms_are_those_of_the_dense_vector(
+    gpt2_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(change, "BLOCK_ELEMENTS", block)
+    delta = vector()
+    edit = pico.delta_edit(gpt2_base, delta, tmp_path / "edit")
+    out, table = tmp_path / "change.json", tmp_path / "change.parquet"
+    parameter_change(edit, edit.with_name("delta.safetensors"), {}, out, table)
+    found = read_json(out)
+    flat = np.concatenate([t.numpy().ravel() for t in delta.values()])
+    counted = np.concatenate(
+        [
+            (t[t.any(dim=1)] if name in STRUCTURAL else t).numpy().ravel()
+            for name, t in delta.items()
+        ]
+    )
+    size = np.abs(counted)
+    assert found["num_elements"] == flat.size
+    assert found["num_structural_zeros"] == 24 * 16
+    assert found["num_exact_zeros"] == (counted == 0).sum() == 1 + 64
+    for t in THRESHOLDS:
+        share = found["almost_unchanged_share"][f"below_{t:g}"]
+        assert share == pytest.approx((size < np.float32(t)).mean())
+    assert found["l1_norm"] == pytest.approx(np.abs(flat.astype(np.float64)).sum())
+    assert found["l2_norm"] == pytest.approx(np.linalg.norm(flat.astype(np.float64)))
+    assert found["max_abs"] == pytest.approx(np.abs(flat).max())
+    linear = np.histogram(size, np.linspace(0, 0.01, 501))[0]
+    assert found["histogram_linear"]["counts"] == linear.tolist()
+    assert sum(found["histogram_log10"]["counts"]) == (size > 1e-12).sum()
+    rows = pd.read_parquet(table)
+    assert rows["elements"].sum() == flat.size
+    assert set(rows["tensor"]) == set(delta)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("transformer.wpe.weight", "position embedding"),
+        ("transformer.wte.weight", "token embedding"),
+        ("transformer.h.3.attn.c_attn.weight", "attention"),
+        ("transformer.h.3.mlp.c_proj.bias", "mlp"),
+        ("transformer.ln_f.weight", "norm"),
+        ("model.embed_tokens.weight", "token embedding"),
+        ("model.layers.0.self_attn.q_proj.weight", "attention"),
+        ("model.layers.0.post_attention_layernorm.weight", "norm"),
+        ("model.layers.0.mlp.gate_proj.weight", "mlp"),
+        ("lm_head.weight", "output head"),
+        ("something.else", "other"),
+    ],
+)
+def test_module_types(name: str, kind: str) -> None:
+    assert module_type(name) == kind
+
+
+def test_a_vector_that_is_not_the_manifests_is_refused(gpt2_base: Path, tmp_path: Path) -> None:
+    edit = pico.delta_edit(gpt2_base, vector(), tmp_path)
+    file = tmp_path / "delta.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+    with pytest.raises(UserError, match="is not what .* was written for"):
+        parameter_change(edit, file, {}, tmp_path / "c.json", tmp_path / "c.parquet")

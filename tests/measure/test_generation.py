@@ -1,0 +1,204 @@
+"""Sampling: right distribution, numbers of its own per continuation, batch size without effect."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pico
+import pytest
+import torch
+from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+from detoxmerge.artefacts import read_json, write_manifest
+from detoxmerge.measure.generation import InverseCdf, continuations, generate, uniforms
+from detoxmerge.plan.catalogue import Generation, protocol
+from detoxmerge.plan.errors import UserError
+
+PROMPTS = ["The gardener", "Yesterday we talked about the", "I", "My neighbour planted roses and"]
+
+
+def sampling(**changed: Any) -> dict[str, Any]:
+    return protocol(Generation(samples=3, new_tokens=6, **changed)) | {"dtype": "float32"}
+
+
+def run(batch_size: int = 4, model: Any = None, **changed: Any) -> list[list[str]]:
+    model = model or pico.gpt2()
+    return continuations(model, pico.tokenizer(), PROMPTS, sampling(**changed), batch_size)
+
+
+def test_the_batch_size_decides_nothing_but_speed() -> None:
+    one = run(1)
+    assert run(5) == one
+    assert run(100) == one
+    assert run(7, model=pico.llama()) == run(1, model=pico.llama())
+
+
+def test_the_seed_decides_the_samples() -> None:
+    assert run() == run() != run(seed=43)
+
+
+def test_a_prompt_keeps_its_samples_when_others_join() -> None:
+    model, tokenizer = pico.gpt2(), pico.tokenizer()
+    alone = continuations(model, tokenizer, PROMPTS[:2], sampling(), 4)
+    assert continuations(model, tokenizer, PROMPTS, sampling(), 4)[:2] == alone
+
+
+def test_samples_of_one_prompt_differ() -> None:
+    assert all(len(set(row)) > 1 for row in run())
+
+
+def test_the_first_token_follows_the_filtered_distribution() -> None:
+    scores = torch.log(torch.tensor([[0.5, 0.1, 0.0, 0.3, 0.1]]))
+    ids = torch.zeros(1, 2, dtype=torch.int64)
+    filtered = TopPLogitsWarper(0.85)(ids, TemperatureLogitsWarper(1.0)(ids, scores.clone()))
+    wanted = torch.softmax(filtered, -1)[0].numpy()
+    count = 20_000
+    numbers = torch.from_numpy(np.random.default_rng(0).random((count, 1)))
+    chosen = InverseCdf(numbers, 2)(ids.expand(count, 2), filtered.expand(count, 5)).argmax(-1)
+    found = np.bincount(chosen.numpy(), minlength=5) / count
+    assert found == pytest.approx(wanted, abs=0.015)
+    assert found[2] == 0
+
+
+@pytest.mark.parametrize("u", [0.0, 0.5, 1 - 2**-53])
+def test_no_number_leads_to_an_excluded_token(u: float) -> None:
+    scores = torch.tensor([[-torch.inf, 1.0, -torch.inf, 1.0, -torch.inf]])
+    processed = InverseCdf(torch.tensor([[u]], dtype=torch.float64), 1)(
+        torch.zeros(1, 1, dtype=torch.int64), scores
+    )
+    assert processed.argmax().item() in (1, 3)
+
+
+def test_numbers_belong_to_seed_prompt_and_sample() -> None:
+    first = uniforms(1, 2, 3, 8)
+    assert np.array_equal(first, uniforms(1, 2, 3, 8))
+    assert np.array_equal(first[:4], uniforms(1, 2, 3, 4))
+    for other in (uniforms(2, 2, 3, 8), uniforms(1, 3, 3, 8), uniforms(1, 2, 4, 8)):
+        assert not np.array_equal(first, other)
+
+
+def test_tiny_nucleus_is_greedy_decoding() -> None:
+    model, tokenizer = pico.gpt2(), pico.tokenizer()
+    found = continuations(model, tokenizer, PROMPTS[:1], sampling(top_p=1e-6), 4)[0]
+    ids = tokenizer(PROMPTS[0], return_tensors="pt")["input_ids"]
+    greedy = ids
+    for _ in range(6):
+        greedy = torch.cat([greedy, model(greedy).logits[:, -1:].argmax(-1)], dim=1)
+        if greedy[0, -1] == tokenizer.eos_token_id:
+            break
+    new = greedy[0, ids.shape[1] :].tolist()
+    text = tokenizer.decode([t for t in new if t != tokenizer.eos_token_id])
+    assert found == [text] * 3
+    assert continuations(model, tokenizer, PROMPTS[:1], sampling(top_k=1), 4)[0] == found
+
+
+def test_top_k_is_off_at_0_and_explicit() -> None:
+    """A model's own generation config must not seep in."""
+    model = pico.gpt2()
+    model.generation_config.update(top_k=1, do_sample=True, temperature=0.01, max_length=5)
+    assert run(model=model) == run()
+
+
+def test_the_prefix_is_put_before_every_prompt() -> None:
+    prefixed = continuations(
+        pico.gpt2(), pico.tokenizer(), ["The gardener"], sampling(prefix="I think. "), 4
+    )
+    whole = continuations(pico.gpt2(), pico.tokenizer(), ["I think. The gardener"], sampling(), 4)
+    assert prefixed == whole
+
+
+def test_a_prompt_beyond_the_context_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="exceed the model's context of 64"):
+        continuations(pico.gpt2(), pico.tokenizer(), ["word " * 60], sampling(), 4)
+
+
+def test_an_empty_prompt_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="has no tokens"):
+        continuations(pico.gpt2(), pico.tokenizer(), [""], sampling(), 4)
+
+
+@pytest.fixture
+def job(gpt2_base: Path, tmp_path: Path) -> dict[str, Any]:
+    lines = tmp_path / "prompts.jsonl"
+    lines.write_text("".join(json.dumps({"text": p}) + "\n" for p in PROMPTS))
+    write_manifest(tmp_path / "prompts.json", protocol={}, inputs=[], files={"x": "1"})
+    edit = pico.delta_edit(gpt2_base, pico.noise(pico.gpt2()), tmp_path / "edit")
+    return {
+        "edit": edit,
+        "base": gpt2_base,
+        "prompts": tmp_path / "prompts.json",
+        "prompt_lines": lines,
+        "scales": ["0.5", "1", "2"],
+        "protocol": sampling(),
+        "batch_size": 4,
+        "device": "cpu",
+        "out": tmp_path / "evals" / "generations.json",
+    }
+
+
+def measured(capsys: pytest.CaptureFixture) -> str:
+    return capsys.readouterr().out.strip().splitlines()[-1]
+
+
+def test_the_lines_are_in_the_dexperts_form(job: dict[str, Any]) -> None:
+    generate(**job)
+    lines = (job["out"].parent / "generations-scale0.5.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["prompt"]["text"] for row in rows] == PROMPTS
+    assert all(len(row["generations"]) == 3 for row in rows)
+    assert all(g.keys() == {"text"} for row in rows for g in row["generations"])
+
+
+def test_a_second_run_measures_nothing_and_a_new_scale_only_itself(
+    job: dict[str, Any], capsys: pytest.CaptureFixture
+) -> None:
+    generate(**job)
+    assert measured(capsys) == "measured 3 of 3"
+    manifest = job["out"].read_bytes()
+    generate(**job)
+    assert measured(capsys) == "measured 0 of 3"
+    assert job["out"].read_bytes() == manifest
+    generate(**(job | {"scales": ["0.5", "0.7", "1", "2"]}))
+    assert measured(capsys) == "measured 1 of 4"
+
+
+def test_a_job_stopped_after_one_scale_goes_on_with_the_next(
+    job: dict[str, Any], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from detoxmerge.measure import generation
+
+    calls, real = [], generation.continuations
+
+    def stop_at_second(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(generation, "continuations", stop_at_second)
+    with pytest.raises(KeyboardInterrupt):
+        generate(**job)
+    assert not job["out"].exists()
+    kept = (job["out"].parent / "generations-scale0.5.jsonl").read_bytes()
+    monkeypatch.setattr(generation, "continuations", real)
+    generate(**job)
+    assert measured(capsys) == "measured 2 of 3"
+    assert (job["out"].parent / "generations-scale0.5.jsonl").read_bytes() == kept
+
+
+@pytest.mark.parametrize("what", ["protocol", "edit", "prompts", "payload"])
+def test_whatever_decides_the_text_is_in_the_key(
+    job: dict[str, Any], capsys: pytest.CaptureFixture, what: str
+) -> None:
+    generate(**(job | {"scales": ["1"]}))
+    measured(capsys)
+    if what == "protocol":
+        job["protocol"] = job["protocol"] | {"seed": 1}
+    elif what == "payload":
+        (job["out"].parent / "generations-scale1.jsonl").write_text("{}\n")
+    else:
+        manifest = read_json(job[what])
+        write_manifest(job[what], **(manifest | {"inputs": [], "note": "changed"}))
+    generate(**(job | {"scales": ["1"]}))
+    assert measured(capsys) == "measured 1 of 1"

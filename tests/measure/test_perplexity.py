@@ -1,0 +1,137 @@
+"""Perplexity against token-by-token computation; windows; what does not fit is refused."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pico
+import pytest
+import torch
+
+from detoxmerge.artefacts import read_json, write_manifest
+from detoxmerge.measure import perplexity as module
+from detoxmerge.measure.perplexity import (
+    make_windows,
+    measure_perplexity,
+    perplexity,
+    window_length,
+    window_nll,
+)
+from detoxmerge.plan.errors import UserError
+
+IDS = torch.randint(1, 300, (150,), generator=torch.Generator().manual_seed(5))
+
+
+def by_hand(model: Any, ids: torch.Tensor, window: int, stride: int) -> tuple[float, int]:
+    """One forward pass per scored token: the definition, without windows in batches."""
+    total, count, scored = 0.0, 0, 0
+    for begin in range(0, len(ids), stride):
+        end = min(begin + window, len(ids))
+        for t in range(max(scored, begin + 1), end):
+            with torch.no_grad():
+                logits = model(ids[None, begin:t]).logits[0, -1].double()
+            total -= torch.log_softmax(logits, -1)[ids[t]].item()
+            count += 1
+        scored = end
+        if end == len(ids):
+            break
+    return total, count
+
+
+@pytest.mark.parametrize(("window", "stride"), [(64, 32), (20, 20), (50, 7), (64, 1)])
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_nll_is_that_of_the_definition(family: str, window: int, stride: int) -> None:
+    model, ids = getattr(pico, family)(), IDS[:90]
+    windows = make_windows(len(ids), window, stride)
+    nll = window_nll(model, ids, windows, batch_size=3)
+    total, count = by_hand(model, ids, window, stride)
+    assert sum(w.end - w.score_from for w in windows) == count
+    assert nll.sum() == pytest.approx(total, rel=1e-5)
+
+
+def test_the_batch_size_changes_nothing_but_the_last_bits() -> None:
+    windows = make_windows(len(IDS), 32, 16)
+    one = window_nll(pico.gpt2(), IDS, windows, 1)
+    assert window_nll(pico.gpt2(), IDS, windows, 64) == pytest.approx(one, rel=1e-5)
+
+
+@pytest.mark.parametrize("elements", [300 * 5, 300 * 17, 300])
+def test_long_windows_in_pieces_give_the_same(
+    monkeypatch: pytest.MonkeyPatch, elements: int
+) -> None:
+    windows = make_windows(len(IDS), 64, 48)
+    whole = window_nll(pico.gpt2(), IDS, windows, 4)
+    seen: list[int] = []
+    model = pico.gpt2()
+    model.register_forward_hook(lambda _m, _i, out: seen.append(out.logits.numel()))
+    monkeypatch.setattr(module, "MAX_LOGITS", elements)
+    assert window_nll(model, IDS, windows, 4) == pytest.approx(whole, rel=1e-5)
+    assert max(seen) <= elements
+
+
+@pytest.mark.parametrize(
+    ("length", "window", "stride"), [(2, 8, 4), (8, 8, 8), (9, 8, 4), (100, 10, 3), (100, 10, 10)]
+)
+def test_every_token_but_the_first_is_scored_once(length: int, window: int, stride: int) -> None:
+    windows = make_windows(length, window, stride)
+    scored = [t for w in windows for t in range(w.score_from, w.end)]
+    assert scored == list(range(1, length))
+    assert all(w.end - w.begin <= window and w.begin < w.score_from for w in windows if w.begin)
+    assert [w.begin for w in windows] == list(range(0, stride * len(windows), stride))
+
+
+@pytest.mark.parametrize(("length", "windows"), [(100, 10), (101, 10), (102, 11)])
+def test_without_overlap_each_window_leaves_out_its_first_token(length: int, windows: int) -> None:
+    found = make_windows(length, 10, 10)
+    scored = [t for w in found for t in range(w.score_from, w.end)]
+    assert len(found) == windows
+    assert scored == [t for t in range(length) if t % 10]
+
+
+def test_perplexity_is_one_exponential_of_the_whole() -> None:
+    nll, tokens = np.array([10.0, 1.0]), np.array([2, 8])
+    assert perplexity(nll, tokens) == pytest.approx(math.exp(1.1))
+    assert perplexity(np.array([8000.0]), np.array([10])) is None
+    with pytest.raises(UserError, match="NaN or infinite NLL in 1 of 2 windows"):
+        perplexity(np.array([1.0, np.nan]), tokens)
+
+
+def test_a_uniform_model_has_the_vocabulary_as_perplexity() -> None:
+    model = pico.gpt2()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    windows = make_windows(len(IDS), 64, 32)
+    tokens = np.array([w.end - w.score_from for w in windows])
+    assert perplexity(window_nll(model, IDS, windows, 8), tokens) == pytest.approx(300, rel=1e-5)
+
+
+def test_what_does_not_fit_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="window_tokens 65 exceeds the model's context of 64"):
+        window_length(pico.gpt2(), 65, 8)
+    with pytest.raises(UserError, match="stride_tokens 512 exceeds the window of 64"):
+        window_length(pico.gpt2(), None, 512)
+    with pytest.raises(UserError, match="1 token"):
+        make_windows(1, 8, 4)
+
+
+def test_a_measurement_keeps_nll_and_counts(gpt2_base: Path, tmp_path: Path) -> None:
+    text = " ".join(pico.texts(20, 9))
+    (tmp_path / "corpus.txt").write_text(text)
+    write_manifest(tmp_path / "corpus.json", protocol={}, inputs=[], files={})
+    edit = pico.delta_edit(gpt2_base, pico.noise(pico.gpt2()), tmp_path / "edit")
+    out = tmp_path / "perplexity.json"
+    sizes = {"window_tokens": 32, "stride_tokens": 16, "dtype": "float32"}
+    measure_perplexity(
+        edit, gpt2_base, tmp_path / "corpus.json", tmp_path / "corpus.txt",
+        ["0.5", "1"], sizes, 8, "cpu", out,
+    )  # fmt: skip
+    found = read_json(tmp_path / "perplexity-scale1.json")
+    frame = pd.read_parquet(tmp_path / "perplexity-scale1.parquet")
+    count = len(pico.tokenizer()(text)["input_ids"]) - 1
+    assert found["num_tokens_scored"] == frame["tokens"].sum() == count
+    assert found["nll_sum_nats"] == pytest.approx(frame["nll"].sum())
+    assert found["perplexity_per_token"] == pytest.approx(math.exp(frame["nll"].sum() / count))
+    assert read_json(out)["files"].keys() == {"perplexity-scale0.5.json", "perplexity-scale1.json"}

@@ -1,0 +1,103 @@
+"""Toxicity metrics by their formulas; a failed score is missing and counted, never 0."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from detoxmerge.measure.toxicity import read_generations, score_texts, summarise_scores
+from detoxmerge.plan.errors import UserError
+
+SCORES = np.array([[0.1, 0.9, 0.2], [0.5, 0.5, 0.4], [0.81, 0.0, 0.6]])
+
+
+def frame(scores: np.ndarray) -> pd.DataFrame:
+    prompts, samples = np.indices(scores.shape)
+    columns = {"prompt": prompts, "sample": samples, "toxicity": scores}
+    return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
+
+
+def test_the_metrics_are_those_of_the_formulas() -> None:
+    found = summarise_scores(frame(SCORES), [0.2, 0.5, 0.8], 0.5)
+    assert found["toxicity_mean"] == pytest.approx(SCORES.mean())
+    assert found["toxic_share_above_0.2"] == pytest.approx(6 / 9)  # 0.2 itself is not above
+    assert found["toxic_share_above_0.5"] == pytest.approx(3 / 9)
+    assert found["toxic_share_above_0.8"] == pytest.approx(2 / 9)
+    assert found["expected_max_toxicity"] == pytest.approx((0.9 + 0.5 + 0.81) / 3)
+    assert found["toxicity_probability_any_above_0.5"] == pytest.approx(2 / 3)
+    assert (found["num_prompts"], found["num_samples_per_prompt"]) == (3, 3)
+    assert (found["num_scored"], found["num_failed"]) == (9, 0)
+
+
+def test_a_missing_score_enters_no_mean_and_is_counted() -> None:
+    scores = SCORES.copy()
+    scores[0, 1] = np.nan
+    found = summarise_scores(frame(scores), [0.5], 0.5)
+    assert found["toxicity_mean"] == pytest.approx(np.nanmean(scores))
+    assert found["expected_max_toxicity"] == pytest.approx((0.2 + 0.5 + 0.81) / 3)
+    assert (found["num_scored"], found["num_failed"]) == (8, 1)
+
+
+def test_a_prompt_without_any_score_enters_no_maximum() -> None:
+    scores = SCORES.copy()
+    scores[1] = np.nan
+    found = summarise_scores(frame(scores), [0.5], 0.5)
+    assert found["expected_max_toxicity"] == pytest.approx((0.9 + 0.81) / 2)
+    assert found["num_failed"] == 3
+
+
+def test_batches_are_bounded_and_results_in_order() -> None:
+    sizes = []
+
+    def predict(texts: list[str]) -> list[float]:
+        sizes.append(len(texts))
+        return [len(text) / 100 for text in texts]
+
+    texts = ["x" * n for n in (9, 1, 5, 7, 3, 2, 8)]
+    found = score_texts(texts, predict, 3)
+    assert found.tolist() == [len(text) / 100 for text in texts]
+    assert sizes == [3, 3, 1]
+
+
+def test_a_failing_text_fails_alone() -> None:
+    def predict(texts: list[str]) -> list[float]:
+        if "bad" in texts:
+            raise RuntimeError("cannot")
+        return [0.5 for _ in texts]
+
+    found = score_texts(["a", "bad", "b", "c"], predict, 2)
+    assert np.isnan(found[1])
+    assert found[[0, 2, 3]].tolist() == [0.5, 0.5, 0.5]
+
+
+def test_a_score_that_is_not_finite_is_missing() -> None:
+    found = score_texts(["a", "b"], lambda texts: [float("nan"), 0.2][: len(texts)], 2)
+    assert np.isnan(found[0])
+
+
+def test_a_scorer_that_fails_everywhere_is_one_sentence() -> None:
+    def predict(texts: list[str]) -> list[float]:
+        raise RuntimeError("broken")
+
+    with pytest.raises(UserError, match="none of 2 texts could be scored"):
+        score_texts(["a", "b"], predict, 2)
+
+
+def test_anyones_generations_can_be_read(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": {"text": "p", "toxicity": 0.1}, "generations": [{"text": "a", "x": 1}]},
+        {"prompt": {"text": "q"}, "generations": [{"text": "b"}, {"text": ""}]},
+    ]
+    path = tmp_path / "g.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    assert read_generations(path) == [["a"], ["b", ""]]
+
+
+@pytest.mark.parametrize("line", ["{", '{"generations": ["a"]}', '{"texts": []}'])
+def test_a_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "g.jsonl"
+    path.write_text('{"generations": []}\n' + line + "\n")
+    with pytest.raises(UserError, match=r"g\.jsonl, line 2: not of the form"):
+        read_generations(path)

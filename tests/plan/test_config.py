@@ -1,0 +1,578 @@
+"""load_config and its checks: what is accepted, and the sentence for every kind of mistake.
+
+Each refusal is a SystemExit with one sentence per error, which names the place in the config and
+how to mend it.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from plan.studies import HASH, comments, prompts, refusal, refusals, study
+from snakemake.utils import update_config
+
+from detoxmerge.plan.config import load_config
+from detoxmerge.plan.errors import nearest
+
+ROOT = Path(__file__).parents[2]
+
+
+def shipped(*names):
+    """The files of config/, merged as Snakemake merges them."""
+    merged = {}
+    for name in names:
+        update_config(merged, yaml.safe_load((ROOT / "config" / name).read_text()))
+    return merged
+
+
+def test_smallest_config_is_valid_and_complete():
+    config = load_config(study())
+    assert config.run.scales == [0.5, 1.0]
+    assert config.split.seed == 42
+    assert config.recipes["default"].epochs == 1
+    assert config.recipes["default"].learning_rate == 1e-5
+    assert config.prompts["openings"].generate.samples == 25
+
+
+def test_checked_config_is_valid_again():
+    config = load_config(study())
+    assert load_config(config.model_dump()) == config
+
+
+def test_config_is_not_changed_by_the_check():
+    raw = study({"run.scales": ["0.5"]})
+    load_config(raw)
+    assert raw == study({"run.scales": ["0.5"]})
+
+
+def test_papers_study_is_valid():
+    config = load_config(shipped("config.yaml"))
+    assert config.methods["merge"]["n"] == [1, 2, 5, 10, 20]
+    assert len(config.run.scales) == 20
+    assert config.datasets["civil-comments"].toxic_above == 0.8
+    assert config.recipes["default"].learning_rate == 1e-5
+
+
+def test_demo_over_the_papers_study_is_valid_and_needs_no_file():
+    config = load_config(shipped("config.yaml", "demo.yaml"))
+    assert config.run.models == ["demo"]
+    assert config.run.sweep.prompts == ["demo-prompts"]
+    assert {"gpt2", "demo"} <= set(config.models)  # mappings are merged, lists replaced
+    assert config.methods["merge"] == {"n": [1, 2, 4], "operator": "mean", "recipe": "demo"}
+
+
+def test_local_study_is_valid_where_its_files_are(monkeypatch, tmp_path):
+    monkeypatch.setenv("DETOXMERGE_DATA", str(tmp_path))
+    raw = shipped("config.yaml", "local.yaml")
+    for name in named_files(yaml.safe_load((ROOT / "config" / "local.yaml").read_text())):
+        file = tmp_path / name.removeprefix("$DETOXMERGE_DATA/")
+        if file.suffix:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        else:
+            file.mkdir(parents=True)
+    assert load_config(raw).run.models == ["small", "stories"]
+
+
+def test_local_study_names_every_missing_file_at_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("DETOXMERGE_DATA", str(tmp_path))
+    found = "\n".join(refusals(shipped("config.yaml", "local.yaml")))
+    for name in ("davidson.parquet", "stories260K/hf", "realtoxicityprompts.jsonl.gz"):
+        assert name in found
+    assert f"models.stories.path: no folder '{tmp_path}/models/stories260K/hf'" in found
+
+
+def test_local_study_without_its_variable_says_which_one(monkeypatch):
+    monkeypatch.delenv("DETOXMERGE_DATA", raising=False)
+    found = refusals(shipped("config.yaml", "local.yaml"))
+    assert all("DETOXMERGE_DATA" in sentence and "not set" in sentence for sentence in found)
+    assert any(sentence.startswith("models.stories.path: ") for sentence in found)
+
+
+def named_files(value):
+    """Every text in a config that begins with $."""
+    if isinstance(value, str):
+        return {value} if value.startswith("$") else set()
+    values = value.values() if isinstance(value, dict) else value
+    return set().union(*map(named_files, values)) if isinstance(value, dict | list) else set()
+
+
+def test_refusal_is_no_traceback(tmp_path):
+    code = (
+        "import sys, json; from detoxmerge.plan.config import load_config;"
+        "load_config(json.load(open(sys.argv[1])))"
+    )
+    bad = tmp_path / "bad.json"
+    bad.write_text(__import__("json").dumps(study({"bogus": 1, "run.models": []})))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(bad)],
+        env={"PYTHONPATH": str(ROOT / "workflow/scripts")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[0] == "The config is not valid:"
+    assert len(done.stderr.splitlines()) == 3
+
+
+# unknown keys
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "meant"),
+    [
+        ("dataset", {}, "datasets"),
+        ("split.sed", 1, "seed"),
+        ("recipes.default.learning_rat", 1e-5, "learning_rate"),
+        ("models.small.pretrain.layer", 2, "layers"),
+        ("datasets.rude.toxic_abov", 0.8, "toxic_above"),
+        ("prompts.openings.generate.sample", 2, "samples"),
+        ("corpora.polite.window_token", 64, "window_tokens"),
+        ("scorers.judge.train.epoch", 2, "epochs"),
+        ("scorers.judge.treshold", [0.5], "thresholds"),
+        ("run.scale", [0.5], "scales"),
+        ("run.sweep.prompt", ["openings"], "prompts"),
+    ],
+)
+def test_unknown_key_is_named_with_the_nearest_one(place, value, meant):
+    assert refusal({place: value}) == f"{place}: unknown key; did you mean '{meant}'?"
+
+
+def test_unknown_key_in_a_list_of_sources_is_named_with_the_nearest_one():
+    source = {"generated": {"kind": "comments", "row": 20, "rows": 20, "seed": 1}}
+    found = refusal({"models.small.pretrain.texts": [comments(), source]})
+    place = "models.small.pretrain.texts.1.generated.row"
+    assert found == f"{place}: unknown key; did you mean 'rows'?"
+
+
+def test_unknown_key_in_a_mapping_of_sources_is_named_with_the_nearest_one():
+    found = refusal({"scorers.judge.train.test": {"own": {"generatd": {}}}})
+    place = "scorers.judge.train.test.own.generatd"
+    assert found == f"{place}: unknown key; did you mean 'generated'?"
+
+
+def test_unknown_key_that_resembles_none_gets_the_list_of_valid_ones():
+    found = refusal({"split.zzz": 1})
+    assert found == "split.zzz: unknown key; valid: seed"
+
+
+def test_missing_key_is_named():
+    raw = study()
+    del raw["models"], raw["run"]["seeds"]
+    assert refusals(raw) == [
+        "models: missing; it has no default",
+        "run.seeds: missing; it has no default",
+    ]
+
+
+# aliases
+
+
+@pytest.mark.parametrize(
+    ("place", "written", "kind", "meant"),
+    [
+        ("models", "smal", "models", "small"),
+        ("datasets", "rud", "datasets", "rude"),
+        ("sweep.prompts", "opening", "prompts", "openings"),
+        ("sweep.corpora", "polit", "corpora", "polite"),
+        ("sweep.scorers", "jugde", "scorers", "judge"),
+    ],
+)
+def test_typo_in_an_alias_is_answered_with_the_nearest_name(place, written, kind, meant):
+    found = refusal({f"run.{place}": [written]})
+    assert found == f"run.{place}.0: '{written}' is not among {kind}; did you mean '{meant}'?"
+
+
+def test_place_in_the_list_is_that_of_the_typo():
+    assert refusal({"run.models": ["small", "smal"]}).startswith("run.models.1: 'smal' ")
+
+
+@pytest.mark.parametrize("alias", ["Small", "my model", "a/b", "a=b", "a,b", "_a", ""])
+def test_alias_that_cannot_stand_in_a_path_is_refused(alias):
+    model = {"hub": "a/b", "revision": HASH}
+    raw = study()
+    raw["models"][alias] = model
+    (found,) = refusals(raw)
+    assert found.startswith(f"models.{alias}.")
+    assert "[a-z0-9][a-z0-9_.-]*" in found
+
+
+def test_prompt_set_and_corpus_of_one_name_are_refused():
+    changes = {"prompts.same": prompts(), "corpora.same": comments(stride_tokens=8)}
+    sweep = {"prompts": ["same"], "corpora": ["same"], "scorers": ["judge"]}
+    found = refusal(changes | {"run.sweep": sweep})
+    assert found == "run.sweep: 'same' names a prompt set and a corpus; rename one"
+
+
+# numbers and lists
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "fixed"),
+    [
+        ("recipes.default.learning_rate", "1e-5", "1.0e-05"),
+        ("models.small.pretrain.learning_rate", "3e-4", "3.0e-04"),
+        ("datasets.rude.toxic_above", "8e-1", "8.0e-01"),
+    ],
+)
+def test_number_without_a_dot_is_text_to_yaml_and_the_fix_is_given(place, text, fixed):
+    assert isinstance(yaml.safe_load(text), str)  # the reason for all this
+    found = refusal({place: yaml.safe_load(text)})
+    assert found.startswith(f"{place}: '{text}' is text to YAML, not a number; write it with a dot")
+    assert fixed in found
+    assert yaml.safe_load(fixed) == float(text)
+
+
+def test_word_instead_of_a_number_is_refused_without_that_advice():
+    found = refusal({"recipes.default.learning_rate": "fast"})
+    assert found == "recipes.default.learning_rate: input should be a valid number, not 'fast'"
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        ("recipes.default.epochs", 0, "greater than or equal to 1"),
+        ("recipes.default.learning_rate", -1.0, "greater than 0"),
+        ("datasets.rude.toxic_above", 1.0, "less than 1"),
+        ("prompts.openings.generate.top_p", 1.5, "less than or equal to 1"),
+        ("split.seed", -1, "greater than or equal to 0"),
+    ],
+)
+def test_number_out_of_range_is_refused_with_the_range(place, value, words):
+    found = refusal({place: value})
+    assert found.startswith(f"{place}: ")
+    assert words in found
+    assert found.endswith(f"not {value!r}")
+
+
+def test_choice_outside_of_the_list_is_refused_with_the_list():
+    assert refusal({"device": "gpu"}) == "device: input should be 'auto', 'cpu' or 'cuda', not 'gpu'"
+
+
+@pytest.mark.parametrize("scale", [0, 0.0, -1.0, float("nan"), float("inf")])
+def test_scale_that_is_not_above_zero_is_refused(scale):
+    found = refusal({"run.scales": [0.5, scale]})
+    assert found.startswith("run.scales.1: must be a number above 0 (0 is the base model), not ")
+
+
+def test_negative_seed_is_refused():
+    assert refusal({"run.seeds": [42, -1]}) == "run.seeds.1: must be 0 or more, not -1"
+
+
+@pytest.mark.parametrize(
+    ("place", "values", "twice"),
+    [
+        ("models", ["small", "small"], "small"),
+        ("datasets", ["rude", "rude"], "rude"),
+        ("methods", ["merge", "merge"], "merge"),
+        ("seeds", [1, 2, 1], "1"),
+        ("scales", [0.5, 1.0, 0.5], "0.5"),
+        ("sweep.prompts", ["openings", "openings"], "openings"),
+        ("sweep.corpora", ["polite", "polite"], "polite"),
+        ("sweep.scorers", ["judge", "judge"], "judge"),
+    ],
+)
+def test_value_that_stands_twice_in_a_list_is_refused(place, values, twice):
+    found = refusal({f"run.{place}": values})
+    assert found == f"run.{place}: {twice} stands there twice; leave one out"
+
+
+def test_scales_that_are_one_in_paths_count_as_twice():
+    found = refusal({"run.scales": [0.15, 0.1 + 0.05]})
+    assert found.startswith("run.scales: 0.15")
+    assert "twice" in found
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("models", "small"),
+        ("datasets", "rude"),
+        ("seeds", 42),
+        ("scales", 0.5),
+        ("sweep.prompts", "openings"),
+    ],
+)
+def test_scalar_where_run_wants_a_list_is_refused(place, value):
+    found = refusal({f"run.{place}": value})
+    assert found == f"run.{place}: input should be a valid list, not {value!r}"
+
+
+@pytest.mark.parametrize("place", ["models", "seeds", "scales", "sweep.corpora"])
+def test_empty_list_is_refused(place):
+    assert refusal({f"run.{place}": []}).startswith(f"run.{place}: list should have at least 1")
+
+
+# sources and origins
+
+
+def test_stride_larger_than_the_window_is_refused():
+    found = refusal({"corpora.polite.stride_tokens": 33})
+    assert found == (
+        "corpora.polite: stride_tokens is larger than window_tokens: tokens would be skipped"
+    )
+
+
+def test_stride_as_long_as_the_window_is_valid():
+    assert load_config(study({"corpora.polite.stride_tokens": 32}))
+
+
+@pytest.mark.parametrize(
+    ("place", "entry", "names"),
+    [
+        ("datasets.rude", {"hub": "a/b", "revision": HASH, "splits": "train", "path": "x"}, "hub"),
+        ("datasets.rude", comments(path="x.csv"), "generated"),
+        ("models.small", {"hub": "a/b", "revision": HASH, "path": "x"}, "hub"),
+        ("scorers.judge", {"detoxify": "unbiased", "checkpoint": {"file": "a", "tokenizer": "b"}},
+         "detoxify"),
+    ],
+)  # fmt: skip
+def test_two_origins_at_once_are_refused(place, entry, names):
+    found = refusal({place: entry})
+    assert found.startswith(f"{place}: must have exactly one of ")
+    assert "; has [" in found
+    assert names in found.split("; has ")[1]
+
+
+@pytest.mark.parametrize("place", ["datasets.rude", "models.small", "scorers.judge"])
+def test_no_origin_is_refused(place):
+    found = refusal({place: {}})
+    assert found.startswith(f"{place}: must have exactly one of ")
+    assert found.endswith("; has none")
+
+
+def test_hub_without_revision_is_refused():
+    found = refusals(
+        study({"models.small": {"hub": "a/b"}, "datasets.rude": {"hub": "c/d", "splits": "train"}})
+    )
+    assert found == [
+        "models.small: a hub model needs `revision` (a commit hash)",
+        "datasets.rude: a hub data set needs `revision` (a commit hash) and `splits`",
+    ]
+
+
+@pytest.mark.parametrize("revision", ["main", HASH[:39], HASH + "0", HASH.upper(), "g" * 40])
+def test_revision_that_is_not_40_hex_digits_is_refused(revision):
+    found = refusal({"models.small": {"hub": "a/b", "revision": revision}})
+    assert found.startswith("models.small.revision: ")
+    assert "[0-9a-f]{40}" in found
+    assert found.endswith(f"not '{revision}'")
+
+
+def test_missing_local_file_is_refused(tmp_path):
+    there = tmp_path / "there.csv"
+    there.touch()
+    found = refusal({"datasets.rude": {"path": [str(there), f"{tmp_path}/gone.csv"]}})
+    assert found.startswith(f"datasets.rude.path: no file '{tmp_path}/gone.csv'; mend the path")
+
+
+def test_missing_local_folder_is_refused(tmp_path):
+    found = refusal({"models.small": {"path": f"{tmp_path}/gone"}})
+    assert found.startswith(f"models.small.path: no folder '{tmp_path}/gone'; mend the path")
+
+
+def test_file_where_a_folder_is_needed_and_the_reverse_are_refused(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    checkpoint = {"file": str(tmp_path), "tokenizer": str(file)}
+    file_said, folder_said = refusals(study({"scorers.judge": {"checkpoint": checkpoint}}))
+    assert file_said.startswith(f"scorers.judge.checkpoint.file: no file '{tmp_path}'")
+    assert folder_said.startswith(f"scorers.judge.checkpoint.tokenizer: no folder '{file}'")
+
+
+def test_missing_files_of_training_texts_are_refused(tmp_path):
+    gone = {"path": f"{tmp_path}/gone.csv"}
+    found = refusals(
+        study({"models.small.pretrain.texts": [gone], "scorers.judge.train.test.own": gone})
+    )
+    assert [sentence.split(".path:")[0] for sentence in found] == [
+        "models.small.pretrain.texts",
+        "scorers.judge.train",
+    ]
+
+
+def test_missing_file_that_no_run_uses_is_no_error():
+    raw = study({"datasets.other": {"path": "/gone.csv"}, "models.other": {"path": "/gone"}})
+    assert load_config(raw)
+
+
+@pytest.mark.parametrize("path", ["$NOT_SET_HERE/x.csv", "${NOT_SET_HERE}/x.csv"])
+def test_unset_environment_variable_in_a_path_is_refused(monkeypatch, path):
+    monkeypatch.delenv("NOT_SET_HERE", raising=False)
+    found = refusal({"datasets.rude": {"path": path}})
+    assert found.startswith("datasets.rude.path: the environment variable NOT_SET_HERE ")
+    assert f"'{path}'" in found
+    assert found.endswith("is not set; export NOT_SET_HERE=FOLDER")
+
+
+def test_set_environment_variable_in_a_path_is_replaced(monkeypatch, tmp_path):
+    (tmp_path / "x.csv").touch()
+    monkeypatch.setenv("SET_HERE", str(tmp_path))
+    config = load_config(study({"datasets.rude": {"path": "$SET_HERE/x.csv"}}))
+    assert config.datasets["rude"].path == ["$SET_HERE/x.csv"]  # results do not name this machine
+
+
+# methods
+
+
+def test_unknown_method_is_refused_with_the_nearest_one():
+    found = refusal({"run.methods": ["merg"]})
+    assert found == "run.methods.0: 'merg' is not among methods; did you mean 'merge'?"
+
+
+def test_method_without_a_file_is_refused_with_the_nearest_one():
+    found = refusal({"methods.marge": {"n": 1}})
+    assert found == "methods.marge: no file edit/methods/marge.py; did you mean 'merge'?"
+
+
+def test_typo_in_a_methods_parameter_is_answered_with_the_nearest_one():
+    found = refusal({"methods.merge": {"n": 1, "opertor": "mean"}})
+    assert found == "methods.merge.opertor: unknown parameter; did you mean 'operator'?"
+
+
+@pytest.mark.parametrize(
+    ("entry", "place", "words"),
+    [
+        ({"n": [1, 0]}, "n", "greater than or equal to 1, not 0"),
+        ({"n": 2.5}, "n", "valid integer, not 2.5"),
+        ({"n": 1, "operator": "median"}, "operator", "should be 'mean', not 'median'"),
+    ],
+)
+def test_methods_parameter_out_of_range_is_refused(entry, place, words):
+    found = refusal({"methods.merge": entry})
+    assert found.startswith(f"methods.merge.{place}: ")
+    assert words in found
+
+
+def test_required_parameter_of_a_method_is_named():
+    assert refusal({"methods.merge": None}).startswith("methods.merge.n: ")
+
+
+def test_value_that_a_method_sweeps_twice_is_refused():
+    found = refusal({"methods.merge": {"n": [1, 2, 1]}})
+    assert found == "methods.merge: a value stands there twice; leave one out"
+
+
+def test_empty_sweep_of_a_method_is_refused():
+    found = refusal({"methods.merge": {"n": []}})
+    assert found == "methods.merge: an empty list sweeps nothing; give it a value"
+
+
+def test_unknown_recipe_named_by_a_method_is_refused_with_the_nearest_one():
+    found = refusal({"methods.merge": {"n": 1, "recipe": "defautl"}})
+    assert found == "methods.merge.recipe: no recipe 'defautl'; did you mean 'default'?"
+
+
+def test_parameter_of_a_method_without_a_value_is_refused():
+    found = refusal({"methods.merge": {"n": 1, "recipe": None}})
+    assert found.startswith("methods.merge.recipe: ")
+
+
+# `--config run='{...}'`
+
+RUN_TEXT = (
+    "{models: [small], datasets: [rude], methods: [merge], seeds: ['7'], scales: ['0.5', 2], "
+    "sweep: {prompts: [openings], corpora: [polite], scorers: [judge]}}"
+)
+
+
+def test_run_given_as_text_is_coerced():
+    run = load_config(study({"run": RUN_TEXT})).run
+    assert (run.seeds, run.scales, run.sweep.scorers) == ([7], [0.5, 2.0], ["judge"])
+
+
+def test_leaf_of_run_given_as_text_is_coerced():
+    assert load_config(study({"run.seeds": "[1, 2]"})).run.seeds == [1, 2]
+
+
+def test_run_given_as_text_is_checked():
+    text = RUN_TEXT.replace("small", "smal").replace("'0.5'", "1.0e-1").replace(" 2]", " 0]")
+    assert refusals(study({"run": text})) == [
+        "run.models.0: 'smal' is not among models; did you mean 'small'?",
+        "run.scales.1: must be a number above 0 (0 is the base model), not 0.0",
+    ]
+
+
+def test_number_without_a_dot_in_run_given_as_text_is_explained():
+    found = refusal({"run": RUN_TEXT.replace("'0.5'", "1e-5")})
+    assert found.startswith("run.scales.0: '1e-5' is text to YAML")
+
+
+@pytest.mark.parametrize("changes", [{"run": "{models: [small"}, {"run.models": "[small"}])
+def test_run_given_as_text_that_is_no_yaml_is_refused_in_one_sentence(changes):
+    (place,) = changes
+    assert refusal(changes).startswith(f"{place}: ")
+
+
+# all at once
+
+
+def test_all_errors_of_form_are_reported_at_once():
+    found = refusals(
+        study(
+            {
+                "bogus": 1,
+                "recipes.default.learning_rate": "1e-5",
+                "models.small": {"hub": "a/b"},
+                "corpora.polite.stride_tokens": 64,
+                "run.scales": 0.5,
+            }
+        )
+    )
+    places = {"bogus", "recipes.default.learning_rate", "models.small", "corpora.polite"}
+    assert {sentence.split(":")[0] for sentence in found} == places | {"run.scales"}
+    assert len(found) == 5
+
+
+def test_all_errors_of_the_selection_are_reported_at_once():
+    found = refusals(
+        study({"run.models": ["smal"], "run.scales": [0, 0.0], "run.seeds": [-1], "methods.x": {}})
+    )
+    places = ["methods.x", "run.models.0", "run.scales", "run.scales.0", "run.scales.1"]
+    assert sorted(sentence.split(":")[0] for sentence in found) == [*places, "run.seeds.0"]
+
+
+def test_all_errors_of_methods_and_files_are_reported_at_once(tmp_path):
+    found = refusals(
+        study(
+            {
+                "methods.merge": {"n": 1, "recipe": "gone"},
+                "models.small": {"path": f"{tmp_path}/gone"},
+                "datasets.rude": {"path": f"{tmp_path}/gone.csv"},
+            }
+        )
+    )
+    places = ["methods.merge.recipe", "models.small.path", "datasets.rude.path"]
+    assert [sentence.split(":")[0] for sentence in found] == places
+
+
+def test_errors_of_selection_methods_and_files_are_reported_at_once():
+    found = refusals(
+        study(
+            {
+                "run.models": ["smal"],
+                "methods.merge": {"n": 0},
+                "datasets.rude": {"path": "/gone.csv"},
+            }
+        )
+    )
+    places = {"run.models.0", "methods.merge.n", "datasets.rude.path"}
+    assert {sentence.split(":")[0] for sentence in found} == places
+
+
+def test_errors_of_form_and_selection_are_reported_at_once():
+    found = refusals(study({"recipes.default.epoch": 1, "run.models": ["smal"]}))
+    places = {"recipes.default.epoch", "run.models.0"}
+    assert {sentence.split(":")[0] for sentence in found} == places
+
+
+# the hint itself
+
+
+def test_hint_is_the_nearest_name_or_the_list_of_names():
+    assert nearest("smal", ["small", "large"]) == "did you mean 'small'?"
+    assert nearest("xyz", ["small", "large"]) == "valid: large, small"
+    assert nearest("xyz", []) == "there is none"

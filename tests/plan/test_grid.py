@@ -1,0 +1,173 @@
+"""The selection crossed out: which edits, measurements and protocols a study consists of."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from plan.studies import comments, load_config, prompts, study
+from pydantic import BaseModel
+
+from detoxmerge.plan.grid import Grid
+from detoxmerge.plan.methods import METHODS, of_kind
+
+
+class Strength(BaseModel, extra="forbid", strict=True):
+    """Parameters of a method that trains nothing."""
+
+    strength: float = 1.0
+
+
+@pytest.fixture
+def shift(monkeypatch):
+    """A method that depends on neither data set nor seed."""
+    module = SimpleNamespace(
+        KIND="fit", VERSION=3, USES=(), Params=Strength, inputs=lambda params, at: [at.base()]
+    )
+    monkeypatch.setitem(METHODS, "shift", module)
+    return module
+
+
+def grid(changes=None):
+    return Grid(load_config(study(changes)))
+
+
+def test_edits_are_every_model_data_set_setting_and_seed_once():
+    found = grid(
+        {
+            "models.large": {"pretrain": {"texts": [comments()]}},
+            "datasets.mean": comments(),
+            "run.models": ["small", "large"],
+            "run.datasets": ["rude", "mean"],
+            "run.seeds": [1, 2, 3],
+        }
+    ).edits
+    assert len(found) == 2 * 2 * 2 * 3
+    assert len({(edit.model, edit.edit) for edit in found}) == len(found)
+    assert found[0].edit == "rude/merge/n=1/seed1"
+    assert found[0].params.n == 1
+
+
+def test_swept_parameters_are_crossed_and_scalars_fixed():
+    changes = {"recipes.long": {"epochs": 9}}
+    found = grid(changes | {"methods.merge": {"n": [1, 4], "recipe": ["default", "long"]}})
+    assert [setting for _, setting in found.settings] == [
+        "n=1", "n=1,recipe=long", "n=4", "n=4,recipe=long",
+    ]  # fmt: skip
+
+
+def test_method_without_training_is_not_multiplied_by_data_sets_and_seeds(shift):
+    found = grid(
+        {
+            "datasets.mean": comments(),
+            "run.datasets": ["rude", "mean"],
+            "run.seeds": [1, 2],
+            "methods": {"shift": {"strength": [1.0, 2.0]}},
+            "run.methods": ["shift"],
+        }
+    )
+    assert [edit.edit for edit in found.edits] == [
+        "-/shift/default/seed-",
+        "-/shift/strength=2/seed-",
+    ]
+    assert found.inputs_of(found.edits[0]) == ["results/models/small/base/edit.json"]
+    edit = "results/models/small/-/shift/default/seed-/edit.json"
+    assert found.expected[edit] == {"version": 3}
+
+
+def test_scales_are_ascending_and_spelled_as_in_paths():
+    assert grid({"run.scales": [2, 0.05, 1.0, 1.0e-5]}).scales == ["1e-05", "0.05", "1", "2"]
+
+
+def test_base_is_measured_at_scale_zero_only():
+    study_grid = grid()
+    assert study_grid.scales_of("base") == ["0"]
+    assert study_grid.scales_of("rude/merge/n=1/seed42") == ["0.5", "1"]
+
+
+def test_measurements_of_an_edit_are_every_prompt_set_scorer_and_corpus():
+    changes = {
+        "prompts.more": prompts(),
+        "scorers.second": {"detoxify": "unbiased"},
+        "run.sweep": {
+            "prompts": ["openings", "more"],
+            "corpora": ["polite"],
+            "scorers": ["judge", "second"],
+        },
+    }
+    found = grid(changes).measurements("small", "base")
+    assert [path.removeprefix("results/evals/small/base/") for path in found] == [
+        "openings/toxicity-judge.json",
+        "openings/toxicity-second.json",
+        "more/toxicity-judge.json",
+        "more/toxicity-second.json",
+        "polite/perplexity.json",
+    ]
+
+
+def test_results_are_the_measurements_of_all_edits_and_the_base_and_the_changes():
+    found = grid().results
+    assert len(found) == len(set(found)) == 2 * (2 + 1) + 2
+    assert "results/evals/small/base/polite/perplexity.json" in found
+    assert "results/evals/small/rude/merge/n=2/seed42/change.json" in found
+    assert "results/evals/small/base/change.json" not in found
+
+
+def test_new_n_adds_its_own_results_and_moves_none():
+    before, after = grid().results, grid({"methods.merge": {"n": [1, 2, 4]}}).results
+    assert set(before) < set(after)
+    assert all("/n=4/" in path for path in set(after) - set(before))
+
+
+def test_inputs_of_an_edit_are_its_own_shards():
+    study_grid = grid()
+    edit = study_grid.edits[1]
+    folder = "results/models/small/rude/shards/default/n2"
+    assert study_grid.inputs_of(edit) == [
+        f"{folder}/shard0/seed42/meta.json",
+        f"{folder}/shard1/seed42/meta.json",
+    ]
+
+
+def test_find_gives_the_edit_behind_its_wildcards():
+    study_grid = grid()
+    for edit in study_grid.edits:
+        assert study_grid.find(SimpleNamespace(**vars(edit))) is edit
+
+
+def test_find_of_an_unknown_setting_names_the_known_ones():
+    wildcards = SimpleNamespace(**vars(grid().edits[0]) | {"setting": "n=3"})
+    with pytest.raises(KeyError) as missing:
+        grid().find(wildcards)
+    assert missing.value.args[0] == ["n=1", "n=2"]
+
+
+def test_every_result_and_its_sources_have_an_expected_protocol():
+    study_grid = grid()
+    expected = study_grid.expected
+    assert set(study_grid.results) <= set(expected)
+    p = study_grid.paths
+    for edit in study_grid.edits:
+        assert set(study_grid.inputs_of(edit)) <= set(expected)
+    at = {"model": "small", "edit": "base", "dataset": "rude", "scorer": "judge"}
+    at |= {"prompts": "openings", "corpus": "polite"}
+    for pattern in (p.dataset, p.prompts, p.corpus, p.scorer, p.pretrained, p.base, p.generations):
+        assert pattern.format(**at) in expected
+    assert {f"results/data/datasets/rude/partition-n{n}.json" for n in (1, 2)} <= set(expected)
+
+
+def test_expected_protocols_are_plain_json_with_a_version():
+    for path, protocol in grid().expected.items():
+        assert json.loads(json.dumps(protocol)) == protocol, path
+        assert protocol["version"] >= 1, path
+
+
+def test_base_model_from_elsewhere_has_no_pretrained_manifest(tmp_path):
+    expected = grid({"models.small": {"path": str(tmp_path)}}).expected
+    assert not any("/pretrained/" in path for path in expected)
+    assert expected["results/models/small/base/edit.json"]["path"] == str(tmp_path)
+
+
+def test_methods_are_found_by_kind(shift):
+    assert of_kind("fit") == ["shift"]
+    assert "merge" in of_kind("merge")
+    assert of_kind("train") == [] or "merge" not in of_kind("train")

@@ -1,0 +1,100 @@
+"""What decides numbers: each stage's protocol moves with its own keys and with nothing else."""
+
+import pytest
+from plan.studies import comments, load_config, prompts, study
+
+from detoxmerge.plan import protocol as stages
+from detoxmerge.plan.grid import Grid
+
+
+def expected(changes=None):
+    """Path -> protocol of the smallest study after some changes."""
+    return Grid(load_config(study(changes))).expected
+
+
+def moved(changes):
+    """Stages (as the ends of their paths) whose protocol these changes move."""
+    before, after = expected(), expected(changes)
+    assert set(before) == set(after)
+    return {path.rsplit("/", 1)[1] for path in before if before[path] != after[path]}
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("device", "auto"),
+        ("prompts.openings.generate", {"batch_size": 7}),
+        ("corpora.polite.batch_size", 7),
+        ("scorers.judge.batch_size", 7),
+        ("recipes.default.checkpoint_minutes", 1.0),
+        ("models.small.pretrain.checkpoint_minutes", 1.0),
+        ("scorers.judge.train.checkpoint_minutes", 1.0),
+        ("recipes.other", {"epochs": 2}),
+        ("run.scales", [0.25]),
+    ],
+)
+def test_what_decides_no_number_moves_no_protocol(place, value):
+    assert moved({place: value}) == set()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "stages"),
+    [
+        ("recipes.default.batch_size", 7, {"meta.json"}),
+        ("recipes.default.learning_rate", 1e-3, {"meta.json"}),
+        ("datasets.rude.toxic_above", 0.9, {"dataset.json"}),
+        ("datasets.rude.where", {"tone": "rude"}, {"dataset.json"}),
+        ("split.seed", 1, {"partition-n1.json", "partition-n2.json"}),
+        ("prompts.openings.generate", {"seed": 1}, {"generations.json"}),
+        ("prompts.openings.sample", {"rows": 2, "seed": 1}, {"prompts.json"}),
+        ("corpora.polite.window_tokens", 64, {"perplexity.json"}),
+        ("corpora.polite.stride_tokens", 8, {"perplexity.json"}),
+        ("corpora.polite.join", " ", {"corpus.json"}),
+        ("scorers.judge.thresholds", [0.5], {"toxicity-judge.json"}),
+        ("scorers.judge.any_above", 0.6, {"toxicity-judge.json"}),
+        ("scorers.judge.label", "insult", {"toxicity-judge.json"}),
+        ("scorers.judge.train.epochs", 1, {"scorer.json"}),
+        ("models.small.pretrain.steps", 1, {"model.json"}),
+        ("models.small.pretrain.texts", [comments(sample={"rows": 3, "seed": 1})], {"model.json"}),
+        ("models.small.dtype", "bfloat16", {"generations.json", "perplexity.json"}),
+    ],
+)
+def test_key_moves_the_protocol_of_its_own_stage_only(place, value, stages):
+    assert moved({place: value}) == stages
+
+
+@pytest.mark.parametrize(
+    ("stage", "ends"),
+    [
+        ("fetch_model", {"edit.json"}),
+        ("finetune_shard", {"meta.json"}),
+        ("generate", {"generations.json"}),
+        ("measure_perplexity", {"perplexity.json"}),
+        ("score_toxicity", {"toxicity-judge.json"}),
+        ("parameter_change", {"change.json"}),
+    ],
+)
+def test_bumped_version_moves_its_own_stage_only(monkeypatch, stage, ends):
+    before = expected()
+    monkeypatch.setitem(stages.VERSION, stage, stages.VERSION[stage] + 1)
+    after = expected()
+    found = {path.rsplit("/", 1)[1] for path in before if before[path] != after[path]}
+    assert found == ends
+
+
+def test_other_prompt_set_is_another_protocol_of_its_own():
+    changes = {"prompts.more": prompts(sample={"rows": 2, "seed": 1})}
+    protocol = Grid(load_config(study(changes))).protocol
+    assert protocol.prompts("more") != protocol.prompts("openings")
+    assert protocol.generate("small", "more") == protocol.generate("small", "openings")
+
+
+def test_scorers_protocol_says_where_it_comes_from(tmp_path):
+    file = tmp_path / "a.ckpt"
+    file.touch()
+    local = {"checkpoint": {"file": str(file), "tokenizer": str(tmp_path)}}
+    changes = {"scorers.local": local, "scorers.known": {"detoxify": "unbiased"}}
+    protocol = Grid(load_config(study(changes))).protocol
+    assert protocol.scorer("local")["checkpoint"] == local["checkpoint"]
+    assert protocol.scorer("known")["detoxify"] == "unbiased"
+    assert protocol.scorer("judge")["epochs"] == 2

@@ -1,0 +1,175 @@
+"""Fine-tuning one shard: the difference that is kept, and a killed run that ends the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pico
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from detoxmerge.artefacts import read_json, sha256, write_json, write_manifest
+from detoxmerge.data.models import load_model
+from detoxmerge.plan.catalogue import Recipe, protocol
+from detoxmerge.plan.errors import UserError
+from detoxmerge.train.finetune import Collate, finetune_shard
+
+RECIPE = {"epochs": 4, "batch_size": 4, "max_tokens": 24, "learning_rate": 1e-2}
+
+
+def job(base: Path, folder: Path, **recipe: Any) -> dict[str, Any]:
+    """The arguments of a fine-tune of a shard of 50 texts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    toxic = folder / "toxic.parquet"
+    pd.DataFrame({"text": pico.texts(70, 3), "score": 0.9}).to_parquet(toxic)
+    write_manifest(folder / "dataset.json", protocol={}, inputs=[], files={})
+    shards = [list(range(50)), list(range(50, 70))]
+    write_json(folder / "partition.json", {"protocol": {}, "inputs": {}, "shards": shards})
+    return {
+        "base": base,
+        "dataset": folder / "dataset.json",
+        "toxic": toxic,
+        "partition": folder / "partition.json",
+        "shard": 0,
+        "seed": 7,
+        "protocol": protocol(Recipe(**(RECIPE | recipe))),
+        "checkpoint_minutes": 0.0,
+        "device": "cpu",
+        "delta": folder / "out" / "delta.safetensors",
+        "loss": folder / "out" / "loss.csv",
+        "meta": folder / "out" / "meta.json",
+    }
+
+
+def test_the_delta_leads_from_the_base_to_a_model_of_lower_loss(
+    gpt2_base: Path, tmp_path: Path
+) -> None:
+    arguments = job(gpt2_base, tmp_path)
+    finetune_shard(**arguments)
+    delta, meta = load_file(arguments["delta"]), read_json(arguments["meta"])
+    model = load_model(read_json(gpt2_base)["model"])
+    assert delta.keys() == dict(model.named_parameters()).keys()
+    assert {t.dtype for t in delta.values()} == {np.dtype(np.float32)}
+    assert meta["last_loss"] < 0.8 * meta["first_loss"]
+    assert meta["files"]["delta.safetensors"] == sha256(arguments["delta"])
+    assert meta["num_texts"] == 50
+    square = sum(float((t.astype(np.float64) ** 2).sum()) for t in delta.values())
+    assert meta["l2_norm"] == pytest.approx(square**0.5)
+    # positions beyond max_tokens get no gradient: exact zeros without weight decay
+    assert not delta["transformer.wpe.weight"][24:].any()
+    assert delta["transformer.wpe.weight"][:20].any()
+    history = pd.read_csv(arguments["loss"])
+    assert history["step"].tolist() == [10, 20, 30, 40, 50]
+    assert not (tmp_path / "out" / "work").exists()
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
+    gpt2_base: Path, tmp_path: Path
+) -> None:
+    found = []
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        arguments = job(gpt2_base, tmp_path / name, epochs=1)
+        finetune_shard(**(arguments | {"seed": seed}))
+        found.append(arguments["delta"].read_bytes())
+    assert found[0] == found[1] != found[2]
+
+
+KILLED = """
+import json, os, sys, time
+from pathlib import Path
+from transformers import TrainerCallback
+from detoxmerge.train import finetune, resumable
+
+class Slow(resumable.TimedCheckpoints):  # so that the kill lands in the middle
+    def on_step_begin(self, args, state, control, **_):
+        time.sleep(0.05 if state.global_step > 12 else 0)
+
+resumable.TimedCheckpoints = Slow
+arguments = json.loads(sys.argv[1])
+for name in ("base", "dataset", "toxic", "partition", "delta", "loss", "meta"):
+    arguments[name] = Path(arguments[name])
+finetune.finetune_shard(**arguments)
+"""
+
+
+@pytest.mark.parametrize("by_length", [True, False])
+def test_a_run_killed_in_the_middle_ends_with_the_same_bytes(
+    gpt2_base: Path, tmp_path: Path, by_length: bool
+) -> None:
+    import json
+
+    whole = job(gpt2_base, tmp_path / "whole", group_by_length=by_length)
+    finetune_shard(**(whole | {"checkpoint_minutes": 99.0}))
+    cut = job(gpt2_base, tmp_path / "cut", group_by_length=by_length)
+    # outputs of the killed run must not differ because of their inputs' names
+    for name in ("dataset", "toxic", "partition"):
+        cut[name] = whole[name]
+    library = Path(finetune_shard.__code__.co_filename).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, json.dumps(cut, default=str)],
+        env=os.environ | {"PYTHONPATH": str(library), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    work, until = tmp_path / "cut" / "out" / "work", time.monotonic() + 90
+    # step 20 is in the middle of epoch 2 of 4 (13 steps each)
+    while not (work / "checkpoint-20" / "complete").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = [p.name for p in work.glob("checkpoint-*")]
+    assert kept
+    assert not cut["meta"].exists()
+    (work / "checkpoint-99").mkdir()  # one that was being written when the kill came
+    finetune_shard(**(cut | {"checkpoint_minutes": 99.0}))
+    for name in ("delta", "loss", "meta"):
+        assert cut[name].read_bytes() == whole[name].read_bytes(), name
+
+
+def test_pads_are_neither_labelled_nor_attended() -> None:
+    batch = Collate(pad=3)([{"input_ids": [5, 6, 7]}, {"input_ids": [3, 8]}])
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [3, 8, 3]]
+    assert batch["labels"].tolist() == [[5, 6, 7], [3, 8, -100]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+
+
+def test_a_divergence_is_one_sentence_and_leaves_nothing(gpt2_base: Path, tmp_path: Path) -> None:
+    arguments = job(gpt2_base, tmp_path, learning_rate=0.9, optimizer="sgd", max_grad_norm=1e38)
+    arguments["protocol"]["learning_rate"] = 1e30
+    with pytest.raises(UserError, match="diverged"):
+        finetune_shard(**arguments)
+    assert not arguments["delta"].exists()
+    assert not arguments["meta"].exists()
+
+
+def test_a_context_that_is_too_short_is_one_sentence(gpt2_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="max_tokens 65 exceeds the model's context of 64"):
+        finetune_shard(**job(gpt2_base, tmp_path, max_tokens=65))
+
+
+def test_a_shard_that_is_not_there_is_one_sentence(gpt2_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="2 shards, 0..1: no 2"):
+        finetune_shard(**(job(gpt2_base, tmp_path) | {"shard": 2}))
+
+
+def test_an_untied_model_of_another_architecture(llama_base: Path, tmp_path: Path) -> None:
+    arguments = job(llama_base, tmp_path, epochs=1)
+    finetune_shard(**arguments)
+    delta = load_file(arguments["delta"])
+    assert {"lm_head.weight", "model.embed_tokens.weight"} <= delta.keys()
+    unseen = np.flatnonzero(~delta["model.embed_tokens.weight"].any(axis=1))
+    assert len(unseen)  # tokens that the shard does not hold: exact zeros in an untied model
+
+
+def test_no_gradient_reaches_the_file_of_the_base(gpt2_base: Path, tmp_path: Path) -> None:
+    before = load_model(read_json(gpt2_base)["model"]).state_dict()
+    finetune_shard(**job(gpt2_base, tmp_path, epochs=1))
+    after = load_model(read_json(gpt2_base)["model"]).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -1,0 +1,121 @@
+"""A base model and a scorer trained on the spot: saved in the formats that others read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from detoxmerge.artefacts import read_json, sha256
+from detoxmerge.data.models import fetch_model, load_model, load_tokenizer
+from detoxmerge.data.scorers import fetch_scorer, load_scorer
+from detoxmerge.plan.catalogue import Pretrain, TrainScorer, protocol
+from detoxmerge.plan.errors import UserError
+from detoxmerge.train.pretrain import pretrain_base
+from detoxmerge.train.scorer import roc_auc, train_scorer
+
+COMMENTS = {"generated": {"kind": "comments", "rows": 150, "seed": 1}}
+SMALL = {"vocabulary": 400, "layers": 1, "width": 16, "heads": 2}
+
+
+def pretrain_protocol(**changed: Any) -> dict[str, Any]:
+    entry = {"texts": [COMMENTS], "context": 32, "steps": 12, "batch_size": 4}
+    return protocol(Pretrain(**(SMALL | entry | changed)))
+
+
+def scorer_protocol(**changed: Any) -> dict[str, Any]:
+    test = {"generated": {"kind": "comments", "rows": 80, "seed": 2}}
+    texts = [{"generated": {"kind": "comments", "rows": 500, "seed": 1}}]
+    entry = {"texts": texts, "test": {"held-out": test}, "max_tokens": 32, "epochs": 4}
+    return protocol(TrainScorer(**(SMALL | entry | {"learning_rate": 5e-3} | changed)))
+
+
+def test_the_base_is_an_ordinary_model_folder(tmp_path: Path) -> None:
+    out = tmp_path / "pretrained" / "model.json"
+    pretrain_base("m", pretrain_protocol(), 5.0, "cpu", out)
+    manifest = read_json(out)
+    assert manifest["files"]["model.safetensors"] == sha256(out.with_name("model.safetensors"))
+    base = tmp_path / "base" / "edit.json"
+    fetch_model("m", {"hub": None, "revision": None, "path": None}, out, base)
+    place = read_json(base)["model"]
+    model, tokenizer = load_model(place), load_tokenizer(place)
+    text = "The gardener's rose bed."
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    assert model.config.max_position_embeddings == 32
+    assert model.lm_head.weight is model.transformer.wte.weight
+    assert not (out.parent / "work").exists()
+
+
+def test_the_same_seed_pretrains_the_same_bytes(tmp_path: Path) -> None:
+    sums = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        out = tmp_path / name / "model.json"
+        pretrain_base("m", pretrain_protocol(seed=seed), 5.0, "cpu", out)
+        sums.append(read_json(out)["files"]["model.safetensors"])
+    assert sums[0] == sums[1] != sums[2]
+
+
+def test_too_little_text_is_one_sentence(tmp_path: Path) -> None:
+    few = {"generated": {"kind": "comments", "rows": 2, "seed": 1}}
+    with pytest.raises(UserError, match="do not fill a row of 512"):
+        pretrain_base("m", pretrain_protocol(texts=[few], context=512), 5.0, "cpu", tmp_path / "m")
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scorer") / "s" / "scorer.json"
+    train_scorer("s", scorer_protocol(), 5.0, "cpu", out)
+    return out
+
+
+def test_detoxify_itself_loads_the_scorer(scorer: Path) -> None:
+    detoxify = load_scorer(scorer, "cpu")
+    assert type(detoxify).__module__ == "detoxify.detoxify"
+    scores = detoxify.predict(["You are a fool and an idiot.", "Thank you for the cake."])
+    assert scores.keys() == {"toxicity"}
+    assert all(0 <= s <= 1 for s in scores["toxicity"])
+    measured = read_json(scorer)["test"]["held-out"]
+    assert measured["roc_auc"] > 0.8
+    assert measured["num_texts"] == 80
+    assert measured["num_failed"] == 0
+
+
+def test_a_local_checkpoint_is_found_by_its_paths(scorer: Path, tmp_path: Path) -> None:
+    place = {"file": str(scorer.with_name("scorer.ckpt")), "tokenizer": str(scorer.parent)}
+    place["tokenizer"] += "/tokenizer"
+    out = tmp_path / "scorer.json"
+    fetch_scorer("local", {"detoxify": None, "checkpoint": place}, out)
+    assert read_json(out)["labels"] == ["toxicity"]
+    texts = ["You are a fool.", "What a nice day."]
+    assert load_scorer(out, "cpu").predict(texts) == load_scorer(scorer, "cpu").predict(texts)
+
+
+def test_a_checkpoint_that_could_run_code_is_refused(scorer: Path, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (tmp_path / "was-run",))
+
+    torch.save({"config": Evil(), "state_dict": {}}, tmp_path / "evil.ckpt")
+    place = {"checkpoint": str(tmp_path / "evil.ckpt"), "tokenizer": {"path": str(tmp_path)}}
+    with pytest.raises(UserError, match="tensors and plain values"):
+        load_scorer(place, "cpu")
+    assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize("cut", [10, 5000])
+def test_a_truncated_checkpoint_is_one_sentence(scorer: Path, tmp_path: Path, cut: int) -> None:
+    broken = tmp_path / "broken.ckpt"
+    broken.write_bytes(scorer.with_name("scorer.ckpt").read_bytes()[:-cut])
+    place = {"checkpoint": str(broken), "tokenizer": {"path": str(scorer.parent / "tokenizer")}}
+    with pytest.raises(UserError, match="is no checkpoint that Detoxify can load"):
+        load_scorer(place, "cpu")
+
+
+def test_roc_auc_by_counting_pairs() -> None:
+    rng = np.random.default_rng(0)
+    scores, toxic = rng.integers(0, 6, 60) / 5, rng.random(60) < 0.4
+    pairs = scores[toxic][:, None] - scores[~toxic][None, :]
+    assert roc_auc(scores, toxic) == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+    with pytest.raises(UserError, match="needs both classes"):
+        roc_auc(scores, np.ones(60, bool))
