@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from detoxmerge.artefacts import read_json, write_json
+from detoxmerge.measure import toxicity
 from detoxmerge.measure.toxicity import read_generations, score_texts, summarise_scores
 from detoxmerge.plan.errors import UserError
 
@@ -101,3 +103,31 @@ def test_a_line_of_another_form_is_named(tmp_path: Path, line: str) -> None:
     path.write_text('{"generations": []}\n' + line + "\n")
     with pytest.raises(UserError, match=r"g\.jsonl, line 2: not of the form"):
         read_generations(path)
+
+
+def test_a_job_scores_every_scale_and_only_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "evals"
+    folder.mkdir()
+    for scale, text in (("0.5", "rude"), ("1", "")):
+        line = {"prompt": {"text": "p"}, "generations": [{"text": text}, {"text": "mild"}]}
+        (folder / f"generations-scale{scale}.jsonl").write_text(json.dumps(line) + "\n")
+        write_json(folder / f"generations-scale{scale}.json", {"scale": scale})
+    write_json(folder / "generations.json", {"scales": ["0.5", "1"]})
+    write_json(tmp_path / "scorer.json", {})
+    score = {"rude": 0.9, "mild": 0.1, "": 0.3}
+    monkeypatch.setattr(toxicity, "_predictor", lambda *_: lambda ts: [score[t] for t in ts])
+    protocol = {"label": "toxicity", "thresholds": [0.5], "any_above": 0.5}
+    paths = (folder / "generations.json", tmp_path / "scorer.json", protocol, 2, "cpu")
+    toxicity.score_toxicity(*paths, folder / "toxicity-s.json")
+    first = read_json(folder / "toxicity-s-scale0.5.json")
+    assert first["toxicity_mean"] == pytest.approx(0.5)
+    assert pd.read_parquet(folder / "toxicity-s-scale0.5.parquet")["toxicity"].tolist() == [
+        0.9,
+        0.1,
+    ]
+    assert read_json(folder / "toxicity-s-scale1.json")["num_empty"] == 1
+    write_json(folder / "generations-scale1.json", {"scale": "1", "changed": True})
+    toxicity.score_toxicity(*paths, folder / "toxicity-s.json")
+    assert capsys.readouterr().out.strip().endswith("measured 1 of 2")

@@ -4,6 +4,7 @@ Each refusal is a SystemExit with one sentence per error, which names the place 
 how to mend it.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_refusal_is_no_traceback(tmp_path):
         "load_config(json.load(open(sys.argv[1])))"
     )
     bad = tmp_path / "bad.json"
-    bad.write_text(__import__("json").dumps(study({"bogus": 1, "run.models": []})))
+    bad.write_text(json.dumps(study({"bogus": 1, "run.models": []})))
     done = subprocess.run(
         [sys.executable, "-c", code, str(bad)],
         env={"PYTHONPATH": str(ROOT / "workflow/scripts")},
@@ -196,7 +197,7 @@ def test_alias_that_cannot_stand_in_a_path_is_refused(alias):
     raw = study()
     raw["models"][alias] = model
     (found,) = refusals(raw)
-    assert found.startswith(f"models.{alias}.")
+    assert found.startswith(f"models.{alias}")
     assert "[a-z0-9][a-z0-9_.-]*" in found
 
 
@@ -231,6 +232,11 @@ def test_word_instead_of_a_number_is_refused_without_that_advice():
     assert found == "recipes.default.learning_rate: input should be a valid number, not 'fast'"
 
 
+def test_empty_results_folder_is_refused():
+    """It would write to the root of the file system."""
+    assert refusal({"results": ""}).startswith("results: ")
+
+
 @pytest.mark.parametrize(
     ("place", "value", "words"),
     [
@@ -249,7 +255,9 @@ def test_number_out_of_range_is_refused_with_the_range(place, value, words):
 
 
 def test_choice_outside_of_the_list_is_refused_with_the_list():
-    assert refusal({"device": "gpu"}) == "device: input should be 'auto', 'cpu' or 'cuda', not 'gpu'"
+    assert (
+        refusal({"device": "gpu"}) == "device: input should be 'auto', 'cpu' or 'cuda', not 'gpu'"
+    )
 
 
 @pytest.mark.parametrize("scale", [0, 0.0, -1.0, float("nan"), float("inf")])

@@ -3,7 +3,6 @@
 import re
 from itertools import combinations
 
-import pytest
 from plan.studies import load_config, study
 
 from detoxmerge.plan.grid import Grid
@@ -29,8 +28,7 @@ VALUES = {
 
 def patterns():
     """Name -> pattern, without the one that is an alias of another."""
-    found = {k: v for k, v in vars(Paths()).items() if k not in ("results", "any_edit")}
-    return found
+    return {k: v for k, v in vars(Paths()).items() if k not in ("results", "any_edit")}
 
 
 def test_every_pattern_lies_below_the_results_folder():
@@ -38,9 +36,8 @@ def test_every_pattern_lies_below_the_results_folder():
     assert all(pattern.startswith("results/other/") for pattern in other.values())
 
 
-@pytest.mark.parametrize("results", ["results/", "results//"])
-def test_slash_at_the_end_of_the_results_folder_changes_no_path(results):
-    grid = Grid(load_config(study({"results": results})))
+def test_slash_at_the_end_of_the_results_folder_changes_no_path():
+    grid = Grid(load_config(study({"results": "results/"})))
     assert grid.paths.summary == "results/summary.parquet"
     assert not any("//" in path for path in grid.results)
 

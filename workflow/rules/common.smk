@@ -11,7 +11,7 @@ from snakemake.settings.enums import RerunTrigger
 
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
-from detoxmerge.plan.checks import expand_path
+from detoxmerge.plan.checks import expand_path, files_of_model, files_of_scorer
 from detoxmerge.plan.config import load_config
 from detoxmerge.plan.errors import nearest
 from detoxmerge.plan.grid import Grid
@@ -31,15 +31,14 @@ if CONFIG.device == "cpu":
 # scripts read from here what decides no number: device, batch sizes, checkpoint times
 config.update(CONFIG.model_dump())
 
-if (
-    workflow.is_main_process
-    and workflow.dag_settings
-    and RerunTrigger.CODE in workflow.dag_settings.rerun_triggers
-):
-    sys.exit(
-        "The rerun trigger 'code' would train again after every git checkout; leave it out: "
-        "--rerun-triggers mtime params input software-env, as profiles/default does."
-    )
+
+def refuse_code_trigger():
+    """Called while the DAG is built: the triggers are not known when this file is read."""
+    if workflow.is_main_process and RerunTrigger.CODE in workflow.dag_settings.rerun_triggers:
+        sys.exit(
+            "The rerun trigger 'code' would train again after every git checkout; leave it out: "
+            "--rerun-triggers mtime params input software-env, as profiles/default does."
+        )
 
 
 EDIT = edit_pattern(CONFIG.datasets, METHODS)
@@ -87,13 +86,27 @@ def tensors(wildcards):
 
 def pretrained(wildcards):
     """A base model that this workflow trains itself has to be trained first."""
+    refuse_code_trigger()
     here = CONFIG.models[wildcards.model].pretrain
     return PATHS.pretrained.format(model=wildcards.model) if here else []
 
 
 def local_files(*sources):
     """Local files of config entries, so that one that changes is prepared again."""
+    refuse_code_trigger()
     return [expand_path(path) for source in sources for path in source.path or []]
+
+
+def local_model(wildcards):
+    """The files of a base model in a local folder: other weights there are another model."""
+    refuse_code_trigger()
+    return files_of_model(CONFIG.models[wildcards.model])
+
+
+def local_checkpoint(wildcards):
+    """The files of a scorer's local checkpoint."""
+    refuse_code_trigger()
+    return files_of_scorer(CONFIG.scorers[wildcards.scorer])
 
 
 def raw(kind):

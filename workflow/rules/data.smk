@@ -19,6 +19,7 @@ rule fetch_model:
     """Find the base model, check it, and write its manifest: the null edit."""
     input:
         pretrained=pretrained,
+        local=local_model,
     output:
         PATHS.base,
     log:
@@ -33,6 +34,8 @@ rule fetch_model:
 
 rule fetch_scorer:
     """Find the toxicity scorer, check that Detoxify loads it, and write its manifest."""
+    input:
+        local=local_checkpoint,
     output:
         PATHS.scorer,
     log:

@@ -96,4 +96,4 @@ rule tabulate:
     params:
         version=VERSION["tabulate"],
     script:
-        "../scripts/tabulate_main.py" # tabulate.py would hide a package that torch imports
+        "../scripts/tabulate_main.py"  # tabulate.py would hide a package that torch imports

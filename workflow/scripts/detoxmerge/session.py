@@ -36,6 +36,7 @@ def session(job: Any, *, online: bool = False) -> Iterator[None]:
         sys.stdout.flush()
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+        sys.stdout.reconfigure(line_buffering=True)  # os._exit below flushes nothing
         try:
             yield
         except Exception as error:

@@ -33,7 +33,8 @@ def prepare_dataset(
     raw = read_rows(protocol, name, [text, score])
     rows, no_text = require_text(raw, text, name)
     rows = rows.rename(columns={text: "text", score: "score"})
-    rows["score"] = pd.to_numeric(rows["score"], errors="coerce").astype(np.float64)
+    # kept in its own precision: a float32 0.8 is not above 0.8, and its fp64 image is
+    rows["score"] = pd.to_numeric(rows["score"], errors="coerce")
     scored = rows[rows["score"].notna()]
     _require_range(scored["score"], name, score)
     above = scored[scored["score"] > protocol["toxic_above"]]

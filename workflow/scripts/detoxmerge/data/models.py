@@ -7,12 +7,9 @@ from typing import Any
 
 from ..artefacts import sha256, write_manifest
 from ..edit.tensors import open_tensors
-from ..plan.checks import expand_path
+from ..plan.checks import MODEL_FILES, expand_path
 from ..plan.errors import UserError
 from .sources import hub_sentence
-
-# weights as safetensors only; no pickles, no code
-HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 
 
 def fetch_model(
@@ -39,9 +36,12 @@ def fetch_model(
         _download(place, name)
     folder = model_folder(place)
     weights = _weight_files(folder, name)
-    count = sum(_num_elements(file) for file in weights)
+    try:
+        count = sum(_num_elements(file) for file in weights)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
     _require_tokenizer(folder, name)
-    files = sorted({*weights, *folder.glob("*.json"), *folder.glob("*.model")})
+    files = sorted({*weights, *(f for pattern in MODEL_FILES for f in folder.glob(pattern))})
     write_manifest(
         out,
         protocol=protocol,
@@ -77,7 +77,7 @@ def model_folder(place: Mapping[str, Any]) -> Path:
         found = snapshot_download(
             place["hub"],
             revision=place["revision"],
-            allow_patterns=HUB_FILES,
+            allow_patterns=MODEL_FILES,
             local_files_only=True,
         )
     except Exception as error:  # the hub's client raises a dozen unrelated types
@@ -120,7 +120,7 @@ def _download(place: Mapping[str, str], name: str) -> None:
     from huggingface_hub import snapshot_download
 
     try:
-        snapshot_download(place["hub"], revision=place["revision"], allow_patterns=HUB_FILES)
+        snapshot_download(place["hub"], revision=place["revision"], allow_patterns=MODEL_FILES)
     except Exception as error:  # the hub's client raises a dozen unrelated types
         raise UserError(hub_sentence("model", place, name, error)) from error
 
@@ -131,7 +131,12 @@ def _weight_files(folder: Path, name: str) -> list[Path]:
         raise UserError(f"{name}: '{folder}' has no config.json; is it a model folder?")
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(
+                f"{name}: '{index}' is no index of weights ({error!r}); fetch the model again"
+            ) from None
     else:
         names = [file.name for file in sorted(folder.glob("*.safetensors"))]
     if not names:
@@ -159,10 +164,13 @@ def _num_elements(file: Path) -> int:
 
 def _require_tokenizer(folder: Path, name: str) -> None:
     try:
-        load_tokenizer({"path": str(folder)})
+        # transformers makes up an empty tokenizer where a folder has none
+        tokens = load_tokenizer({"path": str(folder)})("two words")["input_ids"]
+        why = "it gives no tokens for 'two words'"
     except Exception as error:
-        why = str(error).splitlines()[0][:200]
+        tokens, why = [], " ".join(str(error).split())[:200]
+    if not tokens:
         raise UserError(
             f"{name}: '{folder}' has no tokenizer that can be loaded ({why}); put tokenizer.json "
             "and tokenizer_config.json there"
-        ) from error
+        )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..artefacts import publish, read_json, sha256, write_manifest
-from ..plan.checks import expand_path
+from ..plan.checks import TOKENIZER_FILES, expand_path
 from ..plan.errors import UserError
 from .sources import hub_sentence
 
@@ -33,7 +33,6 @@ VARIANTS: dict[str, dict[str, str]] = {
         "revision": "e73636d4f797dec63c3081bb6ed5c7b0bb3f2089",
     },
 }
-TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
 
 
 def fetch_scorer(alias: str, protocol: Mapping[str, Any], out: Path) -> None:
@@ -166,7 +165,7 @@ def _download_tokenizer(place: Mapping[str, str], alias: str) -> None:
     try:
         snapshot_download(place["hub"], revision=place["revision"], allow_patterns=TOKENIZER_FILES)
     except Exception as error:  # the hub's client raises a dozen unrelated types
-        raise UserError(hub_sentence("tokenizer", place, f"scorers.{alias}", error)) from error
+        raise UserError(_tokenizer_sentence(place, f"scorers.{alias}", error)) from error
 
 
 def _tokenizer_folder(place: Mapping[str, str]) -> Path:
@@ -174,11 +173,18 @@ def _tokenizer_folder(place: Mapping[str, str]) -> Path:
         return Path(expand_path(place["path"]))
     from huggingface_hub import snapshot_download
 
-    return Path(
-        snapshot_download(
+    try:
+        found = snapshot_download(
             place["hub"],
             revision=place["revision"],
             allow_patterns=TOKENIZER_FILES,
             local_files_only=True,
         )
-    )
+    except Exception as error:  # the hub's client raises a dozen unrelated types
+        raise UserError(_tokenizer_sentence(place, "scorers", error)) from error
+    return Path(found)
+
+
+def _tokenizer_sentence(place: Mapping[str, str], name: str, error: BaseException) -> str:
+    instead = "`detoxify` by `checkpoint: {file: ..., tokenizer: ...}`, local copies"
+    return hub_sentence("tokenizer", place, name, error, instead)

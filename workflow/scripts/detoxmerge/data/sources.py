@@ -35,8 +35,8 @@ def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Da
     for column in [*columns, *source["where"]]:
         if column not in frame:
             raise UserError(
-                f"{name} has no field '{column}'; {nearest(column, frame.columns)} Its fields: "
-                f"{', '.join(map(str, frame.columns))}"
+                f"{name} has no field '{column}'; {nearest(column, frame.columns)} (it has "
+                f"{', '.join(map(str, frame.columns))})"
             )
     for column, value in source["where"].items():
         frame = frame[frame[column] == value]
@@ -100,13 +100,19 @@ def _loaded(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Data
 
     datasets.disable_progress_bars()
     found = _load_files(source["path"], name) if source["path"] else _load_hub(source, name)
-    if any("." in column for column in columns):
+    if any("." in column for column in {*columns, *source["where"]}):
         found = found.flatten()
     wanted = [c for c in found.column_names if c in {*columns, *source["where"]}]
     # the rest is dropped before it is copied into memory, unless a field is missing: then the
     # message lists what there is
     missing = {*columns, *source["where"]} - set(wanted)
-    return found.select_columns(found.column_names if missing else wanted).to_pandas()
+    table = found.select_columns(found.column_names if missing else wanted).with_format("arrow")[:]
+    try:
+        table.validate(full=True)
+    except ValueError as error:
+        where = ", ".join(source["path"] or [source["hub"]])
+        raise UserError(f"{name}: {where} holds text that is not UTF-8 ({error})") from None
+    return table.to_pandas()
 
 
 def _load_files(paths: list[str], name: str) -> Any:
@@ -125,10 +131,11 @@ def _load_files(paths: list[str], name: str) -> Any:
         raise UserError(f"{name}: its files are of different formats: {', '.join(sorted(kinds))}")
     try:
         return datasets.load_dataset(kinds.pop(), data_files=[str(f) for f in files], split="train")
-    except (datasets.exceptions.DatasetGenerationError, ValueError, EOFError) as error:
+    except Exception as error:  # each format's reader raises its own types
         cause = error.__cause__ or error
+        why = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
         raise UserError(
-            f"{name}: {', '.join(map(str, files))} cannot be read ({cause}); is it complete?"
+            f"{name}: {', '.join(map(str, files))} cannot be read ({why}); is it complete?"
         ) from error
 
 
@@ -147,7 +154,13 @@ def _load_hub(source: Mapping[str, Any], name: str) -> Any:
     return datasets.concatenate_datasets(parts)
 
 
-def hub_sentence(kind: str, source: Mapping[str, Any], name: str, error: BaseException) -> str:
+def hub_sentence(
+    kind: str,
+    source: Mapping[str, Any],
+    name: str,
+    error: BaseException,
+    instead: str = "`hub` and `revision` by `path`, a local copy",
+) -> str:
     """What to say when the hub did not give a file.
 
     Args:
@@ -155,6 +168,7 @@ def hub_sentence(kind: str, source: Mapping[str, Any], name: str, error: BaseExc
         source: its config entry, with `hub` and `revision`.
         name: the place in the config.
         error: what the hub's client raised.
+        instead: which keys a local copy goes into.
 
     Returns:
         One sentence: which file, why not, and which local path may stand in its place.
@@ -163,6 +177,5 @@ def hub_sentence(kind: str, source: Mapping[str, Any], name: str, error: BaseExc
     return (
         f"the {kind} {source['hub']} at revision {source['revision']} could not be fetched from "
         f"the Hugging Face hub ({why}); run this step where there is internet (and HF_TOKEN is set "
-        f"if access is restricted), or replace `hub` and `revision` in {name} by `path`, "
-        "a local copy"
+        f"if access is restricted), or replace, in {name}, {instead}"
     )

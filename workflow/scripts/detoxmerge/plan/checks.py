@@ -14,10 +14,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from . import config as schema
-from .catalogue import Model, Scorer, Source, as_list
+from .catalogue import Model, Scorer, Source
 from .errors import UserError, nearest
 from .methods import METHODS
-from .slug import setting_slug
+from .slug import setting_slug, slug
+
+TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
+MODEL_FILES = [*TOKENIZER_FILES, "*.safetensors"]  # no pickles, no code
 
 
 def expand_path(path: str) -> str:
@@ -42,6 +45,37 @@ def expand_path(path: str) -> str:
     return found
 
 
+def files_of_model(model: Model) -> list[str]:
+    """The files that decide what a base model in a local folder is.
+
+    Args:
+        model: a catalogue entry.
+
+    Returns:
+        Paths of its weights, configs and tokenizer; none if it is no local folder.
+    """
+    if not model.path:
+        return []
+    folder = Path(expand_path(model.path))
+    return sorted(str(f) for pattern in MODEL_FILES for f in folder.glob(pattern))
+
+
+def files_of_scorer(scorer: Scorer) -> list[str]:
+    """The files that decide what a scorer with a local checkpoint is.
+
+    Args:
+        scorer: a catalogue entry.
+
+    Returns:
+        Paths of the checkpoint and of its tokenizer; none if it is no local checkpoint.
+    """
+    if not scorer.checkpoint:
+        return []
+    folder = Path(expand_path(scorer.checkpoint.tokenizer))
+    tokenizer = [str(f) for pattern in TOKENIZER_FILES for f in folder.glob(pattern)]
+    return sorted([expand_path(scorer.checkpoint.file), *tokenizer])
+
+
 def cross_errors(config: "schema.Config") -> list[str]:
     """What is wrong with a config whose entries are each well formed.
 
@@ -51,30 +85,39 @@ def cross_errors(config: "schema.Config") -> list[str]:
     Returns:
         One sentence per error; empty if there is none.
     """
-    errors = list(_unknown_aliases(config)) + list(_bad_lists(config))
-    if not errors:  # later checks follow the aliases
-        errors += list(_bad_methods(config)) + list(_missing_paths(config))
-    return errors
+    return [*_bad_lists(config), *_bad_methods(config), *_missing_paths(config)]
 
 
-def _unknown_aliases(config: "schema.Config") -> Iterator[str]:
-    run = config.run
-    asked = {
-        "models": (run.models, config.models),
-        "datasets": (run.datasets, config.datasets),
-        "methods": (run.methods, config.methods),
-        "sweep.prompts": (run.sweep.prompts, config.prompts),
-        "sweep.corpora": (run.sweep.corpora, config.corpora),
-        "sweep.scorers": (run.sweep.scorers, config.scorers),
-    }
-    for key, (names, known) in asked.items():
-        for i, name in enumerate(names):
-            if name not in known:
-                kind = key.split(".")[-1]
-                yield f"run.{key}.{i}: '{name}' is not among {kind}; {nearest(name, known)}"
-    for name in config.methods:
-        if name not in METHODS:
-            yield f"methods.{name}: no file edit/methods/{name}.py; {nearest(name, METHODS)}"
+def unknown_aliases(raw: dict[str, Any]) -> list[str]:
+    """Names in `run` that the catalogue does not have, and methods without a file.
+
+    It reads the config before it is parsed, so that a typo elsewhere does not hide these.
+
+    Args:
+        raw: the config; what is not of the right form is passed over.
+
+    Returns:
+        One sentence per name.
+    """
+    run = raw.get("run") if isinstance(raw.get("run"), dict) else {}
+    sweep = run.get("sweep") if isinstance(run.get("sweep"), dict) else {}
+    errors = []
+    for kind in ("models", "datasets", "methods", "prompts", "corpora", "scorers"):
+        place = "run" if kind in ("models", "datasets", "methods") else "run.sweep"
+        names, known = (run if place == "run" else sweep).get(kind), raw.get(kind)
+        if not isinstance(names, list) or not isinstance(known, dict):
+            continue
+        errors += [
+            f"{place}.{kind}.{i}: '{name}' is not among {kind}; {nearest(name, known)}"
+            for i, name in enumerate(names)
+            if isinstance(name, str) and name not in known
+        ]
+    methods = raw.get("methods")
+    return errors + [
+        f"methods.{name}: no file edit/methods/{name}.py; {nearest(name, METHODS)}"
+        for name in (methods if isinstance(methods, dict) else {})
+        if name not in METHODS
+    ]
 
 
 def _bad_lists(config: "schema.Config") -> Iterator[str]:
@@ -90,7 +133,8 @@ def _bad_lists(config: "schema.Config") -> Iterator[str]:
         "sweep.scorers": run.sweep.scorers,
     }
     for key, values in lists.items():
-        twice = sorted({str(v) for v in values if values.count(v) > 1})
+        said = [str(v) if isinstance(v, str) else slug(v) for v in values]  # as in paths
+        twice = sorted({v for v in said if said.count(v) > 1})
         if twice:
             yield f"run.{key}: {', '.join(twice)} stands there twice; leave one out"
     for i, scale in enumerate(run.scales):
@@ -117,13 +161,15 @@ def settings(name: str, entry: dict[str, Any] | None) -> list[BaseModel]:
     Raises:
         pydantic.ValidationError: an unknown parameter or a value out of range.
     """
-    swept = {key: as_list(value) for key, value in (entry or {}).items()}
+    swept = {k: v if isinstance(v, list) else [v] for k, v in (entry or {}).items()}
     params = METHODS[name].Params
     return [params(**dict(zip(swept, values, strict=True))) for values in product(*swept.values())]
 
 
 def _bad_methods(config: "schema.Config") -> Iterator[str]:
     for name in config.run.methods:
+        if name not in METHODS or name not in config.methods:
+            continue  # an unknown alias, said elsewhere
         where = f"methods.{name}"
         try:
             found = settings(name, config.methods[name])
@@ -134,6 +180,8 @@ def _bad_methods(config: "schema.Config") -> Iterator[str]:
                 key = ".".join(map(str, e["loc"]))
                 if e["type"] == "extra_forbidden":
                     yield f"{where}.{key}: unknown parameter; {nearest(key, known)}"
+                elif e["type"] == "missing":
+                    yield f"{where}.{key}: missing; it has no default"
                 else:
                     yield f"{where}.{key}: {e['msg'][0].lower() + e['msg'][1:]}, not {e['input']!r}"
             continue
@@ -162,7 +210,7 @@ def _missing_paths(config: "schema.Config") -> Iterator[str]:
 def _local_paths(config: "schema.Config") -> Iterator[tuple[str, str, Callable[[Path], bool], str]]:
     """(where, path, test, kind) of every local path that the selection uses."""
     run = config.run
-    for alias in run.models:
+    for alias in _known(run.models, config.models):
         model: Model = config.models[alias]
         if model.path:
             yield f"models.{alias}.path", model.path, Path.is_dir, "folder"
@@ -173,9 +221,9 @@ def _local_paths(config: "schema.Config") -> Iterator[tuple[str, str, Callable[[
         ("prompts", run.sweep.prompts),
         ("corpora", run.sweep.corpora),
     ):
-        for alias in aliases:
+        for alias in _known(aliases, getattr(config, kind)):
             yield from _files(f"{kind}.{alias}", [getattr(config, kind)[alias]])
-    for alias in run.sweep.scorers:
+    for alias in _known(run.sweep.scorers, config.scorers):
         scorer: Scorer = config.scorers[alias]
         if scorer.checkpoint:
             where = f"scorers.{alias}.checkpoint"
@@ -183,6 +231,10 @@ def _local_paths(config: "schema.Config") -> Iterator[tuple[str, str, Callable[[
             yield f"{where}.tokenizer", scorer.checkpoint.tokenizer, Path.is_dir, "folder"
         if scorer.train:
             yield from _files(f"scorers.{alias}.train", scorer.train.sources)
+
+
+def _known(aliases: list[str], catalogue: dict[str, Any]) -> list[str]:
+    return [alias for alias in aliases if alias in catalogue]
 
 
 def _files(where: str, sources: Iterable[Source]) -> Iterator[tuple[str, str, Any, str]]:

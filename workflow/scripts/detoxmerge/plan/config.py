@@ -9,13 +9,17 @@ import typing
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
 from .catalogue import Corpus, Dataset, Entry, Model, Prompts, Recipe, Scorer
-from .errors import nearest
+from .errors import UserError, nearest
 from .slug import NAME
 
 Alias = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+
+
+def _without_slash(folder: str) -> str:
+    return folder.rstrip("/")
 
 
 class Split(Entry):
@@ -46,7 +50,9 @@ class Run(Entry):
 class Config(Entry):
     """The whole config: a catalogue (what exists) and a selection (`run`: what to do)."""
 
-    results: str = Field("results", description="folder that everything is written to")
+    results: Annotated[str, AfterValidator(_without_slash)] = Field(
+        "results", min_length=1, description="folder that everything is written to"
+    )
     device: typing.Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a GPU if there is one; cuda: fail without one"
     )
@@ -75,14 +81,17 @@ def load_config(raw: dict[str, Any]) -> Config:
     Raises:
         SystemExit: with one sentence per error: where, what, how to mend it.
     """
-    from .checks import cross_errors
+    from .checks import cross_errors, unknown_aliases
 
     try:
-        config = Config(**_coerced(raw))
+        raw = _coerced(raw)
+        errors = unknown_aliases(raw)
+        config = Config(**raw)
+        errors += cross_errors(config)
+    except UserError as found:
+        errors = [str(found)]
     except ValidationError as found:
-        errors = [_sentence(error) for error in found.errors()]
-    else:
-        errors = cross_errors(config)
+        errors += [_sentence(error) for error in found.errors()]
     if errors:
         raise SystemExit("\n".join(["The config is not valid:", *(f"  {e}" for e in errors)]))
     return config
@@ -92,15 +101,22 @@ def _coerced(raw: dict[str, Any]) -> dict[str, Any]:
     """`--config run='{...}'` hands over text: read it as YAML, and plain numbers in its lists."""
     raw = dict(raw)
     run = raw.get("run")
-    if isinstance(run, str):
-        run = yaml.safe_load(run)
+    run = _read(run, "run")
     if isinstance(run, dict):
-        run = {key: yaml.safe_load(v) if isinstance(v, str) else v for key, v in run.items()}
+        run = {key: _read(value, f"run.{key}") for key, value in run.items()}
         for key in ("seeds", "scales"):
             if isinstance(run.get(key), list):
-                run[key] = [yaml.safe_load(v) if isinstance(v, str) else v for v in run[key]]
+                run[key] = [_read(value, f"run.{key}") for value in run[key]]
     raw["run"] = run
     return raw
+
+
+def _read(value: Any, where: str) -> Any:
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{where}: its text is no YAML ({why}); check brackets") from None
 
 
 def _sentence(error: Any) -> str:

@@ -64,16 +64,16 @@ def measured(summary: pd.DataFrame, model: str, metric: str) -> pd.DataFrame:
     return found.sort_values(["dataset", "measured_on", "variant", "n", "scale"], kind="stable")
 
 
-def variant(setting: str | None) -> str:
+def variant(setting: object) -> str:
     """A setting without its N: what is the same along a curve over N.
 
     Args:
-        setting: for example ``n=4,recipe=small``; None for the base model.
+        setting: for example ``n=4,recipe=small``; null for the base model.
 
     Returns:
         For example ``recipe=small``; empty if nothing else differs from the defaults.
     """
-    parts = (setting or "").split(",")
+    parts = setting.split(",") if isinstance(setting, str) else []
     return ",".join(p for p in parts if p != "default" and not p.startswith("n="))
 
 
@@ -84,7 +84,7 @@ def toxicity(data: pd.DataFrame) -> Figure:
         data: of `measured`, for ``toxicity_mean``.
 
     Returns:
-        A row of two panels per data set, prompt set and scorer.
+        A row of two panels per data set, method with an N, variant, prompt set and scorer.
     """
     return _over_scale_and_n(data, "Mean toxicity of continuations (0–1)")
 
@@ -96,7 +96,7 @@ def perplexity(data: pd.DataFrame) -> Figure:
         data: of `measured`, for ``perplexity_per_token``.
 
     Returns:
-        A row of two panels per data set and corpus.
+        A row of two panels per data set, method with an N, variant and corpus.
     """
     return _over_scale_and_n(data, "Perplexity per token")
 
@@ -108,7 +108,7 @@ def changes(paths: list[Path]) -> pd.DataFrame:
         paths: `change.json` of the edits of one model; those without an N are left out.
 
     Returns:
-        A row per edit and quantity: `dataset` (with the setting's variant), `n`, `seed`,
+        A row per edit and quantity: `edits` (data set, method, variant), `n`, `seed`,
         `quantity` (``density``: share of parameters per decade of |delta|; ``below_E``: share
         below E), `x`, `value`.
     """
@@ -121,9 +121,8 @@ def changes(paths: list[Path]) -> pd.DataFrame:
         bins = found["histogram_log10"]
         edges = np.linspace(bins["low"], bins["high"], bins["bins"] + 1)
         density = np.array(bins["counts"]) / counted / np.diff(edges)
-        how = variant(edit["setting"])
-        name = edit["dataset"] + (f" ({how})" if how else "")
-        at = {"dataset": name, "n": edit["params"]["n"], "seed": edit["seed"]}
+        name = _named(edit | {"variant": variant(edit["setting"])})
+        at = {"edits": name, "n": edit["params"]["n"], "seed": edit["seed"]}
         for x, value in zip((edges[:-1] + edges[1:]) / 2, density, strict=True):
             rows.append(at | {"quantity": "density", "x": float(10**x), "value": float(value)})
         for key, share in found["almost_unchanged_share"].items():
@@ -139,18 +138,18 @@ def parameter_change(data: pd.DataFrame) -> Figure:
         data: of `changes`.
 
     Returns:
-        A row of two panels per data set.
+        A row of two panels per data set, method and variant.
     """
-    datasets = data["dataset"].drop_duplicates().tolist()
-    figure, axes = _rows(len(datasets))
-    for row, dataset in zip(axes, datasets, strict=True):
-        part = data[data["dataset"] == dataset]
-        _densities(row[0], part[part["quantity"] == "density"], dataset)
+    panels = data["edits"].drop_duplicates().tolist()
+    figure, axes = _rows(len(panels))
+    for row, edits in zip(axes, panels, strict=True):
+        part = data[data["edits"] == edits]
+        _densities(row[0], part[part["quantity"] == "density"], edits)
         _unchanged(row[1], part[part["quantity"] != "density"])
     return figure
 
 
-def _densities(axis: Axes, part: pd.DataFrame, dataset: str) -> None:
+def _densities(axis: Axes, part: pd.DataFrame, title: str) -> None:
     numbers = sorted(part["n"].unique())
     for n, colour in zip(numbers, _colours(len(numbers)), strict=True):
         curve = part[part["n"] == n].groupby("x")["value"].mean()
@@ -159,7 +158,7 @@ def _densities(axis: Axes, part: pd.DataFrame, dataset: str) -> None:
     axis.set_xscale("log")
     axis.set_xlabel("|Δ| per parameter, at scale 1")
     axis.set_ylabel("Share of parameters per decade")
-    axis.set_title(dataset, loc="left")
+    axis.set_title(title, loc="left")
     _legend(axis)
 
 
@@ -184,8 +183,9 @@ def _power(x: float) -> str:
 
 
 def _over_scale_and_n(data: pd.DataFrame, quantity: str) -> Figure:
-    edits, base = data[data["dataset"].notna()], data[data["dataset"].isna()]
-    panels = edits[["dataset", "measured_on", "scorer", "variant"]].drop_duplicates()
+    edits, base = data[data["n"].notna()], data[data["method"] == "base"]
+    keys = ["dataset", "method", "variant", "measured_on", "scorer"]
+    panels = edits[keys].drop_duplicates()
     figure, axes = _rows(len(panels))
     for row, (_, panel) in zip(axes, panels.iterrows(), strict=True):
         part, level = _same(edits, panel), _same(base, panel[["measured_on", "scorer"]])["mean"]
@@ -245,5 +245,10 @@ def _same(data: pd.DataFrame, panel: pd.Series) -> pd.DataFrame:
 
 def _where(panel: pd.Series) -> str:
     scorer = "" if pd.isna(panel["scorer"]) else f", scored by {panel['scorer']}"
-    how = f" ({panel['variant']})" if panel["variant"] else ""
-    return f"{panel['dataset']}{how}, on {panel['measured_on']}{scorer}"
+    return f"{_named(panel)}, on {panel['measured_on']}{scorer}"
+
+
+def _named(edit: Any) -> str:
+    """Data set, method and what the setting has beside N."""
+    how = f" ({edit['variant']})" if edit["variant"] else ""
+    return f"{edit['dataset']}, {edit['method']}{how}"

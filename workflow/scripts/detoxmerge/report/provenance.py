@@ -41,6 +41,11 @@ class Provenance:
         manifest = read_json(path)
         self._require_protocol(path, manifest["protocol"])
         for source, recorded in manifest["inputs"].items():
+            if source not in self.expected:
+                raise UserError(
+                    f"{path} was made from {source}, which is no file of this study; rename what "
+                    f"was renamed back, or delete {path} and run again"
+                )
             if self._sum(source) != recorded:
                 raise UserError(
                     f"{path} was made from another version of {source} than the one that is there; "

@@ -94,8 +94,8 @@ def finetune_shard(
         num_texts=len(rows),
         num_texts_too_short=too_short,
         num_tokens=sum(len(row["input_ids"]) for row in rows),
-        first_loss=float(history["loss"].iloc[0]) if len(history) else None,
-        last_loss=float(history["loss"].iloc[-1]) if len(history) else None,
+        first_loss=float(history["loss"].iloc[0]),
+        last_loss=float(history["loss"].iloc[-1]),
         l2_norm=norm,
     )
     shutil.rmtree(work)

@@ -77,7 +77,7 @@ def pretrain_base(
         num_texts=len(texts),
         num_tokens=len(rows) * protocol["context"],
         num_parameters=model.num_parameters(),
-        last_loss=float(history["loss"].iloc[-1]) if len(history) else None,
+        last_loss=float(history["loss"].iloc[-1]),
     )
     shutil.rmtree(work)
     print(f"{alias}: {model.num_parameters() / 1e6:.2f} million parameters, {len(rows)} rows")

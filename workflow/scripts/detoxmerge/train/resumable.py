@@ -64,6 +64,8 @@ class TimedCheckpoints(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Only at a logging step: the loss of an interval must not be cut in two by a resume."""
+        if state.global_step == state.max_steps:
+            control.should_log = True
         due = time.monotonic() - self.last >= 60 * self.minutes
         if due and state.global_step % args.logging_steps == 0 < state.max_steps:
             control.should_save = True
@@ -116,7 +118,7 @@ def train(
 
     Returns:
         The loss history: `step`, `epoch`, `loss` (mean over the interval), `learning_rate`,
-        `grad_norm`, a row per `LOG_STEPS` steps.
+        `grad_norm`, a row per `LOG_STEPS` steps and one for the last step.
 
     Raises:
         UserError: the loss or a weight is not finite.
@@ -152,10 +154,11 @@ def train(
     except BaseException:
         latest_checkpoint(work)  # a checkpoint that was being written goes, the last one stays
         raise
-    history = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    _require_finite(model, history)
     columns = ["step", "epoch", "loss", "learning_rate", "grad_norm"]
-    return history.reindex(columns=columns)
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    history = pd.DataFrame(logged).reindex(columns=columns)
+    _require_finite(model, history)
+    return history
 
 
 def checkpoints(work: Path) -> list[Path]:

@@ -60,7 +60,7 @@ def train_scorer(
         work,
         device=pick_device(device),
         seed=protocol["seed"],
-        by_length=True,
+        by_length=False,  # length tells the source: batches of one length would not learn
         checkpoint_minutes=checkpoint_minutes,
         num_train_epochs=protocol["epochs"],
         learning_rate=protocol["learning_rate"],

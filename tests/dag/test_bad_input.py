@@ -1,0 +1,201 @@
+"""What a user gets for bad input, through the real command line.
+
+One sentence on the screen and in the rule's log, a non-zero exit, no Python traceback, nothing
+half-written. Errors of the config itself are in tests/plan/test_config.py and test_plan.py.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dag.house import House
+from safetensors.numpy import load_file, save_file
+
+pytestmark = pytest.mark.dag
+
+EDIT = "comments/merge/n=1,recipe=toy/seed42"
+DELTA = f"models/pico/{EDIT}/delta.safetensors"
+SHARD = "models/pico/comments/shards/toy/n4/shard2/seed42"
+
+
+def refused(house: House, target: str, words: str, *args: str) -> str:
+    """Run one target, and check that it ends as a user's error should; gives the screen.
+
+    Args:
+        house: with the fault in it.
+        target: below the results folder.
+        words: a regular expression that one line of screen and log must match.
+        args: of the command line.
+    """
+    before = {path for path in house.results.rglob("*") if path.is_file()}
+    done = house.snakemake("--cores", "1", *args, "--", f"results/toy/{target}")
+    screen = done.stdout
+    assert done.returncode != 0, screen
+    assert "Traceback" not in screen, screen
+    assert any(re.search(words, line) for line in screen.splitlines()), screen
+    new = {path for path in house.results.rglob("*") if path.is_file()} - before
+    assert not [path for path in new if path.name.endswith(".part")]
+    assert not (house.results / target).exists()
+    logs = [log.read_text(errors="replace") for log in house.results.glob("logs/**/*.log")]
+    assert any(re.search(f"^error: .*{words}", log, re.M) for log in logs)
+    return screen
+
+
+def forget(house: House, *names: str) -> None:
+    """Delete files of the results, so that their rules run again."""
+    for name in names:
+        (house.results / name).unlink()
+
+
+def test_n_larger_than_the_toxic_set(house: House) -> None:
+    with house.config() as config:
+        config["methods"]["merge"]["n"] = [1, 5000]
+    words = r"comments has \d+ toxic texts, fewer than n = 5000 shards; lower n"
+    refused(house, "data/datasets/comments/partition-n5000.json", words)
+
+
+def test_a_toxic_set_that_is_empty_after_filtering(house: House) -> None:
+    with house.config() as config:
+        config["datasets"]["comments"]["toxic_above"] = 0.9999
+    words = (
+        r"none of 120 scored texts has toxicity > 0\.9999 \(the highest is .*; lower toxic_above"
+    )
+    forget(house, "data/datasets/comments/dataset.json")
+    refused(house, "data/datasets/comments/dataset.json", words)
+
+
+def test_a_field_that_the_file_does_not_have(house: House) -> None:
+    with house.config() as config:
+        config["datasets"]["comments"]["score"] = "toxicty"
+    forget(house, "data/datasets/comments/dataset.json")
+    words = "no field 'toxicty'; did you mean 'toxicity'?"
+    refused(house, "data/datasets/comments/dataset.json", re.escape(words))
+
+
+def test_a_raw_file_that_was_cut(house: House) -> None:
+    raw = house.path("raw/comments.jsonl")
+    raw.write_bytes(raw.read_bytes()[:-5000])
+    forget(house, "data/datasets/comments/dataset.json")
+    words = r"comments\.jsonl cannot be read .*is it complete\?"
+    refused(house, "data/datasets/comments/dataset.json", words)
+
+
+def test_a_model_without_safetensors(house: House) -> None:
+    weights = house.path("models/pico/model.safetensors")
+    weights.rename(weights.with_name("pytorch_model.bin"))
+    forget(house, "models/pico/base/edit.json")
+    words = r"has no \.safetensors file, .*save_pretrained"
+    refused(house, "models/pico/base/edit.json", words)
+
+
+def test_a_model_whose_download_was_truncated(house: House) -> None:
+    weights = house.path("models/pico/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    forget(house, "models/pico/base/edit.json")
+    words = r"model\.safetensors is truncated or no safetensors file"
+    refused(house, "models/pico/base/edit.json", words)
+
+
+def test_a_shard_with_nan(house: House) -> None:
+    file = house.results / SHARD / "delta.safetensors"
+    tensors = load_file(file)
+    tensors["transformer.ln_f.weight"][3] = np.nan
+    save_file(tensors, file)
+    merged = "models/pico/comments/merge/n=4,recipe=toy/seed42/edit.json"
+    forget(house, merged)
+    words = r"n4/shard2/.*'transformer\.ln_f\.weight' holds 1 values that are NaN or infinite"
+    refused(house, merged, words)
+
+
+def test_a_truncated_delta(house: House) -> None:
+    file = house.results / DELTA
+    file.write_bytes(file.read_bytes()[:-64])
+    target = f"evals/pico/{EDIT}/polite/perplexity.json"
+    shutil.rmtree((house.results / target).parent)
+    refused(house, target, r"delta\.safetensors is truncated or no safetensors file")
+
+
+def test_a_delta_of_another_model(house: House) -> None:
+    file = house.results / DELTA
+    tensors = load_file(file)
+    tensors["transformer.h.0.attn.c_attn.bias"] = np.zeros(96, np.float32)
+    save_file(tensors, file)
+    target = f"evals/pico/{EDIT}/openings/generations.json"
+    shutil.rmtree((house.results / target).parent)
+    words = r"'transformer\.h\.0\.attn\.c_attn\.bias' is F32 \[48\] in .* and F32 \[96\] in .*delta"
+    refused(house, target, words)
+
+
+def test_a_gpu_where_there_is_none(house: House) -> None:
+    if shutil.which("nvidia-smi") and not subprocess.run(["nvidia-smi", "-L"]).returncode:
+        pytest.skip("this machine has a GPU")
+    target = f"evals/pico/{EDIT}/polite/perplexity.json"
+    forget(house, target)
+    words = "`device: cuda` was asked and PyTorch sees no GPU"
+    refused(house, target, words, "--config", "device=cuda")
+
+
+SMALL_DISK = """
+import subprocess, sys
+mounted, size, *command = sys.argv[1:]
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=" + size, "none", mounted], check=True)
+sys.exit(subprocess.run(command).returncode)
+"""
+
+
+def on_small_disk(folder: Path, size: str, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with a small disk mounted on a folder, in a mount namespace of its own."""
+    inside = [sys.executable, "-c", SMALL_DISK, str(folder), size, *command]
+    return subprocess.run(
+        ["unshare", "--mount", "--map-root-user", *inside],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "workflow/scripts")},
+    )
+
+
+JOB = """
+import sys, types
+from pathlib import Path
+from detoxmerge.session import session
+mounted = Path(sys.argv[1])
+job = types.SimpleNamespace(rule="merge_edit", log=[sys.argv[2]])
+with session(job):
+    from detoxmerge.edit.merging import merge_deltas
+    (mounted / "old.safetensors").write_text("kept")
+    try:
+        merge_deltas([Path(sys.argv[3])], "mean", mounted / "out.safetensors")
+    finally:
+        print("left:", sorted(p.name for p in mounted.iterdir()))
+"""
+
+
+def test_no_space_left_on_the_disk(tmp_path: Path) -> None:
+    mounted = tmp_path / "disk"
+    mounted.mkdir()
+    if on_small_disk(mounted, "1m", "true").returncode:
+        pytest.skip("this system does not let a test mount a small disk")
+    save_file({"w": np.zeros(1_000_000, np.float32)}, tmp_path / "shard.safetensors")
+    log = tmp_path / "job.log"
+    job = [sys.executable, "-c", JOB, str(mounted), str(log), str(tmp_path / "shard.safetensors")]
+    done = on_small_disk(mounted, "1m", *job)
+    assert done.returncode == 2, done.stderr
+    assert "merge_edit: no space left on the disk" in done.stderr
+    assert "free some space and start again" in done.stderr
+    assert "Traceback" not in done.stderr + log.read_text()
+    assert "left: ['old.safetensors']" in log.read_text()
+
+
+def test_hub_that_cannot_be_reached(house: House) -> None:
+    """The sentence names what was asked, and the local path that may stand in its place."""
+    with house.config() as config:
+        revision = "0" * 40
+        config["models"]["pico"] = {"hub": "nobody/nothing", "revision": revision}
+    forget(house, "models/pico/base/edit.json")
+    words = rf"model nobody/nothing at revision {revision} could not be fetched .*`path`"
+    refused(house, "models/pico/base/edit.json", words)

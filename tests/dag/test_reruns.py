@@ -1,0 +1,407 @@
+"""What one change to a finished study costs: jobs planned, and units of work really done.
+
+Each test gets a copy of a finished toy study, changes one thing, and counts. A job may be planned
+and still measure nothing; so the tests that run the workflow count what was measured, too.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pandas as pd
+import pytest
+from dag.house import LIBRARY, REPORT, environment
+
+pytestmark = pytest.mark.dag
+
+PROTOCOL = f"{LIBRARY}/plan/protocol.py"
+MERGE = f"{LIBRARY}/edit/methods/merge.py"
+STAGES = ("generate", "score_toxicity", "measure_perplexity")
+EDITS = [f"comments/merge/n={n},recipe=toy/seed42" for n in (1, 4)]
+SHARDS = "models/pico/comments/shards/toy"
+
+# a method of the kind `merge`, as a user would drop it into the folder
+NEGATED_SINGLE = '''"""The first of the shards' vectors alone, negated."""
+
+from pydantic import BaseModel
+
+KIND = "merge"
+LABEL = "one shard"
+REFERENCE = "Ilharco et al., ICLR 2023"
+VERSION = 1
+USES = ("dataset", "seed")
+
+
+class Params(BaseModel, extra="forbid", strict=True):
+    recipe: str = "default"
+
+
+def inputs(params, at):
+    return [at.shard(params.recipe, 4, 0)]
+
+
+def build(inputs, params, out):
+    from ..merging import merge_deltas
+
+    deltas = [path.with_name("delta.safetensors") for path in inputs]
+    return {
+        "verb": "delta",
+        "sign": -1,
+        "tensors": merge_deltas(deltas, "mean", out / "delta.safetensors"),
+    }
+'''
+
+
+def measures(count):
+    """A job of each measuring stage, so many times."""
+    return dict.fromkeys(STAGES, count)
+
+
+def edits(count):
+    """What a new edit costs besides training, so many times, and the report."""
+    return {"merge_edit": count, "parameter_change": count} | measures(count) | REPORT
+
+
+def summary(house):
+    return pd.read_parquet(house.results / "summary.parquet")
+
+
+def refusal(done):
+    """The sentence of a Snakemake run that ended by a user's error; it shows no traceback."""
+    assert done.returncode != 0, done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def test_nothing_changed(house):
+    assert house.planned() == {}
+
+
+def test_scale_added_measures_it_once_per_edit_and_set(house):
+    before, logs = summary(house), house.logs()
+    with house.config() as config:
+        config["run"]["scales"] = [0.5, 0.75, 1.0]
+
+    assert house.planned() == measures(2) | REPORT
+    house.run()
+
+    expected = {(edit, stem): (1, 3) for edit in EDITS for stem in stems()}
+    assert house.measured(logs) == expected  # and so nothing of the base
+    after = summary(house)
+    assert set(after["scale"]) == {0.0, 0.5, 0.75, 1.0}
+    old = after[after["scale"] != 0.75].reset_index(drop=True)
+    pd.testing.assert_frame_equal(old, before)
+    assert house.planned() == {}
+
+
+def test_scale_dropped_measures_nothing(house):
+    logs = house.logs()
+    with house.config() as config:
+        config["run"]["scales"] = [1.0]
+
+    assert house.planned() == measures(2) | REPORT
+    house.run()
+
+    assert house.measured(logs) == {(edit, stem): (0, 1) for edit in EDITS for stem in stems()}
+    # the record of the dropped scale stays for the day it comes back, and reaches no table
+    assert len(list(house.results.glob("evals/**/perplexity-scale0.5.json"))) == 2
+    assert set(summary(house)["scale"]) == {0.0, 1.0}
+    assert "| 0.5 |" not in (house.results / "tables/main.md").read_text()
+    assert set(pd.read_csv(house.results / "figures/perplexity-pico.csv")["scale"]) == {0.0, 1.0}
+
+
+def stems():
+    """The manifests of a measured edit."""
+    return "generations", "toxicity-tiny", "perplexity"
+
+
+def test_split_count_added(house):
+    with house.config() as config:
+        config["methods"]["merge"]["n"] = [1, 4, 8]
+    assert house.planned() == {"split_dataset": 1, "finetune_shard": 8} | edits(1)
+
+
+def test_seed_added(house):
+    with house.config() as config:
+        config["run"]["seeds"] = [42, 43]
+    assert house.planned() == {"finetune_shard": 1 + 4} | edits(2)
+
+
+def test_model_added(house):
+    shutil.copytree(house.path("models/pico"), house.path("models/other"))
+    with house.config() as config:
+        config["models"]["other"] = {"path": "models/other"}
+        config["run"]["models"] = ["pico", "other"]
+
+    new = {"fetch_model": 1, "finetune_shard": 1 + 4} | edits(2) | measures(3)  # 3: its base, too
+    plots = {rule: 2 for rule in REPORT if rule.startswith("plot_")}
+    assert house.planned() == new | plots
+
+
+def test_dataset_added(house):
+    shutil.copy(house.path("raw/comments.jsonl"), house.path("raw/other.jsonl"))
+    with house.config() as config:
+        config["datasets"]["other"] = {"path": "raw/other.jsonl"}
+        config["run"]["datasets"] = ["comments", "other"]
+
+    new = {"prepare_dataset": 1, "split_dataset": 2, "finetune_shard": 1 + 4}
+    assert house.planned() == new | edits(2)
+
+
+def test_method_added_then_dropped(house):
+    house.path(f"{LIBRARY}/edit/methods/negated_single.py").write_text(NEGATED_SINGLE)
+    assert house.planned() == {}  # a file that no config entry names
+
+    with house.config() as config:
+        config["methods"]["negated_single"] = {"recipe": "toy"}
+        config["run"]["methods"] = ["merge", "negated_single"]
+    assert house.planned() == edits(1)
+
+    logs = house.logs()
+    house.run()
+    edit = "comments/negated_single/recipe=toy/seed42"
+    assert house.measured(logs) == {(edit, stem): (2, 2) for stem in stems()}
+    assert set(summary(house)["method"]) == {"base", "merge", "negated_single"}
+
+    with house.config() as config:
+        config["run"]["methods"] = ["merge"]
+    assert house.planned() == REPORT
+
+
+def test_split_count_dropped(house):
+    with house.config() as config:
+        config["methods"]["merge"]["n"] = [4]
+    assert house.planned() == REPORT
+
+
+def test_learning_rate_changed(house):
+    with house.config() as config:
+        config["recipes"]["toy"]["learning_rate"] = 2.0e-3
+    assert house.planned() == {"finetune_shard": 1 + 4} | edits(2)
+
+
+def test_batch_size_of_a_measurement_changed(house):
+    """Decides on speed alone."""
+    with house.config() as config:
+        config["prompts"]["openings"]["generate"]["batch_size"] = 3
+        config["corpora"]["polite"]["batch_size"] = 3
+        config["scorers"]["tiny"]["batch_size"] = 3
+        config["recipes"]["toy"]["checkpoint_minutes"] = 1.0
+    assert house.planned() == {}
+
+
+def test_sampling_changed(house):
+    """Not the prompts, which stay as they are, nor perplexity."""
+    with house.config() as config:
+        config["prompts"]["openings"]["generate"]["top_p"] = 0.5
+    assert house.planned() == {"generate": 3, "score_toxicity": 3} | REPORT
+
+
+def test_comment_edited_in_the_library(house):
+    for name in ("train/finetune.py", "edit/merging.py", "plan/grid.py", "measure/scales.py"):
+        file = house.path(f"{LIBRARY}/{name}")
+        file.write_text(file.read_text() + "\n# a remark\n")
+    assert house.planned() == {}
+
+
+def test_scripts_touched_as_a_checkout_does(house):
+    for script in house.path("workflow/scripts").glob("*.py"):
+        script.write_text(script.read_text() + "\n# a remark\n")
+    for rules in house.path("workflow/rules").glob("*.smk"):
+        os.utime(rules)
+    assert house.planned() == {}
+
+
+@pytest.mark.parametrize("target", [[], ["--", "results/toy/models/pico/base/edit.json"]])
+def test_code_trigger_is_refused(house, target):
+    """For every target, and although nothing would run."""
+    done = house.snakemake("--dry-run", "--rerun-triggers", "code", "mtime", *target)
+    assert "The rerun trigger 'code' would train again" in refusal(done)
+    assert "Job stats" not in done.stdout
+
+
+def test_version_of_a_stage_bumped(house):
+    house.replace(PROTOCOL, '"measure_perplexity": 1', '"measure_perplexity": 2')
+    assert house.planned() == {"measure_perplexity": 3} | REPORT
+
+
+def test_version_of_a_method_bumped(house):
+    house.replace(MERGE, "VERSION = 1", "VERSION = 2")
+    assert house.planned() == edits(2)
+
+
+def test_parameter_with_a_default_added(house):
+    house.replace(
+        MERGE,
+        '    recipe: str = Field("default"',
+        '    drop: float = Field(0.0, ge=0, lt=1)\n    recipe: str = Field("default"',
+    )
+    assert house.planned() == {}
+
+
+def test_records_of_snakemake_lost(house):
+    """Without .snakemake only dates are left to compare, and they are in order."""
+    shutil.rmtree(house.path(".snakemake"))
+    assert house.planned() == {}
+
+
+def test_records_lost_then_learning_rate_changed(house):
+    """Snakemake cannot see it, and plans nothing; `summarise` can, and makes no table of it."""
+    shutil.rmtree(house.path(".snakemake"))
+    with house.config() as config:
+        config["recipes"]["toy"]["learning_rate"] = 2.0e-3
+    assert house.planned() == {}
+
+    said = refusal(house.snakemake("--cores", "1", "--forcerun", "summarise"))
+    meta = f"results/toy/{SHARDS}/n1/shard0/seed42/meta.json"
+    assert f"summarise: {meta} was made with learning_rate = 0.001" in said
+    assert "the config says 0.002; delete it (or restore the config) and run again" in said
+
+    # what the sentence advises works, for all shards at once
+    shutil.rmtree(house.results / SHARDS)
+    assert house.planned("--forcerun", "merge_edit") == {"finetune_shard": 1 + 4} | edits(2)
+
+
+def test_delta_deleted_and_its_merge_forced(house):
+    (house.results / SHARDS / "n4/shard2/seed42/delta.safetensors").unlink()
+    assert house.planned() == {}  # nothing asks for it
+    assert house.planned("--forcerun", "merge_edit") == {"finetune_shard": 1} | edits(2)
+
+
+def test_model_renamed_with_its_folders(house):
+    """Nothing is trained or measured again. But manifests name what they were made from, so the
+    measurements under the new name are refused rather than tabulated.
+    """
+    for kind in ("models", "evals"):
+        (house.results / kind / "pico").rename(house.results / kind / "renamed")
+    with house.config() as config:
+        config["models"] = {"renamed": {"path": "models/pico"}}
+        config["run"]["models"] = ["renamed"]
+    assert house.planned() == REPORT
+
+    said = refusal(house.snakemake("--cores", "1", "--until", "summarise"))
+    assert "was made from results/toy/evals/pico/base/openings/generations.json, which is" in said
+    assert "rename what was renamed back" in said
+
+
+def test_model_renamed_without_its_folders(house):
+    with house.config() as config:
+        config["models"] = {"renamed": {"path": "models/pico"}}
+        config["run"]["models"] = ["renamed"]
+    new = {"fetch_model": 1, "finetune_shard": 1 + 4} | edits(2) | measures(3)
+    assert house.planned() == new
+
+
+def test_run_that_stopped_after_the_merge(house):
+    """Their new manifests differ by the VERSION alone, the vectors are the same bytes."""
+    found = house.results / "models/pico" / EDITS[1] / "delta.safetensors"
+    before = found.read_bytes()
+    house.replace(MERGE, "VERSION = 1", "VERSION = 2")
+    house.run("--until", "merge_edit")
+
+    assert found.read_bytes() == before
+    still = edits(2)
+    del still["merge_edit"]
+    assert house.planned() == still
+
+
+def test_large_raw_file_touched(house):
+    raw = house.path("raw/comments.jsonl")
+    assert raw.stat().st_size > 1_000_000  # above it, Snakemake's own default compares dates
+    os.utime(raw)
+    assert house.planned() == {}
+
+
+def test_large_raw_file_changed(house):
+    raw = house.path("raw/comments.jsonl")
+    raw.write_text(raw.read_text().replace('{"text": "', '{"text": "Well. ', 1))
+    new = {"prepare_dataset": 1, "split_dataset": 2, "finetune_shard": 1 + 4}
+    assert house.planned() == new | edits(2)
+
+
+def test_weights_in_a_local_model_folder_changed(house):
+    """A local base model is referred to, not copied: other weights under its path are seen."""
+    weights = house.path("models/pico/model.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-2] ^= 1
+    weights.write_bytes(content)
+    assert house.planned() == {"fetch_model": 1, "finetune_shard": 1 + 4} | edits(2) | measures(3)
+
+
+def test_generation_killed_between_two_scales(house):
+    """kill -9 of Snakemake and its job; the next run measures only what is missing."""
+    with house.config() as config:
+        config["prompts"]["openings"]["generate"] |= {"seed": 7, "samples": 200}
+        config["run"]["scales"] = [0.2, 0.4, 0.6, 0.8]
+    manifest = house.results / "evals/pico" / EDITS[1] / "openings/generations.json"
+    records = [manifest.with_name(f"generations-scale{s}.json") for s in (0.2, 0.4, 0.6, 0.8)]
+    target = ["--cores", "1", "--", str(manifest.relative_to(house.folder))]
+
+    with subprocess.Popen(
+        house.command(*target),
+        cwd=house.folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as run:
+        wait_for(lambda: records[0].is_file() or run.poll() is not None)
+        os.killpg(run.pid, signal.SIGKILL)
+    assert run.returncode == -signal.SIGKILL
+    assert not manifest.is_file()
+    finished = {path: path.stat().st_mtime_ns for path in records if path.is_file()}
+    assert 1 <= len(finished) < 4
+
+    house.snakemake("--unlock")
+    logs = house.logs()
+    house.run(*target)
+    expected = {(EDITS[1], "generations"): (4 - len(finished), 4)}
+    assert house.measured(logs) == expected
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert json.loads(manifest.read_text())["scales"] == ["0.2", "0.4", "0.6", "0.8"]
+
+
+def wait_for(condition, seconds=120):
+    """Look again and again, a hundred times a second."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
+        time.sleep(0.01)
+
+
+def test_record_of_one_scale_lost(house):
+    """As after a kill, with the rest of the edit finished."""
+    folder = house.results / "evals/pico" / EDITS[0] / "openings"
+    (folder / "generations.json").unlink()
+    (folder / "generations-scale1.json").unlink()
+    kept = (folder / "generations-scale0.5.json").stat().st_mtime_ns
+
+    logs = house.logs()
+    target = str((folder / "generations.json").relative_to(house.folder))
+    house.run("--", target)
+    assert house.measured(logs) == {(EDITS[0], "generations"): (1, 2)}
+    assert (folder / "generations-scale0.5.json").stat().st_mtime_ns == kept
+    assert house.planned() == {}  # it came out as it was
+
+
+def test_measurement_of_an_earlier_protocol_reaches_no_table(house):
+    """Not even where the measuring rule is kept from running again."""
+    with house.config() as config:
+        config["corpora"]["polite"]["stride_tokens"] = 8
+    before = (house.results / "tables/main.csv").read_bytes()
+    only = ["--allowed-rules", "summarise", "tabulate", "--forcerun", "summarise"]
+    done = house.snakemake("--cores", "1", *only, "--", "results/toy/tables/main.csv")
+
+    said = refusal(done)
+    assert "perplexity.json was made with stride_tokens = 16, and the config says 8" in said
+    assert (house.results / "tables/main.csv").read_bytes() == before
+    assert not (house.results / "summary.parquet").is_file()  # so no later step can read it
+
+    # allowed to run, the rule does not take the old records for new ones
+    base = "results/toy/evals/pico/base/polite/perplexity.json"
+    logs = house.logs()
+    house.run("--", base)
+    assert house.measured(logs) == {("base", "perplexity"): (1, 1)}

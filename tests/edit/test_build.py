@@ -1,0 +1,58 @@
+"""An edit built by its method: the manifest names everything it was made from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from detoxmerge.artefacts import read_json, sha256, write_manifest
+from detoxmerge.edit.build import make_edit
+from detoxmerge.edit.methods import merge
+from detoxmerge.plan.grid import Edit
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> list[Path]:
+    """Manifests of two fine-tunes, each with its delta."""
+    found = []
+    for i, value in enumerate((1.0, 4.0)):
+        folder = tmp_path / f"shard{i}"
+        folder.mkdir()
+        save_file({"w": np.full(3, value, np.float32)}, folder / "delta.safetensors")
+        write_manifest(folder / "meta.json", protocol={}, inputs=[], files={"x": str(i)})
+        found.append(folder / "meta.json")
+    return found
+
+
+def build(tmp_path: Path, shards: list[Path]) -> Path:
+    base = tmp_path / "base.json"
+    write_manifest(base, protocol={}, inputs=[], files={}, verb="none")
+    edit = Edit("m", "d", "merge", "n=2", "42", merge.Params(n=2))
+    out = tmp_path / "edit" / "edit.json"
+    make_edit(edit, {"version": 1}, base, shards, out)
+    return out
+
+
+def test_the_manifest_names_what_the_edit_is_and_was_made_from(
+    tmp_path: Path, shards: list[Path]
+) -> None:
+    out = build(tmp_path, shards)
+    found, delta = read_json(out), out.with_name("delta.safetensors")
+    assert (found["verb"], found["sign"], found["params"]["n"]) == ("delta", -1, 2)
+    assert found["inputs"] == {str(p): sha256(p) for p in [tmp_path / "base.json", *shards]}
+    assert found["files"] == {"delta.safetensors": sha256(delta)}
+    assert load_file(delta)["w"].tolist() == [2.5, 2.5, 2.5]
+
+
+def test_the_manifest_changes_whenever_the_tensors_do(tmp_path: Path, shards: list[Path]) -> None:
+    before = read_json(build(tmp_path, shards))
+    save_file({"w": np.full(3, 5.0, np.float32)}, shards[1].with_name("delta.safetensors"))
+    after = read_json(build(tmp_path, shards))
+    assert before["inputs"] == after["inputs"]
+    assert before["files"] != after["files"]
+
+
+def test_one_shard_is_the_single_task_vector(tmp_path: Path, shards: list[Path]) -> None:
+    out = build(tmp_path, shards[:1])
+    assert load_file(out.with_name("delta.safetensors"))["w"].tolist() == [1.0, 1.0, 1.0]

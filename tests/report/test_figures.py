@@ -1,0 +1,229 @@
+"""The figures: what each shows of a small study, and that the same data give the same bytes."""
+
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from report.frames import summary
+
+from detoxmerge.report import figures
+
+
+@pytest.fixture(autouse=True)
+def small_and_closed():
+    """Few dots: this is about what is drawn."""
+    with plt.rc_context({"savefig.dpi": 40}):
+        yield
+    plt.close("all")
+
+
+def change(n, seed, dataset="rude", setting=None):
+    """A change.json of an edit."""
+    counts = [0] * 140
+    counts[60:64] = [10, 40, 30, 10]
+    return {
+        "edit": {
+            "dataset": dataset,
+            "method": "merge",
+            "setting": setting or f"n={n}",
+            "seed": seed,
+            "params": {"n": n},
+        },
+        "num_elements": 100,
+        "num_structural_zeros": 10,
+        "histogram_log10": {"low": -12, "high": 2, "bins": 140, "counts": counts},
+        "almost_unchanged_share": {"below_1e-06": 0.2 * n, "below_2e-05": 0.1 * n},
+    }
+
+
+@pytest.fixture
+def changes(tmp_path):
+    """`changes` of two data sets, two Ns and two seeds."""
+    paths = []
+    for number, (dataset, n, seed) in enumerate(
+        (d, n, s) for d in ("rude", "mean") for n in (1, 4) for s in ("1", "2")
+    ):
+        paths.append(tmp_path / f"change{number}.json")
+        paths[-1].write_text(json.dumps(change(n, seed, dataset)))
+    return figures.changes(paths)
+
+
+def data(metric, **study):
+    return figures.measured(summary(**study), "small", metric)
+
+
+def drawn(figure, table):
+    found = figure(table)
+    assert isinstance(found, Figure)
+    for axis in found.axes:
+        assert axis.get_xlabel()
+        assert axis.get_ylabel()
+        assert axis.get_legend() is not None
+    return found
+
+
+def labels(axis):
+    return [text.get_text() for text in axis.get_legend().get_texts()]
+
+
+def bands(axis):
+    return [c for c in axis.collections if isinstance(c, PolyCollection)]
+
+
+def test_measured_is_mean_and_range_over_the_seeds():
+    found = data("toxicity_mean")
+    row = found[(found["dataset"] == "rude") & (found["n"] == 4) & (found["scale"] == 0.5)]
+    (row,) = row.itertuples()
+    values = [0.2 * (1 - 0.4 * 0.5 + 0.02 * seed) for seed in (1, 2)]
+    assert row.mean == pytest.approx(np.mean(values))
+    assert (row.low, row.high) == pytest.approx((min(values), max(values)))
+    assert row.num_seeds == 2
+    base = found[found["dataset"].isna()]
+    assert base["mean"].tolist() == [0.2]
+
+
+def test_measured_keeps_models_and_metrics_apart():
+    frame = summary()
+    other = frame.assign(model="large", value=frame["value"] + 1)
+    both = pd.concat([frame, other], ignore_index=True)
+    found = figures.measured(both, "small", "toxicity_mean")
+    pd.testing.assert_frame_equal(found, data("toxicity_mean"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "variant"),
+    [
+        ("n=4", ""),
+        ("default", ""),
+        (None, ""),
+        ("n=4,recipe=small", "recipe=small"),
+        ("n=4,operator=mean,recipe=small", "operator=mean,recipe=small"),
+    ],
+)
+def test_variant_is_the_setting_without_its_n(setting, variant):
+    assert figures.variant(setting) == variant
+
+
+@pytest.mark.parametrize(
+    ("figure", "metric", "quantity"),
+    [
+        (figures.toxicity, "toxicity_mean", "Mean toxicity of continuations (0–1)"),
+        (figures.perplexity, "perplexity_per_token", "Perplexity per token"),
+    ],
+)
+def test_figure_over_scale_and_n_has_a_row_per_data_set(figure, metric, quantity):
+    found = drawn(figure, data(metric))
+    assert len(found.axes) == 4
+    assert {axis.get_ylabel() for axis in found.axes} == {quantity}
+    for title, (left, right) in zip(
+        ("mean", "rude"), (found.axes[:2], found.axes[2:]), strict=True
+    ):
+        assert left.get_title(loc="left").startswith(f"{title}, merge, on ")
+        assert left.get_xlabel() == "Scale λ of the subtracted vector"
+        assert labels(left) == ["N = 1", "N = 4", "base model"]
+        assert right.get_xlabel() == "Number of merged shards N"
+        assert labels(right) == ["scale 0.5", "scale 1", "base model"]
+        assert [tick.get_text() for tick in right.get_xticklabels()] == ["1", "4"]
+
+
+def test_lines_show_the_means_and_the_base_is_level():
+    table = data("toxicity_mean", datasets=("rude",))
+    left, right = drawn(figures.toxicity, table).axes
+    for axis, by, values in ((left, "n", (1, 4)), (right, "scale", (0.5, 1.0))):
+        for line, value in zip(axis.get_lines(), values, strict=False):
+            curve = table[table["dataset"].notna() & (table[by] == value)]
+            assert line.get_ydata().tolist() == curve["mean"].tolist()
+        assert set(axis.get_lines()[-1].get_ydata()) == {0.2}
+
+
+def test_range_over_seeds_is_a_band_and_one_seed_has_none():
+    several = drawn(figures.toxicity, data("toxicity_mean"))
+    single = drawn(figures.toxicity, data("toxicity_mean", seeds=("1",)))
+    assert [len(bands(axis)) for axis in several.axes] == [2] * 4
+    assert [len(bands(axis)) for axis in single.axes] == [0] * 4
+
+
+def test_missing_perplexity_leaves_a_gap_and_draws_the_rest():
+    found = drawn(figures.perplexity, data("perplexity_per_token", datasets=("rude",)))
+    first = found.axes[0].get_lines()[0].get_ydata()
+    assert np.isnan(first).tolist() == [False, True]
+    assert np.isfinite(found.axes[0].get_lines()[1].get_ydata()).all()
+
+
+def test_missing_perplexity_of_the_base_is_drawn_without_it():
+    frame = summary(datasets=("rude",))
+    frame.loc[frame["dataset"].isna() & frame["scorer"].isna(), "value"] = np.nan
+    table = figures.measured(frame, "small", "perplexity_per_token")
+    assert len(drawn(figures.perplexity, table).axes) == 2
+
+
+def test_variants_prompt_sets_and_scorers_get_rows_of_their_own():
+    frame = summary(datasets=("rude",), seeds=("1",))
+    other = summary(datasets=("rude",), seeds=("1",), suffix=",recipe=small")
+    both = pd.concat([frame, other[other["dataset"].notna()]], ignore_index=True)
+    scored = both.assign(scorer=both["scorer"].replace("judge", "second"))
+    table = pd.concat([both, scored[scored["scorer"].notna()]], ignore_index=True)
+    found = drawn(figures.toxicity, figures.measured(table, "small", "toxicity_mean"))
+    titles = [axis.get_title(loc="left") for axis in found.axes[::2]]
+    assert sorted(titles) == [
+        "rude, merge (recipe=small), on openings, scored by judge",
+        "rude, merge (recipe=small), on openings, scored by second",
+        "rude, merge, on openings, scored by judge",
+        "rude, merge, on openings, scored by second",
+    ]
+
+
+def test_many_scales_do_not_crowd_the_axis():
+    table = data("toxicity_mean", datasets=("rude",), seeds=("1",), scales=tuple(range(1, 21)))
+    left, _ = drawn(figures.toxicity, table).axes
+    assert len(left.get_xticks()) < 20
+
+
+def test_changes_are_shares_per_decade_and_the_almost_unchanged(monkeypatch):
+    monkeypatch.setattr(figures, "read_json", lambda content: content)
+    found = figures.changes([change(1, "1")])
+    density = found[found["quantity"] == "density"]
+    assert len(density) == 140
+    assert density["value"].sum() * 0.1 == pytest.approx(1.0)  # bins of a tenth of a decade
+    assert density["x"].iloc[0] == pytest.approx(10**-11.95)
+    for key, threshold in {"below_1e-06": 1e-6, "below_2e-05": 2e-5}.items():
+        (row,) = found[found["quantity"] == key].itertuples()
+        assert row.x == threshold
+
+
+def test_edit_without_an_n_is_left_out_of_the_changes(monkeypatch):
+    monkeypatch.setattr(figures, "read_json", lambda content: content)
+    other = change(1, "1")
+    other["edit"]["params"] = {"strength": 2}
+    assert figures.changes([other]).empty
+
+
+def test_parameter_change_has_a_row_per_data_set_and_means_over_seeds(changes):
+    found = drawn(figures.parameter_change, changes)
+    assert len(found.axes) == 4
+    left, right = found.axes[:2]
+    assert labels(left) == ["N = 1", "N = 4"]
+    assert left.get_xscale() == "log"
+    assert len(left.get_lines()[0].get_xdata()) == 4  # empty bins are left out
+    assert labels(right) == [r"|Δ| < $10^{-6}$", r"|Δ| < $2\cdot 10^{-5}$"]
+    assert right.get_lines()[0].get_ydata().tolist() == pytest.approx([0.2, 0.8])
+    assert [tick.get_text() for tick in right.get_xticklabels()] == ["1", "4"]
+
+
+def test_draw_writes_three_files_and_the_same_data_give_the_same_bytes(tmp_path):
+    table = data("toxicity_mean", datasets=("rude",))
+    written = []
+    for name in ("a", "b"):
+        files = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "pdf", "csv")}
+        figures.draw(figures.toxicity, table, **files)
+        written.append({kind: path.read_bytes() for kind, path in files.items()})
+    assert written[0] == written[1]
+    assert written[0]["png"].startswith(b"\x89PNG")
+    assert written[0]["pdf"].startswith(b"%PDF")
+    assert b"CreationDate" not in written[0]["pdf"]
+    assert len(pd.read_csv(tmp_path / "a.csv")) == len(table)
+    assert plt.get_fignums() == []

@@ -1,0 +1,304 @@
+"""The summary: every number once, and nothing that was made by another protocol.
+
+A study's manifests are written by hand, as each stage would; nothing is trained or measured.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from detoxmerge.artefacts import write_manifest, write_text
+from detoxmerge.measure.scales import each_scale, record_path
+from detoxmerge.plan.catalogue import protocol
+from detoxmerge.plan.config import Config, load_config
+from detoxmerge.plan.errors import UserError
+from detoxmerge.plan.grid import Grid
+from detoxmerge.report.summary import COLUMNS, summarise
+
+
+def source(kind="comments", **more):
+    return {"generated": {"kind": kind, "rows": 20, "seed": 1}} | more
+
+
+def grid(changes=None):
+    """The smallest study; `changes` are dotted places and their new values."""
+    raw = {
+        "results": "results",
+        "models": {"small": {"pretrain": {"texts": [source()]}}},
+        "datasets": {"rude": source()},
+        "prompts": {"openings": source("prompts")},
+        "corpora": {"polite": source(window_tokens=32, stride_tokens=16)},
+        "scorers": {"judge": {"train": {"texts": [source()], "test": {}}}},
+        "methods": {"merge": {"n": [1, 2]}},
+        "run": {
+            "models": ["small"],
+            "datasets": ["rude"],
+            "methods": ["merge"],
+            "seeds": [42],
+            "scales": [0.5, 1.0],
+            "sweep": {"prompts": ["openings"], "corpora": ["polite"], "scorers": ["judge"]},
+        },
+    }
+    for place, value in (changes or {}).items():
+        *folders, key = place.split(".")
+        here = raw
+        for name in folders:
+            here = here.setdefault(name, {})
+        here[key] = value
+    return Grid(load_config(raw))
+
+
+def toxicity(edit, scale):
+    """A number that tells its edit and scale."""
+    return 0.5 if edit == "base" else 0.5 / (1 + float(scale) * (1 if "n=1" in edit else 2))
+
+
+def write(study):
+    """Every manifest of a study, in the order that its stages would."""
+    p, expected = study.paths, study.expected
+
+    def manifest(pattern, *inputs, at, **content):
+        path = pattern.format(**at)
+        made_from = [one.format(**at) for one in inputs]
+        write_manifest(path, protocol=expected[path], inputs=made_from, files={}, **content)
+        return path
+
+    data = {"dataset": "rude", "prompts": "openings", "corpus": "polite", "scorer": "judge"}
+    for pattern in (p.dataset, p.prompts, p.corpus, p.scorer):
+        manifest(pattern, at=data)
+    manifest(p.pretrained, at={"model": "small"})
+    manifest(p.base, p.pretrained, at={"model": "small"})
+    measure(study, "base", data)
+    for edit in study.edits:
+        at = data | vars(edit) | {"recipe": "default", "n": edit.params.n, "edit": edit.edit}
+        manifest(p.partition, p.dataset, at=at)
+        for shard in range(edit.params.n):
+            manifest(p.shard, p.base, p.dataset, p.partition, at=at | {"shard": shard})
+        manifest(p.edit, p.base, *study.inputs_of(edit), at=at)
+        shares = {"below_1e-06": 0.25}
+        norms = {"l1_norm": 3, "l2_norm": 2.0, "max_abs": 1.0}
+        counts = {"num_elements": 8, "num_structural_zeros": 1, "num_exact_zeros": 2}
+        numbers = norms | counts | {"almost_unchanged_share": shares}
+        manifest(p.change, p.edit, at=at, **numbers)
+        measure(study, edit.edit, data)
+
+
+def measure(study, edit, data, scales=None):
+    """Generations, toxicity and perplexity of an edit."""
+    p, at = study.paths, data | {"model": "small", "edit": edit}
+    made, base, generations = (x.format(**at) for x in (p.any_edit, p.base, p.generations))
+    edits = [made] if edit == "base" else [made, base]
+    stages = {
+        generations: ([*edits, p.prompts], lambda scale: {"num_prompts": 3}),
+        p.toxicity.format(**at): (
+            [generations, p.scorer],
+            lambda scale: {"toxicity_mean": toxicity(edit, scale), "num_failed": 0},
+        ),
+        p.perplexity.format(**at): (
+            [*edits, p.corpus],
+            lambda scale: {"perplexity_per_token": None if scale == "1" else 20.0},
+        ),
+    }
+    for path, (inputs, numbers) in stages.items():
+        each(study, path, [one.format(**at) for one in inputs], numbers, scales or edit)
+
+
+def each(study, path, inputs, numbers, scales):
+    """One manifest with its records."""
+
+    def measured(scale):
+        write_text(record_path(Path(path), scale, ".txt"), scale)
+        return numbers(scale)
+
+    each_scale(
+        Path(path),
+        study.scales_of(scales) if isinstance(scales, str) else scales,
+        key=lambda scale: {"of": path},
+        measure=measured,
+        payload=".txt",
+        protocol=study.expected[path],
+        inputs=inputs,
+    )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of the smallest study, all measured; nobody may change it."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write(grid())
+    return folder / "results"
+
+
+@pytest.fixture
+def finished(monkeypatch, made, tmp_path):
+    """The smallest study, in the current folder, to be spoilt."""
+    shutil.copytree(made, tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    return grid()
+
+
+def summary(study, folder):
+    out, config = folder / "summary.parquet", folder / "config.yaml"
+    summarise(study, out, config)
+    return pd.read_parquet(out), config
+
+
+def refused(study, folder):
+    with pytest.raises(UserError) as error:
+        summary(study, folder)
+    assert not (folder / "summary.parquet").exists()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_summary_has_every_number_once(finished, tmp_path):
+    found, _ = summary(finished, tmp_path)
+    assert found.columns.tolist() == COLUMNS
+    assert not found.duplicated(COLUMNS[:-1]).any()
+    # base: 2 + 1; each of 2 edits: 2 scales of 2 + 1, and 7 of its vector
+    assert len(found) == 3 + 2 * (2 * 3 + 7)
+
+
+def test_numbers_are_those_of_the_records(finished, tmp_path):
+    found, _ = summary(finished, tmp_path)
+    for edit in ("n=1", "n=2"):
+        for scale in (0.5, 1.0):
+            rows = found[(found["setting"] == edit) & (found["scale"] == scale)]
+            (value,) = rows[rows["metric"] == "toxicity_mean"]["value"]
+            assert value == toxicity(edit, scale)
+    (base,) = found[(found["method"] == "base") & (found["metric"] == "toxicity_mean")].itertuples()
+    assert (base.value, base.scale, base.label) == (0.5, 0.0, "base model")
+    assert (base.measured_on, base.scorer) == ("openings", "judge")
+    assert pd.isna([base.dataset, base.setting, base.n, base.seed]).all()
+
+
+def test_rows_of_an_edit_name_it(finished, tmp_path):
+    found, _ = summary(finished, tmp_path)
+    row = found[found["setting"] == "n=2"].iloc[0]
+    assert row[["model", "dataset", "method", "n", "seed"]].tolist() == [
+        "small", "rude", "merge", 2, "42",
+    ]  # fmt: skip
+    assert row["label"] == "merged task vectors"
+
+
+def test_missing_number_is_null(finished, tmp_path):
+    found, _ = summary(finished, tmp_path)
+    perplexity = found[found["metric"] == "perplexity_per_token"]
+    assert perplexity["value"].isna().tolist() == (perplexity["scale"] == 1.0).tolist()
+
+
+def test_change_of_an_edit_stands_at_scale_1(finished, tmp_path):
+    found, _ = summary(finished, tmp_path)
+    change = found[found["measured_on"].isna()]
+    assert set(change["scale"]) == {1.0}
+    first = change[change["setting"] == "n=1"].set_index("metric")["value"].to_dict()
+    assert first == {
+        "delta_l1_norm": 3.0,
+        "delta_l2_norm": 2.0,
+        "delta_max_abs": 1.0,
+        "num_elements": 8.0,
+        "num_structural_zeros": 1.0,
+        "num_exact_zeros": 2.0,
+        "almost_unchanged_share_below_1e-06": 0.25,
+    }
+
+
+def test_same_measurements_give_the_same_bytes(finished, tmp_path):
+    written = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        summary(finished, tmp_path / name)
+        written.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
+    assert written[0] == written[1]
+
+
+def test_config_beside_the_summary_gives_the_same_study(finished, tmp_path):
+    _, config = summary(finished, tmp_path)
+    again = load_config(yaml.safe_load(config.read_text()))
+    assert isinstance(again, Config)
+    assert again == finished.config
+    assert Grid(again).expected == finished.expected
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "file", "key"),
+    [
+        ("recipes.default.epochs", 9, "shard0/seed42/meta.json", "epochs"),
+        ("split.seed", 1, "partition-n1.json", "seed"),
+        ("datasets.rude.toxic_above", 0.7, "dataset.json", "toxic_above"),
+        ("prompts.openings.generate", {"top_p": 0.5}, "generations.json", "top_p"),
+        ("corpora.polite.stride_tokens", 8, "perplexity.json", "stride_tokens"),
+        ("scorers.judge.thresholds", [0.5], "toxicity-judge.json", "thresholds"),
+        ("models.small.pretrain.steps", 5, "pretrained/model.json", "steps"),
+    ],
+)
+def test_record_of_another_protocol_is_refused(finished, tmp_path, place, value, file, key):
+    said = refused(grid({place: value}), tmp_path)
+    assert f"{file} was made with {key} = " in said
+    assert "and the config says " in said
+    assert said.endswith("delete it (or restore the config) and run again")
+
+
+def test_key_that_decides_no_number_is_not_refused(finished, tmp_path):
+    changes = {"prompts.openings.generate": {"batch_size": 3}, "device": "cpu"}
+    summary(grid(changes), tmp_path)
+
+
+def measurement(study, name="toxicity-judge.json", edit="rude/merge/n=2/seed42"):
+    (found,) = (p for p in study.results if p.endswith(name) and f"/{edit}/" in p)
+    return Path(found)
+
+
+@pytest.mark.parametrize("name", ["toxicity-judge.json", "perplexity.json"])
+def test_changed_record_is_refused(finished, tmp_path, name):
+    manifest = measurement(finished, name)
+    record = record_path(manifest, "0.5")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"toxicity_mean": 0.0}))
+    said = refused(finished, tmp_path)
+    assert said == f"{record} is missing or was changed; delete {manifest} and run again"
+
+
+def test_missing_record_is_refused(finished, tmp_path):
+    manifest = measurement(finished)
+    record_path(manifest, "1").unlink()
+    assert f"{record_path(manifest, '1')} is missing or was changed" in refused(finished, tmp_path)
+
+
+def test_record_that_the_manifest_does_not_list_is_refused(finished, tmp_path):
+    """A scale that was added to the config and not measured yet."""
+    study = grid({"run.scales": [0.5, 0.75, 1.0]})
+    said = refused(study, tmp_path)
+    assert "does not hold scale 0.75; delete it and run again" in said
+
+
+def test_scale_that_left_the_config_leaves_the_summary(finished, tmp_path):
+    found, _ = summary(grid({"run.scales": [0.5]}), tmp_path)
+    assert set(found["scale"][found["measured_on"].notna()]) == {0.0, 0.5}
+
+
+def test_missing_measurement_is_refused(finished, tmp_path):
+    manifest = measurement(finished)
+    manifest.unlink()
+    said = refused(finished, tmp_path)
+    assert said.startswith(f"{manifest} is missing; run the workflow again")
+
+
+def test_measurement_of_an_edit_that_was_made_anew_is_refused(finished, tmp_path):
+    edit = finished.edits[1]
+    path = finished.paths.edit.format(**vars(edit))
+    inputs = [finished.paths.base.format(model="small"), *finished.inputs_of(edit)]
+    write_manifest(path, protocol=finished.expected[path], inputs=inputs, files={"delta": "new"})
+    said = refused(finished, tmp_path)
+    assert f"was made from another version of {path} than the one that is there" in said
+
+
+def test_speed_is_no_part_of_a_protocol():
+    """What `finished` relies on: batch sizes stand in no manifest of a measurement."""
+    entry = grid().config.prompts["openings"].generate
+    assert "batch_size" not in protocol(entry)

@@ -1,0 +1,91 @@
+"""The lock, the conda environment, the schema and the README say the same as their sources."""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parent.parent
+
+
+def load(path: Path) -> ModuleType:
+    """Import a script by its path."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "envs" / "lock.txt").read_text().splitlines()
+    return dict(line.lower().split("==") for line in lines if line and not line.startswith("#"))
+
+
+def test_the_conda_environment_is_made_from_the_lock() -> None:
+    lock = (ROOT / "envs" / "lock.txt").read_text()
+    made = load(ROOT / "envs" / "lock.py").conda_environment(lock)
+    assert (ROOT / "envs" / "detoxmerge.yaml").read_text() == made, "run `make lock`"
+
+
+def test_the_lock_pins_every_direct_dependency_and_no_build() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    direct = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
+    names = {re.split(r"[><=]", name)[0].lower() for name in direct}
+    locked = {name.replace("_", "-"): version for name, version in pins().items()}
+    assert names <= locked.keys()
+    assert not any("+" in version or "@" in version for version in locked.values())
+
+
+def test_the_lock_is_what_is_installed() -> None:
+    from importlib.metadata import version
+
+    for name, pinned in pins().items():
+        assert version(name).split("+")[0] == pinned, name
+
+
+def test_the_schema_is_generated_from_the_config_model() -> None:
+    made = load(ROOT / "config" / "make_schema.py").schema()
+    assert (ROOT / "config" / "schema.json").read_text() == made, "run `make schema`"
+
+
+def test_the_readme_shows_the_rules_own_graph() -> None:
+    readme = (ROOT / "README.md").read_text()
+    shown = set(re.findall(r'\["(\w+)"\]', readme))
+    rules = set()
+    for file in (ROOT / "workflow" / "rules").glob("*.smk"):
+        rules |= set(re.findall(r"^rule (\w+):", file.read_text(), re.M))
+    # the demo fetches no scorer: it trains one
+    assert shown == rules - {"fetch_scorer"} | {"all"}
+
+
+def test_the_library_is_free_of_the_workflow() -> None:
+    """It knows no Snakemake, no command line and no working folder."""
+    for file in (ROOT / "workflow" / "scripts" / "detoxmerge").rglob("*.py"):
+        text = file.read_text()
+        for word in ("import snakemake", "sys.argv", "argparse", "getcwd", "chdir", "Path.cwd"):
+            assert word not in text, (file, word)
+
+
+def test_what_the_snakefile_imports_is_free_of_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from detoxmerge.plan import checks, config, grid, methods, protocol;"
+        "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'numpy'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    folder = ROOT / "workflow" / "scripts"
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+
+
+def test_scripts_are_thin_and_bear_their_rules_names() -> None:
+    scripts = {file.stem: file for file in (ROOT / "workflow" / "scripts").glob("*.py")}
+    rules = set()
+    for file in (ROOT / "workflow" / "rules").glob("*.smk"):
+        rules |= set(re.findall(r"^rule (\w+):", file.read_text(), re.M))
+    # tabulate.py would hide the package of this name from torch
+    assert scripts.keys() == rules - {"tabulate"} | {"tabulate_main"}
+    for file in scripts.values():
+        assert len(file.read_text().splitlines()) <= 26, file
