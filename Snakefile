@@ -20,5 +20,5 @@ rule all:
     default_target: True
     input:
         FIGURES,
-        PATHS.table,
+        TABLES.values(),
         PATHS.summary,

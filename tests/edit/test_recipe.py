@@ -6,7 +6,8 @@ import pico
 import pytest
 import torch
 
-from detoxmerge.edit.recipe import EditedModel, load_edited, pick_device
+from detoxmerge.device import pick_device
+from detoxmerge.edit.recipe import EditedModel, load_edited
 from detoxmerge.plan.errors import UserError
 
 IDS = torch.tensor([[5, 9, 200, 31, 7]])

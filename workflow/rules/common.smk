@@ -146,7 +146,9 @@ def changes_of(wildcards):
 
 
 FIGURES = [
-    figure_files(figure)["png"].format(model=model)
+    path.format(model=model)
     for figure in ("toxicity", "perplexity", "parameter_change")
     for model in CONFIG.run.models
+    for path in figure_files(figure).values()
 ]
+TABLES = {"csv": PATHS.table, "markdown": PATHS.table.replace(".csv", ".md")}

@@ -24,8 +24,13 @@ rule fetch_model:
         PATHS.base,
     log:
         PATHS.log(PATHS.base),
+    benchmark:
+        PATHS.benchmark(PATHS.base)
     conda:
         "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=240,
     params:
         protocol=lambda w: PROTOCOL.base(w.model),
     script:
@@ -40,10 +45,15 @@ rule fetch_scorer:
         PATHS.scorer,
     log:
         PATHS.log(PATHS.scorer),
+    benchmark:
+        PATHS.benchmark(PATHS.scorer)
     wildcard_constraints:
         scorer=any_of(s for s, entry in CONFIG.scorers.items() if not entry.train),
     conda:
         "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
     params:
         protocol=lambda w: PROTOCOL.scorer(w.scorer),
     script:
@@ -60,8 +70,13 @@ rule prepare_dataset:
         nontoxic=PATHS.nontoxic,
     log:
         PATHS.log(PATHS.dataset),
+    benchmark:
+        PATHS.benchmark(PATHS.dataset)
     conda:
         "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=120,
     params:
         protocol=lambda w: PROTOCOL.dataset(w.dataset),
     script:
@@ -79,6 +94,9 @@ rule split_dataset:
         PATHS.log(PATHS.partition),
     conda:
         "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         protocol=PROTOCOL.partition(),
     script:
@@ -96,6 +114,9 @@ rule prepare_prompts:
         PATHS.log(PATHS.prompts),
     conda:
         "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         protocol=lambda w: PROTOCOL.prompts(w.prompts),
     script:
@@ -113,6 +134,9 @@ rule prepare_corpus:
         PATHS.log(PATHS.corpus),
     conda:
         "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         protocol=lambda w: PROTOCOL.corpus(w.corpus),
     script:

@@ -26,6 +26,9 @@ rule summarise:
         PATHS.log(PATHS.summary),
     conda:
         "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         version=VERSION["summarise"],
         run=CONFIG.run.model_dump(),
@@ -43,6 +46,9 @@ rule plot_toxicity:
         PATHS.log(figure_files("toxicity")["png"]),
     conda:
         "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         version=VERSION["plot"],
     script:
@@ -59,6 +65,9 @@ rule plot_perplexity:
         PATHS.log(figure_files("perplexity")["png"]),
     conda:
         "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         version=VERSION["plot"],
     script:
@@ -76,6 +85,9 @@ rule plot_parameter_change:
         PATHS.log(figure_files("parameter_change")["png"]),
     conda:
         "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         version=VERSION["plot"],
     script:
@@ -87,12 +99,14 @@ rule tabulate:
     input:
         PATHS.summary,
     output:
-        csv=PATHS.table,
-        markdown=PATHS.table.replace(".csv", ".md"),
+        **TABLES,
     log:
         PATHS.log(PATHS.table),
     conda:
         "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         version=VERSION["tabulate"],
     script:

@@ -116,6 +116,19 @@ def load_tokenizer(place: Mapping[str, Any]) -> Any:
     return AutoTokenizer.from_pretrained(model_folder(place), local_files_only=True)
 
 
+def pad_token(tokenizer: Any) -> int:
+    """A token id for places that are never attended to nor scored.
+
+    Args:
+        tokenizer: of the model.
+
+    Returns:
+        Its pad token, else its end-of-text token, else 0.
+    """
+    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return next(token for token in ids if token is not None)
+
+
 def _download(place: Mapping[str, str], name: str) -> None:
     from huggingface_hub import snapshot_download
 

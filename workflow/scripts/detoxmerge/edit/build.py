@@ -1,5 +1,6 @@
 """Build an edit by its method. No torch here: merging needs none."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def make_edit(
         protocol=protocol,
         inputs=[base, *inputs],
         files={tensors["file"]: tensors["sha256"]},
-        base=str(base),
+        base=os.path.relpath(base, out.parent),  # so that the results folder may move
         dataset=edit.dataset,
         method=edit.method,
         setting=edit.setting,

@@ -5,7 +5,6 @@
 fp32, cast once. At scale 0 the model is the base, bit for bit.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 
 from ..artefacts import read_json
 from ..data.models import load_model
-from ..plan.errors import UserError
 from .tensors import layout, open_tensors, require_layout
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -33,20 +31,18 @@ class EditedModel:
             UserError: the edit belongs to another model, or its tensors are gone or broken.
         """
         self.manifest = read_json(edit)
-        base = self.manifest if self.manifest["verb"] == "none" else read_json(_base(self.manifest))
-        self.place = base["model"]
-        self._base = load_model(self.place)
-        # named_parameters gives tied weights once, and no buffers: the keys of every delta
-        self._weights = {
-            name: value.detach().clone() for name, value in self._base.named_parameters()
-        }
-        self.model = self._base.to(device=device, dtype=DTYPES[dtype])
+        is_base = self.manifest["verb"] == "none"
+        base = edit if is_base else edit.parent / self.manifest["base"]
+        self.place = read_json(base)["model"]
+        loaded = load_model(self.place)
         self._delta = None
-        if self.manifest["verb"] == "delta":
+        if not is_base:
+            # named_parameters gives tied weights once, and no buffers: the keys of every delta
+            self._weights = {n: p.detach().clone() for n, p in loaded.named_parameters()}
             self._delta = edit.parent / self.manifest["tensors"]["file"]
-            own = {n: ("F32", tuple(value.shape)) for n, value in self._weights.items()}
-            require_layout(own, layout(self._delta), f"the base model ({_base(self.manifest)})",
-                           str(self._delta))  # fmt: skip
+            own = {n: ("F32", tuple(p.shape)) for n, p in self._weights.items()}
+            require_layout(own, layout(self._delta), f"the base ({base})", str(self._delta))
+        self.model = loaded.to(device=device, dtype=DTYPES[dtype])
 
     @torch.no_grad()
     def at(self, scale: float) -> Any:
@@ -88,30 +84,3 @@ def load_edited(edit: Path, scale: float, *, device: str = "cpu", dtype: str = "
         UserError: as `EditedModel`.
     """
     return EditedModel(edit, device=device, dtype=dtype).at(scale)
-
-
-def pick_device(asked: str) -> str:
-    """The device that a job runs on.
-
-    Args:
-        asked: ``auto``, ``cpu`` or ``cuda``.
-
-    Returns:
-        ``cpu`` or ``cuda``; ``auto`` is a GPU where there is one, and the log says which.
-
-    Raises:
-        UserError: ``cuda`` was asked and there is no GPU.
-    """
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise UserError(
-            "`device: cuda` was asked and PyTorch sees no GPU on this machine; set `device: cpu` "
-            "in the config, or run where there is one"
-        )
-    device = "cuda" if asked == "cuda" or (asked == "auto" and there) else "cpu"
-    print(f"device: {device}, threads: {torch.get_num_threads()}")
-    return device
-
-
-def _base(manifest: Mapping[str, Any]) -> Path:
-    return Path(manifest["base"])

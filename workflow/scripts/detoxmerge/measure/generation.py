@@ -25,9 +25,10 @@ from transformers import (
 )
 
 from ..artefacts import sha256, write_text
-from ..data.models import load_tokenizer
+from ..data.models import load_tokenizer, pad_token
 from ..data.texts import read_prompts
-from ..edit.recipe import EditedModel, pick_device
+from ..device import pick_device
+from ..edit.recipe import EditedModel
 from ..plan.errors import UserError
 from .scales import each_scale, record_path
 
@@ -210,19 +211,6 @@ def _sample(
     )
     kept = [_until_eos(row[width:].tolist(), tokenizer.eos_token_id) for row in out]
     return tokenizer.batch_decode(kept, skip_special_tokens=True)
-
-
-def pad_token(tokenizer: Any) -> int:
-    """A token id for places that are never attended to nor scored.
-
-    Args:
-        tokenizer: of the model.
-
-    Returns:
-        Its pad token, else its end-of-text token, else 0.
-    """
-    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-    return next(token for token in ids if token is not None)
 
 
 def _until_eos(ids: list[int], eos: int | None) -> list[int]:

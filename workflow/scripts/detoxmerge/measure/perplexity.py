@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from ..artefacts import publish, sha256
 from ..data.models import load_tokenizer
-from ..edit.recipe import EditedModel, pick_device
+from ..device import pick_device
+from ..edit.recipe import EditedModel
 from ..plan.errors import UserError
 from .scales import each_scale, record_path
 

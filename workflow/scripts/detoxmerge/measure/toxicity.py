@@ -169,7 +169,7 @@ def summarise_scores(
 
 def _predictor(scorer: Path, label: str, device: str) -> Predict:
     from ..data.scorers import load_scorer
-    from ..edit.recipe import pick_device
+    from ..device import pick_device
 
     detoxify = load_scorer(scorer, pick_device(device))
     if label not in detoxify.class_names:

@@ -10,10 +10,9 @@ import torch
 
 from ..artefacts import read_json, sha256, write_manifest
 from ..data.datasets import shard_texts
-from ..data.models import load_model, load_tokenizer
-from ..edit.recipe import pick_device
+from ..data.models import load_model, load_tokenizer, pad_token
+from ..device import pick_device
 from ..edit.tensors import write_tensors
-from ..measure.generation import pad_token
 from ..plan.errors import UserError
 from .resumable import train, write_loss
 

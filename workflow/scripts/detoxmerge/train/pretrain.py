@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, s
 
 from ..artefacts import sha256, write_manifest
 from ..data.sources import origin, read_rows, require_text
-from ..edit.recipe import pick_device
+from ..device import pick_device
 from ..plan.errors import UserError
 from .resumable import train, write_loss
 

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 from ..artefacts import publish, write_json
 from ..data.scorers import load_scorer, write_scorer
 from ..data.sources import origin, read_rows, require_text
-from ..edit.recipe import pick_device
+from ..device import pick_device
 from ..measure.toxicity import score_texts
 from ..plan.errors import UserError
 from .resumable import train, write_loss
