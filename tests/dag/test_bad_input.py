@@ -61,10 +61,8 @@ def test_n_larger_than_the_toxic_set(house: House) -> None:
 
 def test_a_toxic_set_that_is_empty_after_filtering(house: House) -> None:
     with house.config() as config:
-        config["datasets"]["comments"]["toxic_above"] = 0.9999
-    words = (
-        r"none of 120 scored texts has toxicity > 0\.9999 \(the highest is .*; lower toxic_above"
-    )
+        config["datasets"]["comments"]["where"] = {"tone": "polite"}
+    words = r"none of \d+ scored texts has toxicity > 0\.8 \(the highest is .*lower toxic_above"
     forget(house, "data/datasets/comments/dataset.json")
     refused(house, "data/datasets/comments/dataset.json", words)
 
