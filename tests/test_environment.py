@@ -71,7 +71,7 @@ def test_the_library_is_free_of_the_workflow() -> None:
 
 def test_what_the_snakefile_imports_is_free_of_torch() -> None:
     code = (
-        "import sys; from detoxmerge.plan import checks, config, grid, methods, protocol;"
+        "import sys; from detoxmerge.plan import checks, config, files, grid, methods, protocol;"
         "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'numpy'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )

@@ -11,7 +11,7 @@ from snakemake.settings.enums import RerunTrigger
 
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
-from detoxmerge.plan.checks import expand_path, files_of_model, files_of_scorer
+from detoxmerge.plan.files import expand_path, files_of_model, files_of_scorer
 from detoxmerge.plan.config import load_config
 from detoxmerge.plan.errors import nearest
 from detoxmerge.plan.grid import Grid

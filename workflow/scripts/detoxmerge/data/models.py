@@ -7,8 +7,8 @@ from typing import Any
 
 from ..artefacts import sha256, write_manifest
 from ..edit.tensors import open_tensors
-from ..plan.checks import MODEL_FILES, expand_path
 from ..plan.errors import UserError
+from ..plan.files import MODEL_FILES, expand_path
 from .sources import hub_sentence
 
 

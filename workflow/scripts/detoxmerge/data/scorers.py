@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..artefacts import publish, read_json, sha256, write_manifest
-from ..plan.checks import TOKENIZER_FILES, expand_path
 from ..plan.errors import UserError
+from ..plan.files import TOKENIZER_FILES, expand_path
 from .sources import hub_sentence
 
 RELEASES = "https://github.com/unitaryai/detoxify/releases/download/"

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts import sha256
-from ..plan.checks import expand_path
 from ..plan.errors import UserError, nearest
+from ..plan.files import expand_path
 
 FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 

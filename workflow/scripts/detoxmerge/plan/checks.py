@@ -1,91 +1,19 @@
-"""Config errors that span entries: unknown aliases, a method's parameters, missing local files.
+"""Config errors that span entries: unknown aliases, a method's parameters, repetitions.
 
-Only what the selection uses is looked up on disk: the catalogue may name what is not here.
+What can be seen in the raw config is looked for there, so that a typo in one entry does not hide
+what is wrong elsewhere.
 """
 
-import math
-import os
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from . import config as schema
-from .catalogue import Model, Scorer, Source
-from .errors import UserError, nearest
+from .errors import nearest
 from .methods import METHODS
 from .slug import setting_slug, slug
-
-TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
-MODEL_FILES = [*TOKENIZER_FILES, "*.safetensors"]  # no pickles, no code
-
-
-def expand_path(path: str) -> str:
-    """A path of the config with its `$VARIABLES` and `~` replaced.
-
-    Args:
-        path: as the config has it.
-
-    Returns:
-        The path on this machine.
-
-    Raises:
-        UserError: an environment variable is not set.
-    """
-    found = os.path.expanduser(os.path.expandvars(path))
-    unset = re.search(r"\$\{?(\w+)\}?", found)
-    if unset:
-        raise UserError(
-            f"the environment variable {unset[1]} of the path '{path}' is not set; "
-            f"export {unset[1]}=FOLDER"
-        )
-    return found
-
-
-def files_of_model(model: Model) -> list[str]:
-    """The files that decide what a base model in a local folder is.
-
-    Args:
-        model: a catalogue entry.
-
-    Returns:
-        Paths of its weights, configs and tokenizer; none if it is no local folder.
-    """
-    if not model.path:
-        return []
-    folder = Path(expand_path(model.path))
-    return sorted(str(f) for pattern in MODEL_FILES for f in folder.glob(pattern))
-
-
-def files_of_scorer(scorer: Scorer) -> list[str]:
-    """The files that decide what a scorer with a local checkpoint is.
-
-    Args:
-        scorer: a catalogue entry.
-
-    Returns:
-        Paths of the checkpoint and of its tokenizer; none if it is no local checkpoint.
-    """
-    if not scorer.checkpoint:
-        return []
-    folder = Path(expand_path(scorer.checkpoint.tokenizer))
-    tokenizer = [str(f) for pattern in TOKENIZER_FILES for f in folder.glob(pattern)]
-    return sorted([expand_path(scorer.checkpoint.file), *tokenizer])
-
-
-def cross_errors(config: "schema.Config") -> list[str]:
-    """What is wrong with a config whose entries are each well formed.
-
-    Args:
-        config: the parsed config.
-
-    Returns:
-        One sentence per error; empty if there is none.
-    """
-    return [*_bad_lists(config), *_bad_methods(config), *_missing_paths(config)]
 
 
 def unknown_aliases(raw: dict[str, Any]) -> list[str]:
@@ -120,8 +48,16 @@ def unknown_aliases(raw: dict[str, Any]) -> list[str]:
     ]
 
 
-def _bad_lists(config: "schema.Config") -> Iterator[str]:
-    run = config.run
+def repetitions(config: "schema.Config") -> list[str]:
+    """Values that stand twice in a list of `run`, or name two things.
+
+    Args:
+        config: the parsed config.
+
+    Returns:
+        One sentence per list.
+    """
+    run, errors = config.run, []
     lists = {
         "models": run.models,
         "datasets": run.datasets,
@@ -136,16 +72,11 @@ def _bad_lists(config: "schema.Config") -> Iterator[str]:
         said = [str(v) if isinstance(v, str) else slug(v) for v in values]  # as in paths
         twice = sorted({v for v in said if said.count(v) > 1})
         if twice:
-            yield f"run.{key}: {', '.join(twice)} stands there twice; leave one out"
-    for i, scale in enumerate(run.scales):
-        if not math.isfinite(scale) or scale <= 0:
-            yield f"run.scales.{i}: must be a number above 0 (0 is the base model), not {scale}"
-    for i, seed in enumerate(run.seeds):
-        if seed < 0:
-            yield f"run.seeds.{i}: must be 0 or more, not {seed}"
+            errors.append(f"run.{key}: {', '.join(twice)} stands there twice; leave one out")
     both = sorted(set(run.sweep.prompts) & set(run.sweep.corpora))
     if both:  # they share the folder of an edit's measurements
-        yield f"run.sweep: '{both[0]}' names a prompt set and a corpus; rename one"
+        errors.append(f"run.sweep: '{both[0]}' names a prompt set and a corpus; rename one")
+    return errors
 
 
 def settings(name: str, entry: dict[str, Any] | None) -> list[BaseModel]:
@@ -166,78 +97,51 @@ def settings(name: str, entry: dict[str, Any] | None) -> list[BaseModel]:
     return [params(**dict(zip(swept, values, strict=True))) for values in product(*swept.values())]
 
 
-def _bad_methods(config: "schema.Config") -> Iterator[str]:
-    for name in config.run.methods:
-        if name not in METHODS or name not in config.methods:
-            continue  # an unknown alias, said elsewhere
-        where = f"methods.{name}"
-        try:
-            found = settings(name, config.methods[name])
-            slugs = [setting_slug(params) for params in found]
-        except ValidationError as error:
-            known = METHODS[name].Params.model_fields
-            for e in error.errors():
-                key = ".".join(map(str, e["loc"]))
-                if e["type"] == "extra_forbidden":
-                    yield f"{where}.{key}: unknown parameter; {nearest(key, known)}"
-                elif e["type"] == "missing":
-                    yield f"{where}.{key}: missing; it has no default"
-                else:
-                    yield f"{where}.{key}: {e['msg'][0].lower() + e['msg'][1:]}, not {e['input']!r}"
-            continue
-        except ValueError as error:
-            yield f"{where}: {error}"
-            continue
-        if not found:
-            yield f"{where}: an empty list sweeps nothing; give it a value"
-        if len(set(slugs)) < len(slugs):
-            yield f"{where}: a value stands there twice; leave one out"
-        for recipe in {getattr(p, "recipe", "default") for p in found} - set(config.recipes):
-            yield f"{where}.recipe: no recipe '{recipe}'; {nearest(recipe, config.recipes)}"
+def bad_methods(raw: dict[str, Any]) -> Iterator[str]:
+    """Parameters of the methods in `run` that the methods refuse.
+
+    Args:
+        raw: the config; what is not of the right form is passed over.
+
+    Yields:
+        One sentence per error.
+    """
+    run = raw.get("run") if isinstance(raw.get("run"), dict) else {}
+    entries = raw.get("methods") if isinstance(raw.get("methods"), dict) else {}
+    recipes = raw.get("recipes", {"default": {}})
+    names = run.get("methods") if isinstance(run.get("methods"), list) else []
+    for name in names:
+        entry = entries.get(name)
+        if name not in METHODS or name not in entries or not isinstance(entry, dict | None):
+            continue  # said elsewhere
+        yield from _bad_method(name, entry, recipes if isinstance(recipes, dict) else None)
 
 
-def _missing_paths(config: "schema.Config") -> Iterator[str]:
-    for where, path, is_right, kind in _local_paths(config):
-        try:
-            full = expand_path(path)
-        except UserError as error:
-            yield f"{where}: {error}"
-            continue
-        if not is_right(Path(full)):
-            yield f"{where}: no {kind} '{full}'; mend the path, or fetch the {kind} first"
-
-
-def _local_paths(config: "schema.Config") -> Iterator[tuple[str, str, Callable[[Path], bool], str]]:
-    """(where, path, test, kind) of every local path that the selection uses."""
-    run = config.run
-    for alias in _known(run.models, config.models):
-        model: Model = config.models[alias]
-        if model.path:
-            yield f"models.{alias}.path", model.path, Path.is_dir, "folder"
-        if model.pretrain:
-            yield from _files(f"models.{alias}.pretrain.texts", model.pretrain.texts)
-    for kind, aliases in (
-        ("datasets", run.datasets),
-        ("prompts", run.sweep.prompts),
-        ("corpora", run.sweep.corpora),
-    ):
-        for alias in _known(aliases, getattr(config, kind)):
-            yield from _files(f"{kind}.{alias}", [getattr(config, kind)[alias]])
-    for alias in _known(run.sweep.scorers, config.scorers):
-        scorer: Scorer = config.scorers[alias]
-        if scorer.checkpoint:
-            where = f"scorers.{alias}.checkpoint"
-            yield f"{where}.file", scorer.checkpoint.file, Path.is_file, "file"
-            yield f"{where}.tokenizer", scorer.checkpoint.tokenizer, Path.is_dir, "folder"
-        if scorer.train:
-            yield from _files(f"scorers.{alias}.train", scorer.train.sources)
-
-
-def _known(aliases: list[str], catalogue: dict[str, Any]) -> list[str]:
-    return [alias for alias in aliases if alias in catalogue]
-
-
-def _files(where: str, sources: Iterable[Source]) -> Iterator[tuple[str, str, Any, str]]:
-    for source in sources:
-        for path in source.path or []:
-            yield f"{where}.path", path, Path.is_file, "file"
+def _bad_method(
+    name: str, entry: dict[str, Any] | None, recipes: dict[str, Any] | None
+) -> Iterator[str]:
+    where = f"methods.{name}"
+    try:
+        found = settings(name, entry)
+        slugs = [setting_slug(params) for params in found]
+    except ValidationError as error:
+        known = METHODS[name].Params.model_fields
+        for e in error.errors():
+            key = ".".join(map(str, e["loc"]))
+            if e["type"] == "extra_forbidden":
+                yield f"{where}.{key}: unknown parameter; {nearest(key, known)}"
+            elif e["type"] == "missing":
+                yield f"{where}.{key}: missing; it has no default"
+            else:
+                yield f"{where}.{key}: {e['msg'][0].lower() + e['msg'][1:]}, not {e['input']!r}"
+        return
+    except ValueError as error:
+        yield f"{where}: {error}"
+        return
+    if not found:
+        yield f"{where}: an empty list sweeps nothing; give it a value"
+    if len(set(slugs)) < len(slugs):
+        yield f"{where}: a value stands there twice; leave one out"
+    if recipes is not None:
+        for recipe in sorted({getattr(p, "recipe", "default") for p in found} - set(recipes)):
+            yield f"{where}.recipe: no recipe '{recipe}'; {nearest(recipe, recipes)}"

@@ -1,9 +1,10 @@
 """The config: read, completed with defaults, and refused with one sentence per error, all at once.
 
 `Config` documents every key (with catalogue.py); config/schema.json is generated from it. What
-pydantic cannot see by itself (aliases, local files, a method's own parameters) is in checks.py.
+pydantic cannot see by itself is in checks.py (aliases, a method's own parameters) and files.py.
 """
 
+import math
 import types
 import typing
 from typing import Annotated, Any
@@ -16,6 +17,18 @@ from .errors import UserError, nearest
 from .slug import NAME
 
 Alias = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+
+
+def _scale(value: float) -> float:
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"must be a number above 0 (0 is the base model), not {value}")
+    return value
+
+
+def _seed(value: int) -> int:
+    if value < 0:
+        raise ValueError(f"must be 0 or more, not {value}")
+    return value
 
 
 def _without_slash(folder: str) -> str:
@@ -42,8 +55,12 @@ class Run(Entry):
     models: list[str] = Field(min_length=1)
     datasets: list[str] = Field(min_length=1)
     methods: list[str] = Field(min_length=1)
-    seeds: list[int] = Field(min_length=1, description="training seeds")
-    scales: list[float] = Field(min_length=1, description="how far to go along an edit")
+    seeds: list[Annotated[int, AfterValidator(_seed)]] = Field(
+        min_length=1, description="training seeds"
+    )
+    scales: list[Annotated[float, AfterValidator(_scale)]] = Field(
+        min_length=1, description="how far to go along an edit"
+    )
     sweep: Stage
 
 
@@ -81,13 +98,14 @@ def load_config(raw: dict[str, Any]) -> Config:
     Raises:
         SystemExit: with one sentence per error: where, what, how to mend it.
     """
-    from .checks import cross_errors, unknown_aliases
+    from .checks import bad_methods, repetitions, unknown_aliases
+    from .files import missing_paths
 
     try:
         raw = _coerced(raw)
-        errors = unknown_aliases(raw)
+        errors = [*unknown_aliases(raw), *bad_methods(raw)]
         config = Config(**raw)
-        errors += cross_errors(config)
+        errors += [*repetitions(config), *missing_paths(config)]
     except UserError as found:
         errors = [str(found)]
     except ValidationError as found:

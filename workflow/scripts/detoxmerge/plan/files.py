@@ -1,0 +1,131 @@
+"""Local files that a config names: where they are, and which of them are missing.
+
+Only what the selection uses is looked up on disk: the catalogue may name what is not here.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from . import config as schema
+from .catalogue import Model, Scorer, Source
+from .errors import UserError
+
+TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
+MODEL_FILES = [*TOKENIZER_FILES, "*.safetensors"]  # no pickles, no code
+
+
+def expand_path(path: str) -> str:
+    """A path of the config with its `$VARIABLES` and `~` replaced.
+
+    Args:
+        path: as the config has it.
+
+    Returns:
+        The path on this machine.
+
+    Raises:
+        UserError: an environment variable is not set.
+    """
+    found = os.path.expanduser(os.path.expandvars(path))
+    unset = re.search(r"\$\{?(\w+)\}?", found)
+    if unset:
+        raise UserError(
+            f"the environment variable {unset[1]} of the path '{path}' is not set; "
+            f"export {unset[1]}=FOLDER"
+        )
+    return found
+
+
+def files_of_model(model: Model) -> list[str]:
+    """The files that decide what a base model in a local folder is.
+
+    Args:
+        model: a catalogue entry.
+
+    Returns:
+        Paths of its weights, configs and tokenizer; none if it is no local folder.
+    """
+    if not model.path:
+        return []
+    folder = Path(expand_path(model.path))
+    return sorted(str(f) for pattern in MODEL_FILES for f in folder.glob(pattern))
+
+
+def files_of_scorer(scorer: Scorer) -> list[str]:
+    """The files that decide what a scorer with a local checkpoint is.
+
+    Args:
+        scorer: a catalogue entry.
+
+    Returns:
+        Paths of the checkpoint and of its tokenizer; none if it is no local checkpoint.
+    """
+    if not scorer.checkpoint:
+        return []
+    folder = Path(expand_path(scorer.checkpoint.tokenizer))
+    tokenizer = [str(f) for pattern in TOKENIZER_FILES for f in folder.glob(pattern)]
+    return sorted([expand_path(scorer.checkpoint.file), *tokenizer])
+
+
+def missing_paths(config: "schema.Config") -> list[str]:
+    """Local paths of the selection that are not there.
+
+    Args:
+        config: the parsed config.
+
+    Returns:
+        One sentence per path; one for all paths that need the same unset variable.
+    """
+    errors: list[str] = []
+    unset: dict[str, list[str]] = {}
+    for where, path, is_right, kind in dict.fromkeys(_local_paths(config)):
+        try:
+            full = expand_path(path)
+        except UserError as error:
+            unset.setdefault(str(error).split(" of the path ")[0], []).append(f"{where}: {error}")
+            continue
+        if not is_right(Path(full)):
+            errors.append(f"{where}: no {kind} '{full}'; mend the path, or fetch the {kind} first")
+    for sentences in unset.values():
+        more = len(sentences) - 1
+        errors.append(sentences[0] + (f" ({more} more paths need it)" if more else ""))
+    return errors
+
+
+def _local_paths(config: "schema.Config") -> Iterator[tuple[str, str, Callable[[Path], bool], str]]:
+    """(where, path, test, kind) of every local path that the selection uses."""
+    run = config.run
+    for alias in _known(run.models, config.models):
+        model: Model = config.models[alias]
+        if model.path:
+            yield f"models.{alias}.path", model.path, Path.is_dir, "folder"
+        if model.pretrain:
+            yield from _files(f"models.{alias}.pretrain.texts", model.pretrain.texts)
+    for kind, aliases in (
+        ("datasets", run.datasets),
+        ("prompts", run.sweep.prompts),
+        ("corpora", run.sweep.corpora),
+    ):
+        for alias in _known(aliases, getattr(config, kind)):
+            yield from _files(f"{kind}.{alias}", [getattr(config, kind)[alias]])
+    for alias in _known(run.sweep.scorers, config.scorers):
+        scorer: Scorer = config.scorers[alias]
+        if scorer.checkpoint:
+            where = f"scorers.{alias}.checkpoint"
+            yield f"{where}.file", scorer.checkpoint.file, Path.is_file, "file"
+            yield f"{where}.tokenizer", scorer.checkpoint.tokenizer, Path.is_dir, "folder"
+        if scorer.train:
+            yield from _files(f"scorers.{alias}.train", scorer.train.sources)
+
+
+def _known(aliases: list[str], catalogue: dict[str, Any]) -> list[str]:
+    return [alias for alias in aliases if alias in catalogue]
+
+
+def _files(where: str, sources: Iterable[Source]) -> Iterator[tuple[str, str, Any, str]]:
+    for source in sources:
+        for path in source.path or []:
+            yield f"{where}.path", path, Path.is_file, "file"
