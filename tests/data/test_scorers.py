@@ -6,6 +6,7 @@ No scorer is built: Detoxify itself is replaced by a stand-in that keeps what it
 import hashlib
 import json
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from urllib.error import URLError
 
@@ -24,13 +25,16 @@ UNBIASED = {"version": 1, "detoxify": "unbiased", "checkpoint": None}
 
 
 @pytest.fixture(autouse=True)
-def given(monkeypatch):
+def given(monkeypatch, tmp_path):
     """What Detoxify was given, if it was called; the real one takes seconds to import."""
     calls = []
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
 
     def stand_in(*, checkpoint, huggingface_config_path, device):
-        kept = torch.load(checkpoint, weights_only=True)
-        calls.append(SimpleNamespace(kept=kept, folder=huggingface_config_path, device=device))
+        kept, view = torch.load(checkpoint, weights_only=True), Path(huggingface_config_path)
+        seen = {"view": str(view), "names": {path.name for path in view.iterdir()}}
+        seen["config"] = json.loads((view / "config.json").read_text())
+        calls.append(SimpleNamespace(kept=kept, device=device, **seen))
         return SimpleNamespace(class_names=["toxicity", "insult"], model=None)
 
     module = ModuleType("detoxify")
@@ -173,7 +177,7 @@ def test_local_checkpoint_is_referred_to_and_not_copied(monkeypatch, tmp_path, o
     assert found["tokenizer"] == {"path": "$HERE"}
     assert found["files"] == {"own.ckpt": sha256(file)}
     assert [path.name for path in out.parent.iterdir()] == ["scorer.json"]
-    assert given[0].folder == str(tmp_path)
+    assert given[0].names == {path.name for path in tmp_path.iterdir()}
 
 
 def test_detoxify_gets_a_copy_that_looks_for_nothing_on_the_hub(tmp_path, given):
@@ -182,7 +186,10 @@ def test_detoxify_gets_a_copy_that_looks_for_nothing_on_the_hub(tmp_path, given)
     fields = {"checkpoint": str(file), "tokenizer": {"path": str(tmp_path)}}
     load_scorer(fields, "cpu")
     (call,) = given
-    assert call.kept["config"]["arch"]["args"]["model_type"] == str(tmp_path)
+    assert call.kept["config"]["arch"]["args"]["model_type"] == call.view
+    assert call.config["model_type"] == "roberta"
+    assert call.config["id2label"] == {"0": "LABEL_0", "1": "LABEL_1"}
+    assert not Path(call.view).exists()
     assert call.kept["state_dict"]["w"].tolist() == [1, 1]
     assert call.device == "cpu"
     assert sha256(file) == before

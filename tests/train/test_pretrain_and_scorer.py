@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pico
 import pytest
 import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from detoxmerge.artefacts import read_json, sha256
 from detoxmerge.data.models import fetch_model, load_model, load_tokenizer
@@ -101,6 +104,36 @@ def test_a_checkpoint_that_could_run_code_is_refused(scorer: Path, tmp_path: Pat
     with pytest.raises(UserError, match="tensors and plain values"):
         load_scorer(place, "cpu")
     assert not (tmp_path / "was-run").exists()
+
+
+def test_a_checkpoint_like_the_released_ones_is_loaded(tmp_path: Path) -> None:
+    """16 outputs, 7 of them named; an old buffer; the hub's config, which says 2 outputs."""
+    folder = tmp_path / "roberta"
+    folder.mkdir()
+    bpe = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    bpe.train_from_iterator(pico.texts(), 300, special_tokens=special, show_progress=False)
+    bpe.save_model(str(folder))
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape |= {"vocab_size": 300, "intermediate_size": 32, "max_position_embeddings": 66}
+    RobertaConfig(**shape).save_pretrained(folder)
+    torch.manual_seed(0)
+    model = RobertaForSequenceClassification(RobertaConfig(num_labels=16, **shape)).eval()
+    names = ["toxicity", "severe_toxicity", "obscene", "identity_attack", "insult", "threat", "x"]
+    arch = {"model_type": "roberta-base", "model_name": "RobertaForSequenceClassification"}
+    arch |= {"tokenizer_name": "RobertaTokenizer", "num_classes": 16}
+    config = {"arch": {"args": arch}, "dataset": {"args": {"classes": names}}}
+    state = dict(model.state_dict()) | {"roberta.embeddings.position_ids": torch.arange(66)[None]}
+    torch.save({"config": config, "state_dict": state}, tmp_path / "released.ckpt")
+    place = {"file": str(tmp_path / "released.ckpt"), "tokenizer": str(folder)}
+    out = tmp_path / "s" / "scorer.json"
+    fetch_scorer("s", {"detoxify": None, "checkpoint": place}, out)
+    detoxify = load_scorer(out, "cpu")
+    found = detoxify.predict(["You are a fool.", "Good morning to the gardener."])
+    assert list(found) == names
+    ids = detoxify.tokenizer(["You are a fool."], return_tensors="pt")
+    wanted = torch.sigmoid(model(**ids).logits)[0, 0].item()
+    assert found["toxicity"][0] == pytest.approx(wanted, rel=1e-4)
 
 
 @pytest.mark.parametrize("cut", [10, 5000])

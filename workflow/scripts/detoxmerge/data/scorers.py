@@ -1,11 +1,14 @@
 """Toxicity scorers: Detoxify's own checkpoints, pinned, or a local one in its format."""
 
+import contextlib
 import io
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..artefacts import publish, read_json, sha256, write_manifest
+from ..artefacts import publish, read_json, sha256, write_json, write_manifest
 from ..plan.errors import UserError
 from ..plan.files import TOKENIZER_FILES, expand_path
 from .sources import hub_sentence
@@ -55,10 +58,8 @@ def fetch_scorer(alias: str, protocol: Mapping[str, Any], out: Path) -> None:
         place = str(checkpoint)
     else:
         place = protocol["checkpoint"]["file"]
-        checkpoint, tokenizer = (
-            Path(expand_path(place)),
-            {"path": protocol["checkpoint"]["tokenizer"]},
-        )
+        checkpoint = Path(expand_path(place))
+        tokenizer = {"path": protocol["checkpoint"]["tokenizer"]}
     write_scorer(out, protocol, place, tokenizer, checkpoint)
 
 
@@ -102,9 +103,10 @@ def write_scorer(
 def load_scorer(manifest: Mapping[str, Any] | Path, device: str) -> Any:
     """The scorer, by Detoxify, without internet.
 
-    Detoxify reads checkpoints with a loader that can run code, and looks for the model's config on
-    the hub. So the checkpoint is first read with tensors and plain values only, its config is
-    pointed at the local folder, and Detoxify gets that copy.
+    Detoxify reads checkpoints with a loader that can run code, looks for the model's config on the
+    hub, and takes the number of outputs from a local config. So the checkpoint is first read with
+    tensors and plain values only, pointed at a view of the local folder whose config has the
+    checkpoint's number of outputs, and Detoxify gets that copy.
 
     Args:
         manifest: with `checkpoint` and `tokenizer`, or the path of one.
@@ -120,18 +122,17 @@ def load_scorer(manifest: Mapping[str, Any] | Path, device: str) -> Any:
     from detoxify import Detoxify
 
     fields = read_json(manifest) if isinstance(manifest, Path) else manifest
-    checkpoint, folder = (
-        expand_path(fields["checkpoint"]),
-        str(_tokenizer_folder(fields["tokenizer"])),
-    )
+    checkpoint = expand_path(fields["checkpoint"])
+    folder = _tokenizer_folder(fields["tokenizer"])
     try:
         loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
         arch = loaded["config"]["arch"]["args"]
-        arch["model_type"] = folder
-        copy = io.BytesIO()
-        torch.save({"config": loaded["config"], "state_dict": loaded["state_dict"]}, copy)
-        copy.seek(0)
-        return Detoxify(checkpoint=copy, huggingface_config_path=folder, device=device)
+        with _view(folder, arch["num_classes"]) as view:
+            arch["model_type"] = view
+            copy = io.BytesIO()
+            torch.save({"config": loaded["config"], "state_dict": loaded["state_dict"]}, copy)
+            copy.seek(0)
+            return Detoxify(checkpoint=copy, huggingface_config_path=view, device=device)
     except Exception as error:  # pickle, zip, torch and transformers each have their own
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
@@ -139,6 +140,20 @@ def load_scorer(manifest: Mapping[str, Any] | Path, device: str) -> Any:
             f"load from tensors and plain values ({why}); fetch it again, or save it in Detoxify's "
             "format"
         ) from error
+
+
+@contextlib.contextmanager
+def _view(folder: Path, num_classes: int) -> Iterator[str]:
+    """A temporary folder like the tokenizer's, whose model config has so many outputs."""
+    labels = {str(i): f"LABEL_{i}" for i in range(num_classes)}
+    config = read_json(folder / "config.json")
+    config |= {"id2label": labels, "label2id": {name: int(i) for i, name in labels.items()}}
+    with tempfile.TemporaryDirectory() as view:
+        for file in folder.iterdir():
+            if file.name != "config.json":
+                os.symlink(file.resolve(), Path(view) / file.name)
+        write_json(Path(view) / "config.json", config)
+        yield view
 
 
 def _download(variant: Mapping[str, str], alias: str, checkpoint: Path) -> None:
