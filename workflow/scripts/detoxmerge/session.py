@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import os
 import sys
 import traceback
@@ -50,6 +51,7 @@ def session(job: Any, *, online: bool = False) -> Iterator[None]:
             os._exit(2)  # past the interpreter's own traceback
         finally:
             sys.stdout.flush()
+            gc.freeze()  # else the interpreter's last collection walks all of torch: a second a job
 
 
 def user_sentence(error: BaseException) -> str | None:
