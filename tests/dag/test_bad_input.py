@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 pytestmark = pytest.mark.dag
 
-EDIT = "comments/merge/n=1,recipe=toy/seed42"
+EDIT = "comments/merge/n=1--recipe=toy/seed42"
 DELTA = f"models/pico/{EDIT}/delta.safetensors"
 SHARD = "models/pico/comments/shards/toy/n4/shard2/seed42"
 
@@ -104,7 +104,7 @@ def test_a_shard_with_nan(house: House) -> None:
     tensors = load_file(file)
     tensors["transformer.ln_f.weight"][3] = np.nan
     save_file(tensors, file)
-    merged = "models/pico/comments/merge/n=4,recipe=toy/seed42/edit.json"
+    merged = "models/pico/comments/merge/n=4--recipe=toy/seed42/edit.json"
     forget(house, merged)
     words = r"n4/shard2/.*'transformer\.ln_f\.weight' holds 1 values that are NaN or infinite"
     refused(house, merged, words)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.dag
 PROTOCOL = f"{LIBRARY}/plan/protocol.py"
 MERGE = f"{LIBRARY}/edit/methods/merge.py"
 STAGES = ("generate", "score_toxicity", "measure_perplexity")
-EDITS = [f"comments/merge/n={n},recipe=toy/seed42" for n in (1, 4)]
+EDITS = [f"comments/merge/n={n}--recipe=toy/seed42" for n in (1, 4)]
 SHARDS = "models/pico/comments/shards/toy"
 
 # a method of the kind `merge`, as a user would drop it into the folder

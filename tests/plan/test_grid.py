@@ -51,7 +51,7 @@ def test_swept_parameters_are_crossed_and_scalars_fixed():
     changes = {"recipes.long": {"epochs": 9}}
     found = grid(changes | {"methods.merge": {"n": [1, 4], "recipe": ["default", "long"]}})
     assert [setting for _, setting in found.settings] == [
-        "n=1", "n=1,recipe=long", "n=4", "n=4,recipe=long",
+        "n=1", "n=1--recipe=long", "n=4", "n=4--recipe=long",
     ]  # fmt: skip
 
 

@@ -61,11 +61,11 @@ def test_float_comes_back_from_its_spelling_to_ten_digits(value):
 def test_setting_names_only_what_differs_from_its_default():
     assert setting_slug(Params(n=4)) == "n=4"
     assert setting_slug(Params(n=4, rate=0.5)) == "n=4"
-    assert setting_slug(Params(n=4, rate=1e-5, recipe="small")) == "n=4,rate=1e-05,recipe=small"
+    assert setting_slug(Params(n=4, rate=1e-5, recipe="small")) == "n=4--rate=1e-05--recipe=small"
 
 
 def test_setting_is_in_the_order_of_the_parameters_not_of_the_config():
-    assert setting_slug(Params(tied=True, layers=[2, 3], n=1)) == "n=1,layers=2+3,tied=true"
+    assert setting_slug(Params(tied=True, layers=[2, 3], n=1)) == "n=1--layers=2+3--tied=true"
 
 
 def test_required_parameter_is_always_named():
@@ -108,7 +108,7 @@ def test_any_of_nothing_matches_nothing():
     [
         ("rude/merge/n=4/seed42", True),
         ("rude/merge/default/seed0", True),
-        ("rude/merge/n=4,recipe=small/seed42", True),
+        ("rude/merge/n=4--recipe=small/seed42", True),
         ("-/merge/n=4/seed-", True),
         ("rude/merge/n=4/seed042", False),
         ("rude/merge/n=4/seed", False),

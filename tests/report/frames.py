@@ -31,7 +31,7 @@ def summary(
         seeds: training seeds.
         ns: split counts.
         scales: measured.
-        suffix: of every setting, for example ``,recipe=small``.
+        suffix: of every setting, for example ``--recipe=small``.
     """
     base = {"dataset": None, "method": "base", "label": "base model", "setting": None}
     rows = list(measured(base | {"n": None, "seed": None, "scale": 0.0}, 1.0, 20.0))

@@ -100,8 +100,8 @@ def test_measured_keeps_models_and_metrics_apart():
         ("n=4", ""),
         ("default", ""),
         (None, ""),
-        ("n=4,recipe=small", "recipe=small"),
-        ("n=4,operator=mean,recipe=small", "operator=mean,recipe=small"),
+        ("n=4--recipe=small", "recipe=small"),
+        ("n=4--operator=mean--recipe=small", "operator=mean--recipe=small"),
     ],
 )
 def test_variant_is_the_setting_without_its_n(setting, variant):
@@ -163,7 +163,7 @@ def test_missing_perplexity_of_the_base_is_drawn_without_it():
 
 def test_variants_prompt_sets_and_scorers_get_rows_of_their_own():
     frame = summary(datasets=("rude",), seeds=("1",))
-    other = summary(datasets=("rude",), seeds=("1",), suffix=",recipe=small")
+    other = summary(datasets=("rude",), seeds=("1",), suffix="--recipe=small")
     both = pd.concat([frame, other[other["dataset"].notna()]], ignore_index=True)
     scored = both.assign(scorer=both["scorer"].replace("judge", "second"))
     table = pd.concat([both, scored[scored["scorer"].notna()]], ignore_index=True)

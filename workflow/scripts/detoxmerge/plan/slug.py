@@ -1,4 +1,7 @@
-"""Values as path segments: one spelling per value, `key=value,key=value` for a method's setting."""
+"""Values as path segments: one spelling per value, `key=value--key=value` for a setting.
+
+No comma: on a cluster Snakemake hands wildcards over in a list that it splits at commas.
+"""
 
 import re
 from collections.abc import Iterable
@@ -7,7 +10,7 @@ from pydantic import BaseModel
 
 INDEX = r"0|[1-9]\d*"
 NAME = r"[a-z0-9][a-z0-9_.-]*"  # an alias: no '=', ',', '/' or capital letter
-SETTING = r"default|[a-z_]\w*=[^/,=]+(?:,[a-z_]\w*=[^/,=]+)*"
+SETTING = r"default|[a-z_]\w*=[^/,=]+(?:--[a-z_]\w*=[^/,=]+)*"
 
 
 def slug(value: object) -> str:
@@ -46,14 +49,14 @@ def setting_slug(params: BaseModel) -> str:
         params: a method's ``Params``.
 
     Returns:
-        For example ``n=4,recipe=small``, or ``default``.
+        For example ``n=4--recipe=small``, or ``default``.
     """
     parts = [
         f"{name}={slug(getattr(params, name))}"
         for name, field in type(params).model_fields.items()
         if field.is_required() or getattr(params, name) != field.default
     ]
-    return ",".join(parts) or "default"
+    return "--".join(parts) or "default"
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -68,13 +68,13 @@ def variant(setting: object) -> str:
     """A setting without its N: what is the same along a curve over N.
 
     Args:
-        setting: for example ``n=4,recipe=small``; null for the base model.
+        setting: for example ``n=4--recipe=small``; null for the base model.
 
     Returns:
         For example ``recipe=small``; empty if nothing else differs from the defaults.
     """
-    parts = setting.split(",") if isinstance(setting, str) else []
-    return ",".join(p for p in parts if p != "default" and not p.startswith("n="))
+    parts = setting.split("--") if isinstance(setting, str) else []
+    return "--".join(p for p in parts if p != "default" and not p.startswith("n="))
 
 
 def toxicity(data: pd.DataFrame) -> Figure:
