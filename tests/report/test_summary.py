@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from plan import studies
 
 from detoxmerge.artefacts import write_manifest, write_text
 from detoxmerge.measure.scales import each_scale, record_path
@@ -20,36 +21,9 @@ from detoxmerge.plan.grid import Grid
 from detoxmerge.report.summary import COLUMNS, summarise
 
 
-def source(kind="comments", **more):
-    return {"generated": {"kind": kind, "rows": 20, "seed": 1}} | more
-
-
 def grid(changes=None):
     """The smallest study; `changes` are dotted places and their new values."""
-    raw = {
-        "results": "results",
-        "models": {"small": {"pretrain": {"texts": [source()]}}},
-        "datasets": {"rude": source()},
-        "prompts": {"openings": source("prompts")},
-        "corpora": {"polite": source(window_tokens=32, stride_tokens=16)},
-        "scorers": {"judge": {"train": {"texts": [source()], "test": {}}}},
-        "methods": {"merge": {"n": [1, 2]}},
-        "run": {
-            "models": ["small"],
-            "datasets": ["rude"],
-            "methods": ["merge"],
-            "seeds": [42],
-            "scales": [0.5, 1.0],
-            "sweep": {"prompts": ["openings"], "corpora": ["polite"], "scorers": ["judge"]},
-        },
-    }
-    for place, value in (changes or {}).items():
-        *folders, key = place.split(".")
-        here = raw
-        for name in folders:
-            here = here.setdefault(name, {})
-        here[key] = value
-    return Grid(load_config(raw))
+    return Grid(load_config(studies.study(changes)))
 
 
 def toxicity(edit, scale):

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from . import config as schema
-from .errors import nearest
+from .errors import nearest, sentence
 from .methods import METHODS
 from .slug import setting_slug, slug
 
@@ -127,13 +127,7 @@ def _bad_method(
     except ValidationError as error:
         known = METHODS[name].Params.model_fields
         for e in error.errors():
-            key = ".".join(map(str, e["loc"]))
-            if e["type"] == "extra_forbidden":
-                yield f"{where}.{key}: unknown parameter; {nearest(key, known)}"
-            elif e["type"] == "missing":
-                yield f"{where}.{key}: missing; it has no default"
-            else:
-                yield f"{where}.{key}: {e['msg'][0].lower() + e['msg'][1:]}, not {e['input']!r}"
+            yield sentence(e, ".".join([where, *map(str, e["loc"])]), known, "parameter")
         return
     except ValueError as error:
         yield f"{where}: {error}"

@@ -13,7 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
 from .catalogue import Corpus, Dataset, Entry, Model, Prompts, Recipe, Scorer
-from .errors import UserError, nearest
+from .errors import UserError, sentence
 from .slug import NAME
 
 Alias = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
@@ -138,26 +138,9 @@ def _read(value: Any, where: str) -> Any:
 
 
 def _sentence(error: Any) -> str:
-    """One pydantic error as: where, what, how to mend it."""
-    where, value, kind = _place(error["loc"]), error["input"], error["type"]
-    if kind == "extra_forbidden":
-        parent = _model_at(error["loc"][:-1])
-        return f"{where}: unknown key; {nearest(error['loc'][-1], parent.model_fields)}"
-    if kind == "missing":
-        return f"{where}: missing; it has no default"
-    if kind == "value_error":
-        return f"{where}: {error['ctx']['error']}"
-    if isinstance(value, str) and kind in ("float_type", "int_type"):
-        try:
-            number = float(value)
-        except ValueError:
-            pass
-        else:
-            return (
-                f"{where}: '{value}' is text to YAML, not a number; write it with a dot, "
-                f"as {number:.1e}, or plainly, and without quotes"
-            )
-    return f"{where}: {error['msg'][0].lower() + error['msg'][1:]}, not {value!r}"
+    unknown = error["type"] == "extra_forbidden"
+    known = _model_at(error["loc"][:-1]).model_fields if unknown else ()
+    return sentence(error, _place(error["loc"]), known)
 
 
 def _place(loc: tuple[Any, ...]) -> str:
