@@ -4,7 +4,7 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo local test lint unit dag schema lock
+.PHONY: demo local test lint unit dag slurm-test slurm-faults schema lock
 
 demo: .venv/installed
 	@snakemake --configfile config/demo.yaml
@@ -24,10 +24,17 @@ lint: .venv/installed
 	snakemake --lint
 
 unit: .venv/installed
-	pytest -m "not dag" --cov --cov-report=term --durations=5
+	pytest -m "not dag and not slurm" --cov --cov-report=term --durations=5
 
 dag: .venv/installed
 	pytest -m dag --durations=5
+
+slurm-test: .venv/installed
+	pytest -m slurm_quick tests/slurm -rs
+
+slurm-faults: .venv/installed
+	pytest -m slurm tests/slurm -rs --fault-table docs/faults.json
+	PYTHONPATH=tests python -m slurm.report docs/faults.json docs/cluster.md
 
 schema: .venv/installed
 	PYTHONPATH=workflow/scripts python config/make_schema.py

@@ -16,10 +16,11 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
 
 
-# With a rate limit, which Snakemake sets by default, each finished job leaves a timer behind that
-# looks for ready jobs every second: after a hundred jobs Snakemake itself takes a fifth of a core.
 onstart:
+    # with a rate limit, which Snakemake sets by default, each finished job leaves a timer behind
+    # that looks for ready jobs every second: after a hundred jobs they take a fifth of a core
     workflow.scheduler.job_rate_limiter = None
+    require_ready(os.getcwd(), requests())
 
 
 rule all:

@@ -25,3 +25,8 @@ def llama_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import pico
 
     return pico.base(pico.llama(), tmp_path_factory.mktemp("llama"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fault-table FILE`: where the faults' rows are written (tests/slurm)."""
+    parser.addoption("--fault-table", default=None)

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config", "workflow", "profiles", "envs", "matplotlibrc")
+PARTS = ("Snakefile", "config", "workflow", "profiles", "slurm", "envs", "matplotlibrc")
 RESULTS = "results/toy"
 LIBRARY = "workflow/scripts/detoxmerge"
 
@@ -51,7 +51,9 @@ class House:
         folder.mkdir(parents=True)
         for name in PARTS:
             source = ROOT / name
-            if source.is_dir():
+            if source.is_symlink():
+                (folder / name).symlink_to(source.readlink())
+            elif source.is_dir():
                 skip = shutil.ignore_patterns("__pycache__")
                 shutil.copytree(source, folder / name, symlinks=True, ignore=skip)
             else:
@@ -68,7 +70,7 @@ class House:
             The copy.
         """
         shutil.copytree(self.folder, folder, symlinks=True)
-        return House(folder)
+        return type(self)(folder)
 
     def path(self, name: str) -> Path:
         """A file of the house, by its path from the root."""
@@ -104,12 +106,16 @@ class House:
         return subprocess.run(
             self.command(*args),
             cwd=self.folder,
-            env=environment(),
+            env=self.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=600,
         )
+
+    def environment(self) -> dict[str, str]:
+        """Of every Snakemake run here."""
+        return environment()
 
     def run(self, *args: str) -> str:
         """Run Snakemake on two cores to success, and give its output."""

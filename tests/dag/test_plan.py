@@ -78,6 +78,19 @@ def test_paper_study_plans_quickly_and_exactly(empty_house):
     assert seconds < PLAN_SECONDS
 
 
+def test_paper_study_is_so_many_submissions(empty_house):
+    """docs/cluster.md says how many; each generation takes its scores along."""
+    jobs = empty_house.planned("--profile", "slurm")
+    assert jobs == expected_jobs(study("config.yaml"))
+    here = ("fetch", "prepare", "split", "summarise", "plot", "tabulate")
+    sent = {rule: count for rule, count in jobs.items() if not rule.startswith(here)}
+    submissions = sum(sent.values()) - sent["score_toxicity"]
+    assert submissions == 590
+    assert f"is {submissions} submissions" in " ".join(
+        (ROOT / "docs/cluster.md").read_text().split()
+    )
+
+
 def test_scales_cost_no_jobs(empty_house):
     one = empty_house.planned("--config", "run={scales: [0.5]}")
     assert one == expected_jobs(study("config.yaml"))

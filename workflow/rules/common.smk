@@ -7,22 +7,26 @@ OUTPUTS  CONFIG, GRID, PATHS, PROTOCOL for the other rule files
 import os
 import sys
 
+from snakemake.common.tbdstring import TBDString
 from snakemake.settings.enums import RerunTrigger
 
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
+from detoxmerge.plan.cluster import CLUSTER_JOB, require_ready
 from detoxmerge.plan.files import expand_path, files_of_model, files_of_scorer
 from detoxmerge.plan.config import load_config
 from detoxmerge.plan.errors import nearest
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.methods import METHODS, of_kind
 from detoxmerge.plan.protocol import VERSION
+from detoxmerge.plan.resources import Needs
 from detoxmerge.plan.slug import INDEX, SETTING, any_of, edit_pattern
 
 CONFIG = load_config(config)
 GRID = Grid(CONFIG)
 PATHS, PROTOCOL = GRID.paths, GRID.protocol
-GPU = 0 if CONFIG.device == "cpu" else 1
+NEEDS = Needs(CONFIG)
+GPU, CPUS = (0, 1) if CONFIG.device == "cpu" else (1, 4)
 if CONFIG.device == "cpu":
     # training spends a quarter of its time on memory that glibc gives back and asks for again
     os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
@@ -30,6 +34,8 @@ if CONFIG.device == "cpu":
 
 # scripts read from here what decides no number: device, batch sizes, checkpoint times
 config.update(CONFIG.model_dump())
+if workflow.remote_exec:
+    os.environ[CLUSTER_JOB] = "1"  # scripts see it: their time is limited
 
 
 def refuse_code_trigger():
@@ -39,6 +45,24 @@ def refuse_code_trigger():
             "The rerun trigger 'code' would train again after every git checkout; leave it out: "
             "--rerun-triggers mtime params input software-env, as profiles/default does."
         )
+
+
+def requests():
+    """What the planned jobs would ask SLURM for, as far as files that exist can tell."""
+    jobs = [] if workflow.local_exec else workflow.dag.needrun_jobs()
+    return [
+        {"rule": job.rule.name, "threads": job.threads}
+        | {k: v for k, v in job.resources.items() if not isinstance(v, TBDString)}
+        for job in jobs
+        if not job.is_local
+    ]
+
+
+def measured_together(wildcards):
+    """One SLURM job generates and scores: by the first scorer, as two would ask for two GPUs."""
+    scorer = getattr(wildcards, "scorer", CONFIG.run.sweep.scorers[0])
+    on_a_cluster = workflow.remote_exec or not workflow.local_exec
+    return "measure" if on_a_cluster and scorer == CONFIG.run.sweep.scorers[0] else None
 
 
 EDIT = edit_pattern(CONFIG.datasets, METHODS)

@@ -23,8 +23,8 @@ rule merge_edit:
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=NEEDS.mem_mb("merge_edit"),
+        runtime=NEEDS.runtime("merge_edit"),
     params:
         protocol=lambda w: PROTOCOL.edit(w.method),
     script:

@@ -23,12 +23,15 @@ rule generate:
         PATHS.log(PATHS.generations),
     benchmark:
         PATHS.benchmark(PATHS.generations)
+    group:
+        measured_together
     conda:
         "../../envs/detoxmerge.yaml"
+    threads: CPUS
     resources:
         gpu=GPU,
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=NEEDS.mem_mb("generate"),
+        runtime=NEEDS.runtime("generate"),
     params:
         scales=lambda w: GRID.scales_of(w.edit),
         protocol=lambda w: PROTOCOL.generate(w.model, w.prompts),
@@ -47,12 +50,15 @@ rule score_toxicity:
         PATHS.log(PATHS.toxicity),
     benchmark:
         PATHS.benchmark(PATHS.toxicity)
+    group:
+        measured_together
     conda:
         "../../envs/detoxmerge.yaml"
+    threads: CPUS
     resources:
         gpu=GPU,
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=NEEDS.mem_mb("score_toxicity"),
+        runtime=NEEDS.runtime("score_toxicity"),
     params:
         protocol=lambda w: PROTOCOL.toxicity(w.scorer),
     script:
@@ -74,10 +80,11 @@ rule measure_perplexity:
         PATHS.benchmark(PATHS.perplexity)
     conda:
         "../../envs/detoxmerge.yaml"
+    threads: CPUS
     resources:
         gpu=GPU,
-        mem_mb=16000,
-        runtime=120,
+        mem_mb=NEEDS.mem_mb("measure_perplexity"),
+        runtime=NEEDS.runtime("measure_perplexity"),
     params:
         scales=lambda w: GRID.scales_of(w.edit),
         protocol=lambda w: PROTOCOL.perplexity(w.model, w.corpus),
@@ -102,8 +109,8 @@ rule parameter_change:
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=NEEDS.mem_mb("parameter_change"),
+        runtime=NEEDS.runtime("parameter_change"),
     params:
         protocol=PROTOCOL.change(),
     script:

@@ -21,10 +21,11 @@ rule pretrain_base:
         model=any_of(m for m, entry in CONFIG.models.items() if entry.pretrain),
     conda:
         "../../envs/detoxmerge.yaml"
+    threads: CPUS
     resources:
         gpu=GPU,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=NEEDS.mem_mb("pretrain_base"),
+        runtime=NEEDS.runtime("pretrain_base"),
     params:
         protocol=lambda w: PROTOCOL.pretrained(w.model),
     script:
@@ -45,10 +46,11 @@ rule train_scorer:
         scorer=any_of(s for s, entry in CONFIG.scorers.items() if entry.train),
     conda:
         "../../envs/detoxmerge.yaml"
+    threads: CPUS
     resources:
         gpu=GPU,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=NEEDS.mem_mb("train_scorer"),
+        runtime=NEEDS.runtime("train_scorer"),
     params:
         protocol=lambda w: PROTOCOL.scorer(w.scorer),
     script:
@@ -72,10 +74,11 @@ rule finetune_shard:
         PATHS.benchmark(PATHS.shard, "finetune")
     conda:
         "../../envs/detoxmerge.yaml"
+    threads: CPUS
     resources:
         gpu=GPU,
-        mem_mb=24000,
-        runtime=720,
+        mem_mb=NEEDS.mem_mb("finetune_shard"),
+        runtime=NEEDS.runtime("finetune_shard"),
     params:
         protocol=lambda w: PROTOCOL.shard(w.recipe),
     script:

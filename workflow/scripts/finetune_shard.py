@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from detoxmerge.session import session
+from detoxmerge.session import seconds_of, session
 
 with session(snakemake):
     from detoxmerge.train.finetune import finetune_shard
@@ -15,5 +15,6 @@ with session(snakemake):
         protocol=snakemake.params.protocol,
         checkpoint_minutes=recipe["checkpoint_minutes"],
         device=snakemake.config["device"],
+        seconds=seconds_of(snakemake),
         **{name: Path(path) for name, path in snakemake.output.items()},
     )

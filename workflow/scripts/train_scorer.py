@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from detoxmerge.session import session
+from detoxmerge.session import seconds_of, session
 
 with session(snakemake):
     from detoxmerge.train.scorer import train_scorer
@@ -13,5 +13,6 @@ with session(snakemake):
         snakemake.params.protocol,
         checkpoint_minutes=snakemake.config["scorers"][alias]["train"]["checkpoint_minutes"],
         device=snakemake.config["device"],
+        seconds=seconds_of(snakemake),
         out=Path(snakemake.output[0]),
     )

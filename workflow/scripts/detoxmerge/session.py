@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .plan.cluster import CLUSTER_JOB, seconds_left
 from .plan.errors import UserError
 
+TRY_AGAIN = 75  # exit status of sysexits.h for what another attempt may well finish
 NO_SPACE = ("No space left on device", "os error 28", "PytorchStreamWriter failed writing")
 
 
@@ -20,8 +22,8 @@ def session(job: Any, *, online: bool = False) -> Iterator[None]:
     """Run a rule's body.
 
     Standard output and standard error go to the log. A `UserError`, a full disk or an exhausted
-    GPU ends the process with status 2 and one sentence, in the log and on the screen; any other
-    exception keeps its traceback, in the log too.
+    GPU ends the process with status 2 and one sentence, in the log and on the screen; a used-up
+    time likewise with status 75; any other exception keeps its traceback, in the log too.
 
     Args:
         job: Snakemake's `snakemake` object; `rule` and `log` are read.
@@ -48,10 +50,27 @@ def session(job: Any, *, online: bool = False) -> Iterator[None]:
                 raise
             print(f"error: {sentence}", file=sys.stderr, flush=True)
             os.write(screen, f"\n{job.rule}: {sentence}\n\n".encode())
-            os._exit(2)  # past the interpreter's own traceback
+            status = TRY_AGAIN if type(error).__name__ == "BudgetUsed" else 2
+            os._exit(status)  # past the interpreter's own traceback
         finally:
             sys.stdout.flush()
             gc.freeze()  # else the interpreter's last collection walks all of torch: a second a job
+
+
+def seconds_of(job: Any) -> float | None:
+    """The time that a cluster gives this job; on one's own machine nothing enforces `runtime`.
+
+    Args:
+        job: Snakemake's `snakemake` object; `resources.runtime` is read, in minutes, where SLURM
+            itself does not tell what is left.
+
+    Returns:
+        Seconds from now, or None without a limit.
+    """
+    if CLUSTER_JOB not in os.environ:
+        return None
+    left = seconds_left()
+    return 60.0 * job.resources.runtime if left is None else left
 
 
 def user_sentence(error: BaseException) -> str | None:

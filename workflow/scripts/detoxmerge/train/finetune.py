@@ -14,6 +14,7 @@ from ..data.models import load_model, load_tokenizer, pad_token
 from ..device import pick_device
 from ..edit.tensors import write_tensors
 from ..plan.errors import UserError
+from .budget import Budget, alone
 from .resumable import train, write_loss
 
 IGNORED = -100  # label of a place that is not scored
@@ -32,6 +33,7 @@ def finetune_shard(
     delta: Path,
     loss: Path,
     meta: Path,
+    seconds: float | None = None,
 ) -> None:
     """Train on one shard by plain causal cross-entropy and write the task vector.
 
@@ -51,54 +53,69 @@ def finetune_shard(
         delta: tau_i, fp32, by the names of `named_parameters` (tied weights once, no buffers).
         loss: loss history.
         meta: manifest.
+        seconds: that the job has; none: no limit.
 
     Raises:
         UserError: the shard has no text that can be trained on, or the training diverged.
+        BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    place = read_json(base)["model"]
-    model, tokenizer = load_model(place), load_tokenizer(place)
-    rows, too_short = _examples(tokenizer, shard_texts(toxic, partition, shard), model, protocol)
-    before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    work = meta.parent / "work"
-    history = train(
-        model,
-        rows,
-        Collate(pad_token(tokenizer)),
-        work,
-        device=pick_device(device),
-        seed=seed,
-        by_length=protocol["group_by_length"],
-        checkpoint_minutes=checkpoint_minutes,
-        precision=protocol["precision"],
-        num_train_epochs=protocol["epochs"],
-        learning_rate=protocol["learning_rate"],
-        lr_scheduler_type=protocol["schedule"],
-        warmup_steps=protocol["warmup_share"],
-        optim=protocol["optimizer"],
-        weight_decay=protocol["weight_decay"],
-        max_grad_norm=protocol["max_grad_norm"],
-        per_device_train_batch_size=protocol["batch_size"],
-        gradient_accumulation_steps=protocol["accumulation_steps"],
-        activation_checkpointing=protocol["gradient_checkpointing"],
-    )
-    write_loss(history, loss)
-    checksum, norm = write_delta(model, before, delta)
-    write_manifest(
-        meta,
-        protocol=protocol,
-        inputs=[base, dataset, partition],
-        files={delta.name: checksum, loss.name: sha256(loss)},
-        shard=shard,
-        seed=seed,
-        num_texts=len(rows),
-        num_texts_too_short=too_short,
-        num_tokens=sum(len(row["input_ids"]) for row in rows),
-        first_loss=float(history["loss"].iloc[0]),
-        last_loss=float(history["loss"].iloc[-1]),
-        l2_norm=norm,
-    )
-    shutil.rmtree(work)
+    budget = Budget(seconds)
+    with alone(meta.parent, budget) as waited:
+        if waited and meta.is_file():
+            print("the other copy has made the result")
+            return
+        place, work = read_json(base)["model"], meta.parent / "work"
+        model, tokenizer = load_model(place), load_tokenizer(place)
+        texts = shard_texts(toxic, partition, shard)
+        rows, too_short = _examples(tokenizer, texts, model, protocol)
+        before = {name: value.detach().clone() for name, value in model.named_parameters()}
+        history = train(
+            model,
+            rows,
+            Collate(pad_token(tokenizer)),
+            work,
+            device=pick_device(device),
+            seed=seed,
+            checkpoint_minutes=checkpoint_minutes,
+            budget=budget,
+            **_arguments(protocol),
+        )
+        write_loss(history, loss)
+        checksum, norm = write_delta(model, before, delta)
+        write_manifest(
+            meta,
+            protocol=protocol,
+            inputs=[base, dataset, partition],
+            files={delta.name: checksum, loss.name: sha256(loss)},
+            shard=shard,
+            seed=seed,
+            num_texts=len(rows),
+            num_texts_too_short=too_short,
+            num_tokens=sum(len(row["input_ids"]) for row in rows),
+            first_loss=float(history["loss"].iloc[0]),
+            last_loss=float(history["loss"].iloc[-1]),
+            l2_norm=norm,
+        )
+        shutil.rmtree(work)
     print(f"shard {shard}: {len(rows)} texts, |delta| {norm:.4g}")
+
+
+def _arguments(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe in the words of transformers' TrainingArguments."""
+    return {
+        "by_length": protocol["group_by_length"],
+        "precision": protocol["precision"],
+        "num_train_epochs": protocol["epochs"],
+        "learning_rate": protocol["learning_rate"],
+        "lr_scheduler_type": protocol["schedule"],
+        "warmup_steps": protocol["warmup_share"],
+        "optim": protocol["optimizer"],
+        "weight_decay": protocol["weight_decay"],
+        "max_grad_norm": protocol["max_grad_norm"],
+        "per_device_train_batch_size": protocol["batch_size"],
+        "gradient_accumulation_steps": protocol["accumulation_steps"],
+        "activation_checkpointing": protocol["gradient_checkpointing"],
+    }
 
 
 class Collate:

@@ -14,13 +14,19 @@ from ..artefacts import sha256, write_manifest
 from ..data.sources import origin, read_rows, require_text
 from ..device import pick_device
 from ..plan.errors import UserError
+from .budget import Budget, alone
 from .resumable import train, write_loss
 
 END = "<|endoftext|>"
 
 
 def pretrain_base(
-    alias: str, protocol: Mapping[str, Any], checkpoint_minutes: float, device: str, out: Path
+    alias: str,
+    protocol: Mapping[str, Any],
+    checkpoint_minutes: float,
+    device: str,
+    out: Path,
+    seconds: float | None = None,
 ) -> None:
     """Train tokenizer and model, and save them as an ordinary model folder.
 
@@ -33,10 +39,28 @@ def pretrain_base(
         checkpoint_minutes: time between checkpoints.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: manifest; the model's files and `loss.csv` lie beside it.
+        seconds: that the job has; none: no limit.
 
     Raises:
         UserError: the texts cannot be read, or are too few for one row.
+        BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
+    budget = Budget(seconds)
+    with alone(out.parent, budget) as waited:
+        if waited and out.is_file():
+            print("the other copy has made the result")
+        else:
+            _pretrain(alias, protocol, checkpoint_minutes, pick_device(device), out, budget)
+
+
+def _pretrain(
+    alias: str,
+    protocol: Mapping[str, Any],
+    checkpoint_minutes: float,
+    device: str,
+    out: Path,
+    budget: Budget,
+) -> None:
     folder, work = out.parent, out.parent / "work"
     texts, origins = _texts(alias, protocol)
     tokenizer = _train_tokenizer(texts, protocol)
@@ -48,10 +72,11 @@ def pretrain_base(
         rows,
         _collate,
         work,
-        device=pick_device(device),
+        device=device,
         seed=protocol["seed"],
         by_length=False,
         checkpoint_minutes=checkpoint_minutes,
+        budget=budget,
         precision=protocol["precision"],
         max_steps=protocol["steps"],
         learning_rate=protocol["learning_rate"],

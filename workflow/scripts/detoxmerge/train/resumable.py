@@ -5,6 +5,7 @@ one that was not. Checkpoints lie in an undeclared work folder beside the output
 deletes declared outputs before every attempt.
 """
 
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from ..artefacts import publish
 from ..plan.errors import UserError
+from .budget import Budget, BudgetUsed
 
 LOG_STEPS = 10
 COMPLETE = "complete"  # a marker written after everything else of a checkpoint
@@ -53,28 +55,40 @@ class SeededSampler(Sampler):
 
 
 class TimedCheckpoints(TrainerCallback):
-    """Asks for a checkpoint every so many minutes and keeps the last complete one."""
+    """Asks for a checkpoint every so many minutes, and for the end when the time is used up."""
 
-    def __init__(self, minutes: float) -> None:
+    def __init__(self, minutes: float, budget: Budget) -> None:
         """
         Args:
             minutes: between two checkpoints.
+            budget: the job's time.
         """
-        self.minutes, self.last = minutes, time.monotonic()
+        self.minutes, self.budget = minutes, budget
+        self.last = self.interval = time.monotonic()
+        self.left = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Only at a logging step: the loss of an interval must not be cut in two by a resume."""
         if state.global_step == state.max_steps:
             control.should_log = True
-        due = time.monotonic() - self.last >= 60 * self.minutes
-        if due and state.global_step % args.logging_steps == 0 < state.max_steps:
-            control.should_save = True
+        elif state.global_step % args.logging_steps == 0:
+            now = time.monotonic()
+            self.budget.slowest = max(self.budget.slowest, now - self.interval)
+            self.interval = now
+            self.left = self.budget.is_used()
+            control.should_training_stop |= self.left
+            control.should_save |= self.left or now - self.last >= 60 * self.minutes
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark the new checkpoint as complete, then drop the older ones."""
+        if not state.is_world_process_zero:
+            return
         new = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for file in new.iterdir():  # a node that is lost must not take them with it
+            with open(file, "rb") as written:
+                os.fsync(written.fileno())
         (new / COMPLETE).touch()
-        for old in checkpoints(Path(args.output_dir)):
+        for old in checkpoints_in(Path(args.output_dir)):
             if old != new:
                 shutil.rmtree(old)
         self.last = time.monotonic()
@@ -99,6 +113,7 @@ def train(
     seed: int,
     by_length: bool,
     checkpoint_minutes: float,
+    budget: Budget,
     precision: str = "float32",
     **arguments: Any,
 ) -> pd.DataFrame:
@@ -113,6 +128,7 @@ def train(
         seed: of order, dropout and initialisation.
         by_length: batches of similar length.
         checkpoint_minutes: time between checkpoints.
+        budget: the job's time.
         precision: ``float32``, or ``bfloat16`` for autocast over fp32 weights.
         arguments: of transformers' TrainingArguments.
 
@@ -122,28 +138,17 @@ def train(
 
     Raises:
         UserError: the loss or a weight is not finite.
+        BudgetUsed: the time does not suffice; a checkpoint is written.
     """
     set_seed(seed)
     work.mkdir(parents=True, exist_ok=True)
+    callback = TimedCheckpoints(checkpoint_minutes, budget)
     trainer = ResumableTrainer(
         model=model,
-        args=TrainingArguments(
-            output_dir=str(work),
-            seed=seed,
-            data_seed=seed,
-            use_cpu=device == "cpu",
-            bf16=precision == "bfloat16",
-            logging_steps=LOG_STEPS,
-            logging_nan_inf_filter=False,
-            save_strategy="no",
-            report_to="none",
-            remove_unused_columns=False,
-            dataloader_pin_memory=device != "cpu",
-            **arguments,
-        ),
+        args=_arguments(work, device, seed, precision, arguments),
         data_collator=collate,
         train_dataset=rows,
-        callbacks=[TimedCheckpoints(checkpoint_minutes)],
+        callbacks=[callback],
     )
     step = trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps
     trainer.sampler = SeededSampler([len(r["input_ids"]) for r in rows], step, by_length, seed)
@@ -154,14 +159,34 @@ def train(
     except BaseException:
         latest_checkpoint(work)  # a checkpoint that was being written goes, the last one stays
         raise
-    columns = ["step", "epoch", "loss", "learning_rate", "grad_norm"]
-    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
-    history = pd.DataFrame(logged).reindex(columns=columns)
-    _require_finite(model, history)
-    return history
+    if callback.left:
+        raise BudgetUsed(
+            f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}, before the "
+            "time limit; the next attempt goes on from there"
+        )
+    return _finite_history(trainer)
 
 
-def checkpoints(work: Path) -> list[Path]:
+def _arguments(
+    work: Path, device: str, seed: int, precision: str, more: dict[str, Any]
+) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(work),
+        seed=seed,
+        data_seed=seed,
+        use_cpu=device == "cpu",
+        bf16=precision == "bfloat16",
+        logging_steps=LOG_STEPS,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=device != "cpu",
+        **more,
+    )
+
+
+def checkpoints_in(work: Path) -> list[Path]:
     """Checkpoint folders, complete or not, oldest first.
 
     Args:
@@ -183,7 +208,7 @@ def latest_checkpoint(work: Path) -> Path | None:
         A folder, or None.
     """
     complete = []
-    for path in checkpoints(work):
+    for path in checkpoints_in(work):
         if (path / COMPLETE).is_file():
             complete.append(path)
         else:
@@ -202,8 +227,12 @@ def write_loss(history: pd.DataFrame, out: Path) -> None:
         history.to_csv(part, index=False)
 
 
-def _require_finite(model: Any, history: pd.DataFrame) -> None:
-    bad = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
+def _finite_history(trainer: Trainer) -> pd.DataFrame:
+    columns = ["step", "epoch", "loss", "learning_rate", "grad_norm"]
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    history = pd.DataFrame(logged).reindex(columns=columns)
+    bad = [n for n, p in trainer.model.named_parameters() if not torch.isfinite(p).all()]
     if bad or not history["loss"].map(pd.api.types.is_number).all() or history["loss"].isna().any():
         where = f"tensor '{bad[0]}' holds NaN or infinity" if bad else "the loss became NaN"
         raise UserError(f"the training diverged: {where}; lower learning_rate, or clip harder")
+    return history

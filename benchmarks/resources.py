@@ -1,0 +1,94 @@
+"""Peak memory of fine-tuning and measuring on a CPU, at two model sizes: writes resources.csv.
+
+Run from the root: PYTHONPATH=workflow/scripts python benchmarks/resources.py
+tests/plan/test_resources.py holds plan/resources.py against the figures.
+"""
+
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SIZES = {
+    "pico": {"n_embd": 64, "n_layer": 2, "n_head": 2, "vocab_size": 1000},
+    "gpt2": {"n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257},
+}
+BATCH, TOKENS = 16, 128
+JOB = """
+import json, resource, sys
+from pathlib import Path
+job, folder, batch, tokens = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
+if job == "finetune":
+    from detoxmerge.plan.catalogue import Recipe, protocol
+    from detoxmerge.train.finetune import finetune_shard
+    finetune_shard(
+        base=folder / "edit.json", dataset=folder / "dataset.json", toxic=folder / "toxic.parquet",
+        partition=folder / "partition.json", shard=0, seed=1,
+        protocol=protocol(Recipe(epochs=1, batch_size=batch, max_tokens=tokens)),
+        checkpoint_minutes=0.0, device="cpu", delta=folder / "out/delta.safetensors",
+        loss=folder / "out/loss.csv", meta=folder / "out/meta.json")
+else:
+    import torch
+    from detoxmerge.data.models import load_model
+    model = load_model(json.loads((folder / "edit.json").read_text())["model"])
+    with torch.no_grad():
+        model.load_state_dict({k: v + 0 for k, v in model.state_dict().items()})
+        model(torch.zeros(batch, tokens, dtype=torch.long), logits_to_keep=1)
+print("max_rss_mb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+"""
+
+
+def build(folder: Path, shape: dict[str, int]) -> int:
+    """A model of random weights with a tokenizer, and twelve batches of texts; gives P."""
+    import pandas as pd
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    from detoxmerge.artefacts import write_json, write_manifest
+    from detoxmerge.data.generated import comments
+    from detoxmerge.data.models import fetch_model
+
+    texts = [row["text"] for row in comments(4000, 1)]
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(texts, vocab_size=900, show_progress=False)
+    model = GPT2LMHeadModel(GPT2Config(**shape, n_positions=TOKENS))
+    model.save_pretrained(folder / "model")
+    PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer).save_pretrained(folder / "model")
+    fetch_model("m", {"path": str(folder / "model"), "hub": None}, None, folder / "edit.json")
+    rows = 11 * BATCH  # a checkpoint at step 10
+    joined = [" ".join(texts[20 * i : 20 * i + 20]) for i in range(rows)]
+    pd.DataFrame({"text": joined, "score": 0.9}).to_parquet(folder / "toxic.parquet")
+    write_manifest(folder / "dataset.json", protocol={}, inputs=[], files={})
+    shards = [list(range(rows))]
+    write_json(folder / "partition.json", {"protocol": {}, "inputs": {}, "shards": shards})
+    return json.loads((folder / "edit.json").read_text())["num_parameters_stored"]
+
+
+def measure(job: str, model: str) -> dict[str, object]:
+    """One row of the table, from a process of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        weights = build(Path(place), SIZES[model])
+        command = [sys.executable, "-c", JOB, job, place, str(BATCH), str(TOKENS)]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {
+        "job": job,
+        "model": model,
+        "num_weights": weights,
+        "vocabulary": SIZES[model]["vocab_size"],
+        "batch": BATCH,
+        "tokens": TOKENS,
+        "max_rss_mb": round(float(said.split("max_rss_mb")[1])),
+    }
+
+
+if __name__ == "__main__":
+    rows = [measure(job, model) for job in ("finetune", "measure") for model in SIZES]
+    with open(HERE / "resources.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        print(row)

@@ -1,0 +1,111 @@
+"""Memory and minutes of the jobs, against what runs of known sizes used."""
+
+import csv
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from plan.studies import study
+
+from detoxmerge.plan.catalogue import Recipe
+from detoxmerge.plan.config import load_config
+from detoxmerge.plan.resources import Needs
+
+MEASURED = Path(__file__).parents[2] / "benchmarks" / "resources.csv"
+ROWS = list(csv.DictReader(MEASURED.read_text().splitlines()))
+
+
+def needs(**changes: object) -> Needs:
+    """Of the smallest study with some values replaced."""
+    return Needs(load_config(study(changes)))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> str:
+    """Manifest of a base model of 124 million weights."""
+    path = tmp_path / "edit.json"
+    path.write_text(json.dumps({"num_parameters_stored": 124_439_808}))
+    return str(path)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> str:
+    """Manifest of 10,000 toxic texts."""
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"counts": {"num_toxic": 10_000}}))
+    return str(path)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['job']}-{row['model']}")
+def test_what_was_measured_fits_and_is_not_wasted(row: dict[str, str]) -> None:
+    found = needs()
+    weights, batch, tokens = int(row["num_weights"]), int(row["batch"]), int(row["tokens"])
+    if row["job"] == "finetune":
+        recipe = Recipe(batch_size=batch, max_tokens=tokens)
+        asked = found.finetune_mb(weights, recipe, int(row["vocabulary"]))
+    else:
+        asked = found._measuring(weights, batch * tokens)
+    used = float(row["max_rss_mb"]) + 250  # the two Snakemakes around it in a SLURM job
+    assert used < asked
+    assert asked < max(3 * used, used + 1000)
+
+
+def test_more_with_each_attempt(base: str, dataset: str) -> None:
+    found = needs(device="cuda")
+    at = SimpleNamespace(recipe="default", n="2")
+    given = SimpleNamespace(base=base, dataset=dataset)
+    need = found.finetune_shard(at, given)
+    assert found.mem_mb("finetune_shard")(at, given, 3) == 3 * need.mem_mb
+    assert found.runtime("finetune_shard")(at, given, 2) == 2 * need.runtime
+
+
+def test_a_fine_tune_takes_as_long_as_its_shard_is_large(base: str, dataset: str) -> None:
+    found = needs(**{"device": "cuda", "recipes.default.epochs": 100})
+    given = SimpleNamespace(base=base, dataset=dataset)
+    minutes = [
+        found.finetune_shard(SimpleNamespace(recipe="default", n=n), given).runtime - 15
+        for n in ("1", "10")
+    ]
+    # 6 FLOP * P * 10,000 texts * 128 tokens * 100 epochs / 1e13 per second, twice
+    assert minutes[0] == pytest.approx(2 * 6 * 124.4e6 * 1.28e8 / 1e13 / 60, rel=0.01)
+    assert minutes[1] == pytest.approx(minutes[0] / 10, abs=1)
+
+
+def test_a_host_with_a_gpu_needs_less(base: str, dataset: str) -> None:
+    at = SimpleNamespace(recipe="default", n="1")
+    given = SimpleNamespace(base=base, dataset=dataset)
+    assert needs(device="cuda").finetune_shard(at, given).mem_mb == 5500  # 4000 + 12 P
+    assert needs(device="cpu").finetune_shard(at, given).mem_mb > 6000
+
+
+def test_merging_needs_no_more_for_a_larger_model(tmp_path: Path, base: str) -> None:
+    large = tmp_path / "large.json"
+    large.write_text(json.dumps({"num_parameters_stored": 7_000_000_000}))
+    small = needs().merge_edit(None, SimpleNamespace(base=base, manifests=["a"] * 10))
+    big = needs().merge_edit(None, SimpleNamespace(base=str(large), manifests=["a"] * 10))
+    assert small.mem_mb == big.mem_mb == 2000
+    assert big.runtime > 60 > small.runtime
+
+
+def test_a_file_that_is_yet_to_come_is_said_in_snakemakes_way(tmp_path: Path) -> None:
+    missing = str(tmp_path / "edit.json")
+    with pytest.raises(FileNotFoundError) as found:
+        needs().generate(
+            SimpleNamespace(prompts="openings", edit="base"), SimpleNamespace(base=missing)
+        )
+    assert found.value.filename == missing
+
+
+def test_more_scales_take_longer(tmp_path: Path, base: str) -> None:
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps({"counts": {"num_prompts": 1000}}))
+    given = SimpleNamespace(base=base, prompts=str(prompts))
+    at = {"prompts": "openings"}
+    found = needs(device="cuda")
+    one = found.generate(SimpleNamespace(edit="base", **at), given).runtime
+    two = found.generate(SimpleNamespace(edit="rude/merge/n=1/seed42", **at), given).runtime
+    assert two > one
+    assert (
+        needs(device="cuda").score_toxicity(SimpleNamespace(edit="base", **at), None).mem_mb == 7000
+    )

@@ -1,0 +1,133 @@
+"""The whole workflow through a real SLURM: what is asked for, and what a change submits."""
+
+import re
+
+import pytest
+import yaml
+from slurm.driver import QUICK, SlurmHouse
+
+pytestmark = pytest.mark.slurm
+quick = pytest.mark.slurm_quick
+
+
+@pytest.fixture(scope="module")
+def finished(prepared, cluster, tmp_path_factory):
+    """The toy study with N = 2 and short fine-tunes, finished through SLURM."""
+    house = SlurmHouse(prepared.copy(tmp_path_factory.mktemp("whole") / "house").folder, cluster)
+    with house.config() as config:
+        config["recipes"]["toy"]["epochs"] = 2
+    done = house.snakemake("--profile", "slurm", *QUICK)
+    assert done.returncode == 0, done.stdout[-6000:]
+    return house
+
+
+ALONE = {  # rule -> SLURM jobs
+    "train_scorer": 1,
+    "finetune_shard": 2,
+    "merge_edit": 1,
+    "measure_perplexity": 2,
+    "parameter_change": 1,
+}
+TOGETHER = "generate + score_toxicity"
+
+
+def submitted(house):
+    """Rule, or group -> rows of sacct, of every job sent from a house."""
+    found = {}
+    for row in house.accounts():
+        rule = re.match(r"rule_(.+?)(_wildcards_.*)?$", row["comment"])[1]
+        found.setdefault(rule if rule in ALONE else TOGETHER, []).append(row)
+    return found
+
+
+@quick
+def test_every_costly_rule_is_a_job_with_its_request(finished):
+    jobs = submitted(finished)
+    for name, rows in jobs.items():
+        for row in rows:
+            print(name, row["state"], row["reqtres"], row["timelimit"], row["elapsed"])
+    assert {name: len(rows) for name, rows in jobs.items()} == ALONE | {TOGETHER: 2}
+    for name, rows in jobs.items():
+        for row in rows:
+            assert row["state"] == "COMPLETED"
+            gpu = name not in ("merge_edit", "parameter_change")
+            assert ("gres/gpu=1" in row["reqtres"]) == gpu, row  # one also for two GPU rules
+            assert re.search(r"mem=\d+[MG]", row["reqtres"])
+            assert row["timelimit"] != "UNLIMITED"
+
+
+@quick
+def test_nothing_of_it_runs_again(finished):
+    assert finished.planned("--profile", "slurm") == {}
+
+
+def test_an_added_n_submits_only_its_own_jobs(finished, tmp_path):
+    house = SlurmHouse(finished.copy(tmp_path / "house").folder, finished.cluster)
+    with house.config() as config:
+        config["methods"]["merge"]["n"] = [2, 4]
+    done = house.snakemake("--profile", "slurm", *QUICK)
+    assert done.returncode == 0, done.stdout[-6000:]
+    jobs = {name: len(rows) for name, rows in submitted(house).items()}
+    assert jobs == {
+        "finetune_shard": 4,
+        "merge_edit": 1,
+        "measure_perplexity": 1,
+        "parameter_change": 1,
+        TOGETHER: 1,
+    }
+    folders = house.results.glob("models/pico/comments/shards/toy/n*/shard*")
+    before = finished.results.glob("models/pico/comments/shards/toy/n*/shard*")
+    new = {f"{f.parent.name}/{f.name}" for f in folders} - {
+        f"{f.parent.name}/{f.name}" for f in before
+    }
+    assert new == {f"n4/shard{i}" for i in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "setting"),
+    [
+        ('"DETOXMERGE_SLURM_ACCOUNT", ""', '"DETOXMERGE_SLURM_ACCOUNT", "nobody"', "ACCOUNT"),
+        (
+            '"DETOXMERGE_SLURM_PARTITION", ""',
+            '"DETOXMERGE_SLURM_PARTITION", "nowhere"',
+            "PARTITION",
+        ),
+        ('GPU_MODEL = ""', 'GPU_MODEL = "h100"', "GPU_MODEL"),
+        ('GPU_CONSTRAINT = ""', 'GPU_CONSTRAINT = "big"', "GPU_CONSTRAINT"),
+    ],
+)
+def test_what_the_site_refuses_is_said_before_anything_is_sent(house, old, new, setting):
+    profile = "profiles/slurm/config.yaml"
+    house.replace(profile, old, new)
+    done = house.snakemake("--profile", "slurm", "--until", "finetune_shard")
+    assert done.returncode == 1, done.stdout
+    line = 1 + next(
+        i
+        for i, text in enumerate(house.path(profile).read_text().splitlines())
+        if f"- {setting} =" in text
+    )
+    assert re.search(
+        rf"SLURM refuses finetune_shard .* mend {setting} in {profile}, line {line}", done.stdout
+    ), done.stdout
+    assert "Traceback" not in done.stdout
+    assert not house.mine()
+
+
+def test_gres_form(house):
+    house.replace("profiles/slurm/config.yaml", 'GPU_REQUEST = "gpus"', 'GPU_REQUEST = "gres"')
+    with house.config() as config:
+        config["recipes"]["toy"]["epochs"] = 2
+    house.start("--until", "finetune_shard")
+    assert house.wait() == 0
+    asked = {row["reqtres"] for row in house.accounts()}
+    assert all("gres/gpu=1" in tres for tres in asked)
+
+
+def test_keys_of_the_profile_are_in_force(house):
+    """profiles/default is read as well, and a key that stands in both is taken from there."""
+    read = lambda name: yaml.safe_load(house.path(f"profiles/{name}/config.yaml").read_text())  # noqa: E731
+    default, slurm = read("default"), read("slurm")
+    shared = set(default) & set(slurm)
+    assert shared == {"rerun-triggers", "max-checksum-file-size", "show-failed-logs"}
+    assert all(default[key] == slurm[key] for key in shared)
+    assert not {"jobs", "retries", "default-resources", "executor"} & set(default)

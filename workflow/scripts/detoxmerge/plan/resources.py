@@ -1,0 +1,210 @@
+"""What each job asks a machine for: memory in MB (1e6 bytes) and minutes, from model and data.
+
+P is the number of weights, a token is one place of a batch. All are upper bounds for the usual
+case, times Snakemake's `attempt`: a job that ran out of memory or time gets more the next time,
+and training and measuring go on where they were. benchmarks/resources.py measures the memory.
+
+memory   = SOFTWARE + weights + activations
+  training on a CPU    24 P: weights, theta_0, gradients, AdamW's two moments, a checkpoint's copy
+  training on a GPU    12 P of the host: weights, theta_0, a checkpoint's copy
+  measuring             8 P: the base in fp32, and a tensor of the edit, or a copy in its dtype
+  activations (CPU)    ACTIVATION sqrt(P) bytes per token when training, a tenth of it without
+                       gradients; plus what the logits take: 12 bytes per token and vocabulary item
+minutes  = START + 2 * work / speed
+  training             6 P FLOP per token (Kaplan et al. 2020, arXiv 2001.08361), 8 P if
+                       activations are computed twice
+  perplexity           2 P FLOP per token of each window
+  generating           per step of a batch: the weights read once, or 2 P FLOP per row, whichever
+                       takes longer, and OVERHEAD of the library
+  merging              bytes of all shards read once
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .catalogue import Recipe
+from .config import Config
+
+SOFTWARE_MB = {"cpu": 1500, "cuda": 4000}  # two Snakemakes, the libraries; CUDA's own on the host
+ACTIVATION = 110.0  # bytes per sqrt(weight) and token: GPT-2 small 1.2 MB, Llama-2-7B 9 MB
+FLOP_PER_SECOND = {"cpu": 2e10, "cuda float32": 1e13, "cuda bfloat16": 4e13}
+BYTES_PER_SECOND = {"cpu": 5e9, "cuda": 5e11}  # of memory; a disk counts DISK
+DISK = 1e8
+OVERHEAD = 0.05  # seconds per generated token and batch
+START_MINUTES = 15
+CHARACTERS_PER_TOKEN = 3.0
+MANY_PROMPTS = 100_000  # where the config does not say: all of RealToxicityPrompts
+
+
+class Need(NamedTuple):
+    """What one attempt of a job asks for."""
+
+    mem_mb: int
+    runtime: int  # minutes
+
+
+class Needs:
+    """The needs of every rule whose cost depends on model and data.
+
+    Sizes are read from the manifests that are a rule's inputs. Until they exist, the methods raise
+    FileNotFoundError, which Snakemake shows as <TBD>; it asks again when the job is sent.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """
+        Args:
+            config: the checked config.
+        """
+        self.config = config
+        self.device = "cpu" if config.device == "cpu" else "cuda"
+
+    def mem_mb(self, rule: str) -> Callable[[Any, Any, int], int]:
+        """A resource function for a rule: MB, times the attempt."""
+        return lambda wildcards, input, attempt: (
+            getattr(self, rule)(wildcards, input).mem_mb * attempt
+        )
+
+    def runtime(self, rule: str) -> Callable[[Any, Any, int], int]:
+        """A resource function for a rule: minutes, times the attempt."""
+        return lambda wildcards, input, attempt: (
+            getattr(self, rule)(wildcards, input).runtime * attempt
+        )
+
+    def pretrain_base(self, wildcards: Any, input: Any) -> Need:
+        """A small base model: P = 12 layers width^2 + vocabulary width; texts are in memory."""
+        p = self.config.models[wildcards.model].pretrain
+        weights = 12 * p.layers * p.width**2 + (p.vocabulary + p.context) * p.width
+        tokens = p.batch_size * p.context
+        flop = 6 * weights * p.steps * tokens
+        memory = self._training(weights, tokens, p.vocabulary) + _texts_mb(input.raw)
+        return self._need(memory, flop / self._speed(p.precision))
+
+    def train_scorer(self, wildcards: Any, input: Any) -> Need:
+        """A small BERT; texts and tokens in memory."""
+        t = self.config.scorers[wildcards.scorer].train
+        weights = 12 * t.layers * t.width**2 + (t.vocabulary + t.max_tokens) * t.width
+        memory = self._training(weights, t.batch_size * t.max_tokens, 1) + _texts_mb(input.raw)
+        rows = 1e4 * (10 + sum(_megabytes(path) for path in input.raw))  # 100 bytes a text
+        flop = 6 * weights * rows * t.max_tokens * t.epochs
+        return self._need(memory, flop / self._speed("float32"))
+
+    def finetune_shard(self, wildcards: Any, input: Any) -> Need:
+        """Full fine-tuning on 1/N of the toxic texts, each at most `max_tokens` long."""
+        recipe = self.config.recipes[wildcards.recipe]
+        weights = num_weights(input.base)
+        rows = math.ceil(_read(input.dataset)["counts"]["num_toxic"] / int(wildcards.n))
+        flop_per_token = (8 if recipe.gradient_checkpointing else 6) * weights
+        work = flop_per_token * rows * recipe.max_tokens * recipe.epochs
+        memory = self.finetune_mb(weights, recipe)
+        return self._need(memory, work / self._speed(recipe.precision))
+
+    def finetune_mb(self, weights: int, recipe: Recipe, vocabulary: int = 50_000) -> float:
+        """Host memory of one fine-tune.
+
+        Args:
+            weights: P.
+            recipe: of the catalogue.
+            vocabulary: items; 50,000 is GPT-2's, and an upper bound for most small models.
+
+        Returns:
+            MB.
+        """
+        vocabulary = min(vocabulary, math.ceil(weights / 100))  # an embedding is wider than that
+        return self._training(weights, recipe.batch_size * recipe.max_tokens, vocabulary)
+
+    def merge_edit(self, wildcards: Any, input: Any) -> Need:
+        """Streams: memory does not depend on the model."""
+        seconds = 4 * num_weights(input.base) * (len(input.manifests) + 1) / DISK
+        return Need(2000, START_MINUTES + math.ceil(2 * seconds / 60))
+
+    def parameter_change(self, wildcards: Any, input: Any) -> Need:
+        """Streams one vector; it may be merged in the same SLURM job, so no file tells its size."""
+        return Need(2000, 60)
+
+    def generate(self, wildcards: Any, input: Any) -> Need:
+        """Every prompt, sample and scale."""
+        g = self.config.prompts[wildcards.prompts].generate
+        weights = num_weights(input.base)
+        rows = _read(input.prompts)["counts"]["num_prompts"] * g.samples
+        steps = math.ceil(rows / g.batch_size) * g.new_tokens
+        per_step = OVERHEAD + max(
+            4 * weights / BYTES_PER_SECOND[self.device],
+            2 * weights * g.batch_size / self._speed("float32"),
+        )
+        memory = self._measuring(weights, g.batch_size * (g.new_tokens + 64))
+        return self._need(memory, steps * per_step * self._scales(wildcards) + self._load(weights))
+
+    def measure_perplexity(self, wildcards: Any, input: Any) -> Need:
+        """Every window and scale."""
+        corpus = self.config.corpora[wildcards.corpus]
+        weights = num_weights(input.base)
+        window = corpus.window_tokens or 4096
+        tokens = _read(input.corpus)["counts"]["num_characters"] / CHARACTERS_PER_TOKEN
+        flop = 2 * weights * tokens * window / min(corpus.stride_tokens, window)
+        memory = self._measuring(weights, corpus.batch_size * window)
+        work = flop / self._speed("float32") * self._scales(wildcards)
+        return self._need(memory, work + self._load(weights))
+
+    def score_toxicity(self, wildcards: Any, input: Any) -> Need:
+        """Detoxify's largest, 280 million weights, half of them an embedding; short texts.
+
+        It may run in the SLURM job that makes its texts, so the config tells how many there are.
+        """
+        entry = self.config.prompts[wildcards.prompts]
+        sized = entry.sample or entry.generated
+        texts = (sized.rows if sized else MANY_PROMPTS) * entry.generate.samples
+        flop = 2 * 1.4e8 * texts * 2 * entry.generate.new_tokens * self._scales(wildcards)
+        return self._need(SOFTWARE_MB[self.device] + 3000, flop / self._speed("float32"))
+
+    def _training(self, weights: int, tokens: int, vocabulary: int) -> float:
+        if self.device == "cuda":
+            return SOFTWARE_MB["cuda"] + 12 * weights / 1e6
+        per_token = ACTIVATION * math.sqrt(weights) + 12 * vocabulary
+        return SOFTWARE_MB["cpu"] + (24 * weights + tokens * per_token) / 1e6
+
+    def _measuring(self, weights: int, tokens: int) -> float:
+        activations = tokens * ACTIVATION * math.sqrt(weights) / 10 if self.device == "cpu" else 0
+        return SOFTWARE_MB[self.device] + (8 * weights + activations) / 1e6 + 500
+
+    def _scales(self, wildcards: Any) -> int:
+        return 1 if wildcards.edit == "base" else len(self.config.run.scales)
+
+    def _load(self, weights: int) -> float:
+        return 4 * weights / DISK
+
+    def _speed(self, precision: str) -> float:
+        return FLOP_PER_SECOND["cpu" if self.device == "cpu" else f"cuda {precision}"]
+
+    def _need(self, memory_mb: float, seconds: float) -> Need:
+        rounded = 100 * math.ceil(memory_mb / 100)
+        return Need(rounded, START_MINUTES + math.ceil(2 * seconds / 60))
+
+
+def num_weights(base: str) -> int:
+    """P of a base model.
+
+    Args:
+        base: its manifest.
+
+    Returns:
+        Number of stored elements.
+    """
+    return _read(base)["num_parameters_stored"]
+
+
+def _texts_mb(raw: list[str]) -> float:
+    """Texts and token lists of a training set: 30 times the (compressed) files, 1 GB at least."""
+    return 1000 + 30 * sum(_megabytes(path) for path in raw)
+
+
+def _megabytes(path: str) -> float:
+    return os.path.getsize(path) / 1e6
+
+
+def _read(path: str) -> Any:
+    # not artefacts.read_json: Snakemake knows a file that is yet to come by FileNotFoundError
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
