@@ -84,6 +84,18 @@ def measure(job: str, model: str) -> dict[str, object]:
     }
 
 
+def asked_mb(row: dict[str, object]) -> float:
+    """What the formulas would ask for on a CPU."""
+    from detoxmerge.plan.catalogue import Recipe
+    from detoxmerge.plan.resources import finetune_mb, measure_mb
+
+    weights, batch, tokens = (int(row[key]) for key in ("num_weights", "batch", "tokens"))
+    if row["job"] == "measure":
+        return measure_mb("cpu", weights, batch * tokens)
+    recipe = Recipe(batch_size=batch, max_tokens=tokens)
+    return finetune_mb("cpu", weights, recipe, int(row["vocabulary"]))
+
+
 if __name__ == "__main__":
     rows = [measure(job, model) for job in ("finetune", "measure") for model in SIZES]
     with open(HERE / "resources.csv", "w", newline="") as file:
@@ -91,4 +103,8 @@ if __name__ == "__main__":
         writer.writeheader()
         writer.writerows(rows)
     for row in rows:
-        print(row)
+        weights = f"{int(row['num_weights']) / 1e6:.2f} M"
+        size = f"{row['batch']} x {row['tokens']}"
+        asked = f"{asked_mb(row):.0f}"
+        cells = (f"{row['job']} on a CPU", weights, size, row["max_rss_mb"], asked)
+        print("| " + " | ".join(map(str, cells)) + " |")

@@ -14,10 +14,7 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
     """The finished toy study; nobody may change it."""
-    house = House.build(tmp_path_factory.mktemp("toy") / "house")
-    shutil.copy(HERE / "toy.yaml", house.folder)
-    pico.save(pico.gpt2(), house.path("models/pico"))
-    write_comments(house.path("raw/comments.jsonl"), rows=120, seed=2)
+    house = build(House, tmp_path_factory.mktemp("toy") / "house", HERE / "toy.yaml")
     house.run()
     return house
 
@@ -32,6 +29,15 @@ def house(finished, tmp_path):
 def empty_house(tmp_path):
     """The workflow without results and without toy config."""
     return House.build(tmp_path / "house")
+
+
+def build(kind, folder, config):
+    """A house of this kind without results, with a pico model and the raw file of a toy study."""
+    house = kind.build(folder)
+    shutil.copy(config, house.path("toy.yaml"))
+    pico.save(pico.gpt2(), house.path("models/pico"))
+    write_comments(house.path("raw/comments.jsonl"), rows=120, seed=2)
+    return house
 
 
 def write_comments(path, rows, seed):

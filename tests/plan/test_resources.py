@@ -10,7 +10,7 @@ from plan.studies import study
 
 from detoxmerge.plan.catalogue import Recipe
 from detoxmerge.plan.config import load_config
-from detoxmerge.plan.resources import Needs
+from detoxmerge.plan.resources import Needs, finetune_mb, measure_mb
 
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "resources.csv"
 ROWS = list(csv.DictReader(MEASURED.read_text().splitlines()))
@@ -39,13 +39,12 @@ def dataset(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['job']}-{row['model']}")
 def test_what_was_measured_fits_and_is_not_wasted(row: dict[str, str]) -> None:
-    found = needs()
     weights, batch, tokens = int(row["num_weights"]), int(row["batch"]), int(row["tokens"])
     if row["job"] == "finetune":
         recipe = Recipe(batch_size=batch, max_tokens=tokens)
-        asked = found.finetune_mb(weights, recipe, int(row["vocabulary"]))
+        asked = finetune_mb("cpu", weights, recipe, int(row["vocabulary"]))
     else:
-        asked = found._measuring(weights, batch * tokens)
+        asked = measure_mb("cpu", weights, batch * tokens)
     used = float(row["max_rss_mb"]) + 250  # the two Snakemakes around it in a SLURM job
     assert used < asked
     assert asked < max(3 * used, used + 1000)

@@ -8,9 +8,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import pico
 import pytest
-from dag.conftest import write_comments
+from dag.conftest import build
 from slurm.cluster import PACKAGES, Cluster, missing
 from slurm.driver import SlurmHouse
 
@@ -36,10 +35,8 @@ def cluster():
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """All that comes before the fine-tunes, made on this machine."""
-    house = SlurmHouse.build(tmp_path_factory.mktemp("prepared") / "house")
-    shutil.copy(HERE / "toy.yaml", house.folder)
-    pico.save(pico.gpt2(), house.path("models/pico"))
-    write_comments(house.path("raw/comments.jsonl"), rows=120, seed=2)
+    folder = tmp_path_factory.mktemp("prepared") / "house"
+    house = build(SlurmHouse, folder, HERE / "toy.yaml")
     house.run("--until", "fetch_model", "split_dataset")
     return house
 

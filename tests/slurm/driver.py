@@ -81,8 +81,11 @@ class SlurmHouse(House):
 
     def training(self, count: int = 2) -> list[dict[str, str]]:
         """Wait until so many fine-tunes have written a checkpoint; give their jobs."""
-        done = lambda: len(list(self.results.glob("models/**/work/checkpoint-*/complete"))) >= count  # noqa: E731
-        self.until(done, f"a checkpoint of {count} fine-tunes")
+        written = "models/**/work/checkpoint-*/complete"
+        self.until(
+            lambda: len(list(self.results.glob(written))) >= count,
+            f"a checkpoint of {count} fine-tunes",
+        )
         return self.mine("RUNNING")
 
     def accounts(self) -> list[dict[str, str]]:

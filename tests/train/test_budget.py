@@ -9,7 +9,7 @@ import pytest
 from train.test_finetune import job
 
 from detoxmerge.train import finetune
-from detoxmerge.train.budget import Budget, BudgetUsed, alone
+from detoxmerge.train.budget import Budget, BudgetUsed, alone, once
 from detoxmerge.train.finetune import finetune_shard
 
 HOLD = """
@@ -64,15 +64,22 @@ def test_nobody_waits_beyond_the_time_limit(tmp_path: Path, monkeypatch) -> None
     other.wait()
 
 
-def test_the_result_of_the_other_copy_is_kept(gpt2_base: Path, tmp_path: Path, monkeypatch) -> None:
-    arguments = job(gpt2_base, tmp_path)
-    arguments["meta"].parent.mkdir()
-    arguments["meta"].write_text("{}")
-    other = holder(arguments["meta"].parent, 1)
-    monkeypatch.setattr(finetune, "train", None)  # would fail
-    finetune_shard(**arguments)
+def test_the_result_of_the_other_copy_is_kept(tmp_path: Path) -> None:
+    result = tmp_path / "out" / "meta.json"
+    result.parent.mkdir()
+    result.write_text("{}")
+    other = holder(result.parent, 1)
+    once(result, None, lambda budget: result.write_text("made twice"))
     assert other.wait(5) == 0
-    assert arguments["meta"].read_text() == "{}"
+    assert result.read_text() == "{}"
+
+
+def test_a_result_that_is_there_without_another_copy_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "meta.json").write_text("{}")
+    once(
+        tmp_path / "meta.json", 60.0, lambda b: (tmp_path / "meta.json").write_text(str(b.seconds))
+    )
+    assert (tmp_path / "meta.json").read_text() == "60.0"
 
 
 def test_margin() -> None:
@@ -97,7 +104,7 @@ def test_training_that_left_in_time_ends_with_the_same_bytes(
     looks = iter([False, True])
     monkeypatch.setattr(Budget, "is_used", lambda self: next(looks))
     with pytest.raises(BudgetUsed, match="stopped at step 20 of 52, before the time limit"):
-        finetune_shard(**(cut | {"checkpoint_minutes": 99.0, "seconds": 60.0}))
+        finetune_shard(**(cut | {"checkpoint_minutes": 99.0, "budget": Budget(60.0)}))
     assert not cut["meta"].exists()
     monkeypatch.undo()
     finetune_shard(**(cut | {"checkpoint_minutes": 99.0}))

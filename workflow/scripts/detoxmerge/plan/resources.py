@@ -79,17 +79,17 @@ class Needs:
         weights = 12 * p.layers * p.width**2 + (p.vocabulary + p.context) * p.width
         tokens = p.batch_size * p.context
         flop = 6 * weights * p.steps * tokens
-        memory = self._training(weights, tokens, p.vocabulary) + _texts_mb(input.raw)
+        memory = training_mb(self.device, weights, tokens, p.vocabulary) + _texts_mb(input.raw)
         return self._need(memory, flop / self._speed(p.precision))
 
     def train_scorer(self, wildcards: Any, input: Any) -> Need:
         """A small BERT; texts and tokens in memory."""
         t = self.config.scorers[wildcards.scorer].train
         weights = 12 * t.layers * t.width**2 + (t.vocabulary + t.max_tokens) * t.width
-        memory = self._training(weights, t.batch_size * t.max_tokens, 1) + _texts_mb(input.raw)
+        memory = training_mb(self.device, weights, t.batch_size * t.max_tokens, 1)
         rows = 1e4 * (10 + sum(_megabytes(path) for path in input.raw))  # 100 bytes a text
         flop = 6 * weights * rows * t.max_tokens * t.epochs
-        return self._need(memory, flop / self._speed("float32"))
+        return self._need(memory + _texts_mb(input.raw), flop / self._speed("float32"))
 
     def finetune_shard(self, wildcards: Any, input: Any) -> Need:
         """Full fine-tuning on 1/N of the toxic texts, each at most `max_tokens` long."""
@@ -98,22 +98,8 @@ class Needs:
         rows = math.ceil(_read(input.dataset)["counts"]["num_toxic"] / int(wildcards.n))
         flop_per_token = (8 if recipe.gradient_checkpointing else 6) * weights
         work = flop_per_token * rows * recipe.max_tokens * recipe.epochs
-        memory = self.finetune_mb(weights, recipe)
+        memory = finetune_mb(self.device, weights, recipe)
         return self._need(memory, work / self._speed(recipe.precision))
-
-    def finetune_mb(self, weights: int, recipe: Recipe, vocabulary: int = 50_000) -> float:
-        """Host memory of one fine-tune.
-
-        Args:
-            weights: P.
-            recipe: of the catalogue.
-            vocabulary: items; 50,000 is GPT-2's, and an upper bound for most small models.
-
-        Returns:
-            MB.
-        """
-        vocabulary = min(vocabulary, math.ceil(weights / 100))  # an embedding is wider than that
-        return self._training(weights, recipe.batch_size * recipe.max_tokens, vocabulary)
 
     def merge_edit(self, wildcards: Any, input: Any) -> Need:
         """Streams: memory does not depend on the model."""
@@ -134,7 +120,7 @@ class Needs:
             4 * weights / BYTES_PER_SECOND[self.device],
             2 * weights * g.batch_size / self._speed("float32"),
         )
-        memory = self._measuring(weights, g.batch_size * (g.new_tokens + 64))
+        memory = measure_mb(self.device, weights, g.batch_size * (g.new_tokens + 64))
         return self._need(memory, steps * per_step * self._scales(wildcards) + self._load(weights))
 
     def measure_perplexity(self, wildcards: Any, input: Any) -> Need:
@@ -144,7 +130,7 @@ class Needs:
         window = corpus.window_tokens or 4096
         tokens = _read(input.corpus)["counts"]["num_characters"] / CHARACTERS_PER_TOKEN
         flop = 2 * weights * tokens * window / min(corpus.stride_tokens, window)
-        memory = self._measuring(weights, corpus.batch_size * window)
+        memory = measure_mb(self.device, weights, corpus.batch_size * window)
         work = flop / self._speed("float32") * self._scales(wildcards)
         return self._need(memory, work + self._load(weights))
 
@@ -159,16 +145,6 @@ class Needs:
         flop = 2 * 1.4e8 * texts * 2 * entry.generate.new_tokens * self._scales(wildcards)
         return self._need(SOFTWARE_MB[self.device] + 3000, flop / self._speed("float32"))
 
-    def _training(self, weights: int, tokens: int, vocabulary: int) -> float:
-        if self.device == "cuda":
-            return SOFTWARE_MB["cuda"] + 12 * weights / 1e6
-        per_token = ACTIVATION * math.sqrt(weights) + 12 * vocabulary
-        return SOFTWARE_MB["cpu"] + (24 * weights + tokens * per_token) / 1e6
-
-    def _measuring(self, weights: int, tokens: int) -> float:
-        activations = tokens * ACTIVATION * math.sqrt(weights) / 10 if self.device == "cpu" else 0
-        return SOFTWARE_MB[self.device] + (8 * weights + activations) / 1e6 + 500
-
     def _scales(self, wildcards: Any) -> int:
         return 1 if wildcards.edit == "base" else len(self.config.run.scales)
 
@@ -181,6 +157,55 @@ class Needs:
     def _need(self, memory_mb: float, seconds: float) -> Need:
         rounded = 100 * math.ceil(memory_mb / 100)
         return Need(rounded, START_MINUTES + math.ceil(2 * seconds / 60))
+
+
+def training_mb(device: str, weights: int, tokens: int, vocabulary: int) -> float:
+    """Host memory of one process that trains.
+
+    Args:
+        device: "cpu" or "cuda".
+        weights: P.
+        tokens: of one batch, padding included.
+        vocabulary: items of the logits.
+
+    Returns:
+        MB.
+    """
+    if device == "cuda":
+        return SOFTWARE_MB["cuda"] + 12 * weights / 1e6
+    per_token = ACTIVATION * math.sqrt(weights) + 12 * vocabulary
+    return SOFTWARE_MB["cpu"] + (24 * weights + tokens * per_token) / 1e6
+
+
+def finetune_mb(device: str, weights: int, recipe: Recipe, vocabulary: int = 50_000) -> float:
+    """Host memory of one fine-tune.
+
+    Args:
+        device: "cpu" or "cuda".
+        weights: P.
+        recipe: of the catalogue.
+        vocabulary: items; 50,000 is GPT-2's, and an upper bound for most small models.
+
+    Returns:
+        MB.
+    """
+    vocabulary = min(vocabulary, math.ceil(weights / 100))  # an embedding is wider than that
+    return training_mb(device, weights, recipe.batch_size * recipe.max_tokens, vocabulary)
+
+
+def measure_mb(device: str, weights: int, tokens: int) -> float:
+    """Host memory of one process that only runs the model.
+
+    Args:
+        device: "cpu" or "cuda".
+        weights: P.
+        tokens: of one batch, padding included.
+
+    Returns:
+        MB.
+    """
+    activations = tokens * ACTIVATION * math.sqrt(weights) / 10 if device == "cpu" else 0
+    return SOFTWARE_MB[device] + (8 * weights + activations) / 1e6 + 500
 
 
 def num_weights(base: str) -> int:

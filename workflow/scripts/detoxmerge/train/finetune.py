@@ -14,7 +14,7 @@ from ..data.models import load_model, load_tokenizer, pad_token
 from ..device import pick_device
 from ..edit.tensors import write_tensors
 from ..plan.errors import UserError
-from .budget import Budget, alone
+from .budget import Budget
 from .resumable import train, write_loss
 
 IGNORED = -100  # label of a place that is not scored
@@ -33,7 +33,7 @@ def finetune_shard(
     delta: Path,
     loss: Path,
     meta: Path,
-    seconds: float | None = None,
+    budget: Budget | None = None,
 ) -> None:
     """Train on one shard by plain causal cross-entropy and write the task vector.
 
@@ -53,50 +53,45 @@ def finetune_shard(
         delta: tau_i, fp32, by the names of `named_parameters` (tied weights once, no buffers).
         loss: loss history.
         meta: manifest.
-        seconds: that the job has; none: no limit.
+        budget: the job's time; none: no limit.
 
     Raises:
         UserError: the shard has no text that can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    budget = Budget(seconds)
-    with alone(meta.parent, budget) as waited:
-        if waited and meta.is_file():
-            print("the other copy has made the result")
-            return
-        place, work = read_json(base)["model"], meta.parent / "work"
-        model, tokenizer = load_model(place), load_tokenizer(place)
-        texts = shard_texts(toxic, partition, shard)
-        rows, too_short = _examples(tokenizer, texts, model, protocol)
-        before = {name: value.detach().clone() for name, value in model.named_parameters()}
-        history = train(
-            model,
-            rows,
-            Collate(pad_token(tokenizer)),
-            work,
-            device=pick_device(device),
-            seed=seed,
-            checkpoint_minutes=checkpoint_minutes,
-            budget=budget,
-            **_arguments(protocol),
-        )
-        write_loss(history, loss)
-        checksum, norm = write_delta(model, before, delta)
-        write_manifest(
-            meta,
-            protocol=protocol,
-            inputs=[base, dataset, partition],
-            files={delta.name: checksum, loss.name: sha256(loss)},
-            shard=shard,
-            seed=seed,
-            num_texts=len(rows),
-            num_texts_too_short=too_short,
-            num_tokens=sum(len(row["input_ids"]) for row in rows),
-            first_loss=float(history["loss"].iloc[0]),
-            last_loss=float(history["loss"].iloc[-1]),
-            l2_norm=norm,
-        )
-        shutil.rmtree(work)
+    place, work = read_json(base)["model"], meta.parent / "work"
+    model, tokenizer = load_model(place), load_tokenizer(place)
+    texts = shard_texts(toxic, partition, shard)
+    rows, too_short = _examples(tokenizer, texts, model, protocol)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    history = train(
+        model,
+        rows,
+        Collate(pad_token(tokenizer)),
+        work,
+        device=pick_device(device),
+        seed=seed,
+        checkpoint_minutes=checkpoint_minutes,
+        budget=budget,
+        **_arguments(protocol),
+    )
+    write_loss(history, loss)
+    checksum, norm = write_delta(model, before, delta)
+    write_manifest(
+        meta,
+        protocol=protocol,
+        inputs=[base, dataset, partition],
+        files={delta.name: checksum, loss.name: sha256(loss)},
+        shard=shard,
+        seed=seed,
+        num_texts=len(rows),
+        num_texts_too_short=too_short,
+        num_tokens=sum(len(row["input_ids"]) for row in rows),
+        first_loss=float(history["loss"].iloc[0]),
+        last_loss=float(history["loss"].iloc[-1]),
+        l2_norm=norm,
+    )
+    shutil.rmtree(work)
     print(f"shard {shard}: {len(rows)} texts, |delta| {norm:.4g}")
 
 

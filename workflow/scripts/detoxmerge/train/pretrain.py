@@ -14,7 +14,7 @@ from ..artefacts import sha256, write_manifest
 from ..data.sources import origin, read_rows, require_text
 from ..device import pick_device
 from ..plan.errors import UserError
-from .budget import Budget, alone
+from .budget import Budget
 from .resumable import train, write_loss
 
 END = "<|endoftext|>"
@@ -26,7 +26,7 @@ def pretrain_base(
     checkpoint_minutes: float,
     device: str,
     out: Path,
-    seconds: float | None = None,
+    budget: Budget | None = None,
 ) -> None:
     """Train tokenizer and model, and save them as an ordinary model folder.
 
@@ -39,28 +39,12 @@ def pretrain_base(
         checkpoint_minutes: time between checkpoints.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: manifest; the model's files and `loss.csv` lie beside it.
-        seconds: that the job has; none: no limit.
+        budget: the job's time; none: no limit.
 
     Raises:
         UserError: the texts cannot be read, or are too few for one row.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    budget = Budget(seconds)
-    with alone(out.parent, budget) as waited:
-        if waited and out.is_file():
-            print("the other copy has made the result")
-        else:
-            _pretrain(alias, protocol, checkpoint_minutes, pick_device(device), out, budget)
-
-
-def _pretrain(
-    alias: str,
-    protocol: Mapping[str, Any],
-    checkpoint_minutes: float,
-    device: str,
-    out: Path,
-    budget: Budget,
-) -> None:
     folder, work = out.parent, out.parent / "work"
     texts, origins = _texts(alias, protocol)
     tokenizer = _train_tokenizer(texts, protocol)
@@ -72,7 +56,7 @@ def _pretrain(
         rows,
         _collate,
         work,
-        device=device,
+        device=pick_device(device),
         seed=protocol["seed"],
         by_length=False,
         checkpoint_minutes=checkpoint_minutes,

@@ -81,8 +81,6 @@ class TimedCheckpoints(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark the new checkpoint as complete, then drop the older ones."""
-        if not state.is_world_process_zero:
-            return
         new = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for file in new.iterdir():  # a node that is lost must not take them with it
             with open(file, "rb") as written:
@@ -113,7 +111,7 @@ def train(
     seed: int,
     by_length: bool,
     checkpoint_minutes: float,
-    budget: Budget,
+    budget: Budget | None,
     precision: str = "float32",
     **arguments: Any,
 ) -> pd.DataFrame:
@@ -128,7 +126,7 @@ def train(
         seed: of order, dropout and initialisation.
         by_length: batches of similar length.
         checkpoint_minutes: time between checkpoints.
-        budget: the job's time.
+        budget: the job's time; none: no limit.
         precision: ``float32``, or ``bfloat16`` for autocast over fp32 weights.
         arguments: of transformers' TrainingArguments.
 
@@ -142,7 +140,7 @@ def train(
     """
     set_seed(seed)
     work.mkdir(parents=True, exist_ok=True)
-    callback = TimedCheckpoints(checkpoint_minutes, budget)
+    callback = TimedCheckpoints(checkpoint_minutes, budget or Budget())
     trainer = ResumableTrainer(
         model=model,
         args=_arguments(work, device, seed, precision, arguments),

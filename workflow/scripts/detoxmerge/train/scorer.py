@@ -17,7 +17,7 @@ from ..data.sources import origin, read_rows, require_text
 from ..device import pick_device
 from ..measure.toxicity import score_texts
 from ..plan.errors import UserError
-from .budget import Budget, alone
+from .budget import Budget
 from .resumable import train, write_loss
 
 LABEL = "toxicity"
@@ -30,7 +30,7 @@ def train_scorer(
     checkpoint_minutes: float,
     device: str,
     out: Path,
-    seconds: float | None = None,
+    budget: Budget | None = None,
 ) -> None:
     """Train a BERT on texts with scores in 0..1 by binary cross-entropy on the scores.
 
@@ -41,28 +41,12 @@ def train_scorer(
         device: ``auto``, ``cpu`` or ``cuda``.
         out: manifest, with ROC AUC and counts per test set; `scorer.ckpt`, the tokenizer's folder
             and `loss.csv` lie beside it.
-        seconds: that the job has; none: no limit.
+        budget: the job's time; none: no limit.
 
     Raises:
         UserError: the texts cannot be read, or a test set has one class only.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    budget = Budget(seconds)
-    with alone(out.parent, budget) as waited:
-        if waited and out.is_file():
-            print("the other copy has made the result")
-        else:
-            _train_scorer(alias, protocol, checkpoint_minutes, pick_device(device), out, budget)
-
-
-def _train_scorer(
-    alias: str,
-    protocol: Mapping[str, Any],
-    checkpoint_minutes: float,
-    device: str,
-    out: Path,
-    budget: Budget,
-) -> None:
     folder, work = out.parent, out.parent / "work"
     name = f"scorers.{alias}.train"
     texts, labels = _labelled(protocol["texts"], f"{name}.texts")
@@ -78,7 +62,7 @@ def _train_scorer(
         rows,
         _Collate(tokenizer.pad_token_id),
         work,
-        device=device,
+        device=pick_device(device),
         seed=protocol["seed"],
         by_length=False,  # length tells the source: batches of one length would not learn
         checkpoint_minutes=checkpoint_minutes,
