@@ -1,5 +1,6 @@
 """The whole workflow through a real SLURM: what is asked for, and what a change submits."""
 
+import json
 import re
 
 import pytest
@@ -121,6 +122,19 @@ def test_gres_form(house):
     assert house.wait() == 0
     asked = {row["reqtres"] for row in house.accounts()}
     assert all("gres/gpu=1" in tres for tres in asked)
+
+
+def test_a_fine_tune_over_two_nodes(house):
+    with house.config() as config:
+        spread = {"processes": 2, "nodes": 2, "strategy": "fsdp"}
+        config["recipes"]["toy"] |= spread | {"epochs": 2, "batch_size": 4}
+    house.start("--until", "finetune_shard")
+    assert house.wait() == 0
+    for row in house.accounts():
+        assert row["state"] == "COMPLETED"
+        assert "node=2" in row["reqtres"] and "gres/gpu=2" in row["reqtres"], row
+    metas = list(house.results.glob("models/pico/comments/shards/toy/n2/*/seed42/meta.json"))
+    assert [json.loads(meta.read_text())["protocol"]["processes"] for meta in metas] == [2, 2]
 
 
 def test_keys_of_the_profile_are_in_force(house):

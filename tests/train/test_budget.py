@@ -77,7 +77,9 @@ def test_the_result_of_the_other_copy_is_kept(tmp_path: Path) -> None:
 def test_a_result_that_is_there_without_another_copy_is_made_again(tmp_path: Path) -> None:
     (tmp_path / "meta.json").write_text("{}")
     once(
-        tmp_path / "meta.json", 60.0, lambda b: (tmp_path / "meta.json").write_text(str(b.seconds))
+        tmp_path / "meta.json",
+        60.0,
+        lambda budget: (tmp_path / "meta.json").write_text(str(budget.seconds)),
     )
     assert (tmp_path / "meta.json").read_text() == "60.0"
 

@@ -65,6 +65,16 @@ def measured_together(wildcards):
     return "measure" if on_a_cluster and scorer == CONFIG.run.sweep.scorers[0] else None
 
 
+def recipe_of(wildcards):
+    """How a shard is fine-tuned."""
+    return CONFIG.recipes[wildcards.recipe]
+
+
+def over_nodes(wildcards, value):
+    """A value for fine-tunes that several nodes share; the resource is unset for all others."""
+    return value if recipe_of(wildcards).nodes > 1 else None
+
+
 EDIT = edit_pattern(CONFIG.datasets, METHODS)
 
 

@@ -74,9 +74,14 @@ rule finetune_shard:
         PATHS.benchmark(PATHS.shard, "finetune")
     conda:
         "../../envs/detoxmerge.yaml"
-    threads: CPUS
+    threads: lambda w: CPUS * recipe_of(w).processes // recipe_of(w).nodes
     resources:
-        gpu=GPU,
+        gpu=lambda w: GPU * recipe_of(w).processes,
+        nodes=lambda w: recipe_of(w).nodes,
+        # the names of Snakemake's SLURM plugin for a job that starts its own processes by srun
+        mpi=lambda w: over_nodes(w, "srun"),
+        tasks=lambda w: over_nodes(w, recipe_of(w).nodes),
+        tasks_per_gpu=lambda w: over_nodes(w, 0),
         mem_mb=NEEDS.mem_mb("finetune_shard"),
         runtime=NEEDS.runtime("finetune_shard"),
     params:

@@ -1,5 +1,6 @@
 """Rule pretrain_base."""
 
+from functools import partial
 from pathlib import Path
 
 from detoxmerge.session import seconds_of, session
@@ -9,14 +10,12 @@ with session(snakemake):
     from detoxmerge.train.pretrain import pretrain_base
 
     alias, out = snakemake.wildcards.model, Path(snakemake.output[0])
-    arguments = {
-        "protocol": snakemake.params.protocol,
-        "checkpoint_minutes": snakemake.config["models"][alias]["pretrain"]["checkpoint_minutes"],
-        "device": snakemake.config["device"],
-        "out": out,
-    }
-    once(
-        out,
-        seconds_of(snakemake),
-        lambda budget: pretrain_base(alias, **arguments, budget=budget),
+    make = partial(
+        pretrain_base,
+        alias,
+        snakemake.params.protocol,
+        checkpoint_minutes=snakemake.config["models"][alias]["pretrain"]["checkpoint_minutes"],
+        device=snakemake.config["device"],
+        out=out,
     )
+    once(out, seconds_of(snakemake), make)

@@ -1,5 +1,6 @@
 """Rule train_scorer."""
 
+from functools import partial
 from pathlib import Path
 
 from detoxmerge.session import seconds_of, session
@@ -9,14 +10,12 @@ with session(snakemake):
     from detoxmerge.train.scorer import train_scorer
 
     alias, out = snakemake.wildcards.scorer, Path(snakemake.output[0])
-    arguments = {
-        "protocol": snakemake.params.protocol,
-        "checkpoint_minutes": snakemake.config["scorers"][alias]["train"]["checkpoint_minutes"],
-        "device": snakemake.config["device"],
-        "out": out,
-    }
-    once(
-        out,
-        seconds_of(snakemake),
-        lambda budget: train_scorer(alias, **arguments, budget=budget),
+    make = partial(
+        train_scorer,
+        alias,
+        snakemake.params.protocol,
+        checkpoint_minutes=snakemake.config["scorers"][alias]["train"]["checkpoint_minutes"],
+        device=snakemake.config["device"],
+        out=out,
     )
+    once(out, seconds_of(snakemake), make)

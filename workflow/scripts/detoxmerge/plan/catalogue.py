@@ -1,7 +1,8 @@
 """The entries of the config's catalogue: what each key means, its unit and its range.
 
 `protocol(entry)` is what of an entry changes numbers; fields marked `SPEED` do not, and stand in
-no rule's params and in no measurement's key.
+no rule's params and in no measurement's key. A field that came later is marked `LATER`: it stands
+there unless it has its default, under which the numbers are those of before.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 SPEED: dict[str, Any] = {"speed_only": True}
+LATER: dict[str, Any] = {"left_out_at_default": True}
 
 
 def as_list(value: Any) -> Any:
@@ -39,12 +41,15 @@ def protocol(entry: BaseModel, *, without: tuple[str, ...] = ()) -> dict[str, An
         without: names of further fields to leave out.
 
     Returns:
-        Field values by name, nested entries likewise, without the fields marked `SPEED`.
+        Field values by name, nested entries likewise, without the fields marked `SPEED`, and those
+        marked `LATER` at their default.
     """
     return {
         name: _plain(getattr(entry, name))
         for name, field in type(entry).model_fields.items()
-        if name not in without and field.json_schema_extra != SPEED
+        if name not in without
+        and field.json_schema_extra != SPEED
+        and not (field.json_schema_extra == LATER and getattr(entry, name) == field.default)
     }
 
 
@@ -158,7 +163,7 @@ class Recipe(Entry):
     optimizer: Literal["adamw_torch", "adafactor", "sgd"] = "adamw_torch"
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping, L2")
-    batch_size: int = Field(16, ge=1, description="texts per device and step")
+    batch_size: int = Field(16, ge=1, description="texts per process and step")
     accumulation_steps: int = Field(1, ge=1, description="batches per optimizer step")
     max_tokens: int = Field(128, ge=2, description="longer texts are cut")
     group_by_length: bool = Field(True, description="batches of texts of similar length")
@@ -167,6 +172,26 @@ class Recipe(Entry):
     checkpoint_minutes: float = Field(
         5.0, ge=0, description="time between checkpoints", json_schema_extra=SPEED
     )
+    strategy: Literal["fsdp"] | None = Field(
+        None, description="how several processes share the model", json_schema_extra=LATER
+    )
+    processes: int = Field(1, ge=1, description="in all, a GPU each", json_schema_extra=LATER)
+    nodes: int = Field(1, ge=1, description="that hold the processes", json_schema_extra=SPEED)
+
+    @model_validator(mode="after")
+    def _shared_by_processes(self) -> "Recipe":
+        if (self.processes > 1) != (self.strategy is not None):
+            raise ValueError(
+                "`processes` above 1 and `strategy: fsdp` go together; "
+                f"has processes: {self.processes}, strategy: {self.strategy or 'none'}"
+            )
+        if self.processes % self.nodes:
+            raise ValueError(
+                f"`processes` must be a multiple of `nodes`; has {self.processes} and {self.nodes}"
+            )
+        if self.strategy and self.optimizer == "adafactor":
+            raise ValueError("`strategy: fsdp` works with optimizer adamw_torch or sgd")
+        return self
 
 
 class Pretrain(Entry):

@@ -19,6 +19,7 @@ RESOURCES = {  # resource of Snakemake's SLURM plugin -> option of sbatch
     "qos": "--qos",
     "gres": "--gres",
     "nodes": "--nodes",
+    "tasks": "--ntasks",
     "mem_mb": "--mem",
     "runtime": "--time",
 }

@@ -7,6 +7,7 @@ and training and measuring go on where they were. benchmarks/resources.py measur
 memory   = SOFTWARE + weights + activations
   training on a CPU    24 P: weights, theta_0, gradients, AdamW's two moments, a checkpoint's copy
   training on a GPU    12 P of the host: weights, theta_0, a checkpoint's copy
+  several processes    these 24 P or 12 P are shared; each loads 4 P, and theta_0 takes 4 P once
   measuring             8 P: the base in fp32, and a tensor of the edit, or a copy in its dtype
   activations (CPU)    ACTIVATION sqrt(P) bytes per token when training, a tenth of it without
                        gradients; plus what the logits take: 12 bytes per token and vocabulary item
@@ -99,7 +100,7 @@ class Needs:
         flop_per_token = (8 if recipe.gradient_checkpointing else 6) * weights
         work = flop_per_token * rows * recipe.max_tokens * recipe.epochs
         memory = finetune_mb(self.device, weights, recipe)
-        return self._need(memory, work / self._speed(recipe.precision))
+        return self._need(memory, work / self._speed(recipe.precision) / recipe.processes)
 
     def merge_edit(self, wildcards: Any, input: Any) -> Need:
         """Streams: memory does not depend on the model."""
@@ -159,7 +160,9 @@ class Needs:
         return Need(rounded, START_MINUTES + math.ceil(2 * seconds / 60))
 
 
-def training_mb(device: str, weights: int, tokens: int, vocabulary: int) -> float:
+def training_mb(
+    device: str, weights: int, tokens: int, vocabulary: int, share: float = 1.0
+) -> float:
     """Host memory of one process that trains.
 
     Args:
@@ -167,18 +170,21 @@ def training_mb(device: str, weights: int, tokens: int, vocabulary: int) -> floa
         weights: P.
         tokens: of one batch, padding included.
         vocabulary: items of the logits.
+        share: of the weights and states, which this process holds.
 
     Returns:
         MB.
     """
     if device == "cuda":
-        return SOFTWARE_MB["cuda"] + 12 * weights / 1e6
+        return SOFTWARE_MB["cuda"] + 12 * share * weights / 1e6
     per_token = ACTIVATION * math.sqrt(weights) + 12 * vocabulary
-    return SOFTWARE_MB["cpu"] + (24 * weights + tokens * per_token) / 1e6
+    return SOFTWARE_MB["cpu"] + (24 * share * weights + tokens * per_token) / 1e6
 
 
 def finetune_mb(device: str, weights: int, recipe: Recipe, vocabulary: int = 50_000) -> float:
-    """Host memory of one fine-tune.
+    """Host memory that one fine-tune takes on each of its nodes.
+
+    Of several processes each loads the model before it keeps its share; the first has theta_0 too.
 
     Args:
         device: "cpu" or "cuda".
@@ -190,7 +196,11 @@ def finetune_mb(device: str, weights: int, recipe: Recipe, vocabulary: int = 50_
         MB.
     """
     vocabulary = min(vocabulary, math.ceil(weights / 100))  # an embedding is wider than that
-    return training_mb(device, weights, recipe.batch_size * recipe.max_tokens, vocabulary)
+    tokens = recipe.batch_size * recipe.max_tokens
+    if recipe.strategy is None:
+        return training_mb(device, weights, tokens, vocabulary)
+    each = training_mb(device, weights, tokens, vocabulary, 1 / recipe.processes)
+    return recipe.processes // recipe.nodes * (each + 4 * weights / 1e6) + 4 * weights / 1e6
 
 
 def measure_mb(device: str, weights: int, tokens: int) -> float:

@@ -80,13 +80,13 @@ def alone(folder: Path, budget: Budget) -> Iterator[bool]:
         lock.release()
 
 
-def once(result: Path, seconds: float | None, make: Callable[[Budget], None]) -> None:
+def once(result: Path, seconds: float | None, make: Callable[..., None]) -> None:
     """Make a result, unless another copy of the job makes it while this one waits.
 
     Args:
         result: the manifest that `make` writes last.
         seconds: that the job has; none: no limit.
-        make: is given the job's budget.
+        make: is called with the job's `budget`.
 
     Raises:
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
@@ -96,4 +96,4 @@ def once(result: Path, seconds: float | None, make: Callable[[Budget], None]) ->
         if waited and result.is_file():
             print("the other copy has made the result")
         else:
-            make(budget)
+            make(budget=budget)

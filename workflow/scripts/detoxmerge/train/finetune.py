@@ -15,9 +15,8 @@ from ..device import pick_device
 from ..edit.tensors import write_tensors
 from ..plan.errors import UserError
 from .budget import Budget
-from .resumable import train, write_loss
-
-IGNORED = -100  # label of a place that is not scored
+from .resumable import IGNORED, train, write_loss
+from .together import is_first, whole
 
 
 def finetune_shard(
@@ -63,7 +62,7 @@ def finetune_shard(
     model, tokenizer = load_model(place), load_tokenizer(place)
     texts = shard_texts(toxic, partition, shard)
     rows, too_short = _examples(tokenizer, texts, model, protocol)
-    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    before = {n: p.detach().clone() for n, p in model.named_parameters()} if is_first() else {}
     history = train(
         model,
         rows,
@@ -75,8 +74,11 @@ def finetune_shard(
         budget=budget,
         **_arguments(protocol),
     )
+    written = write_delta(model, before, delta)
+    if written is None:
+        return
+    checksum, norm = written
     write_loss(history, loss)
-    checksum, norm = write_delta(model, before, delta)
     write_manifest(
         meta,
         protocol=protocol,
@@ -126,7 +128,7 @@ class Collate:
     def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
         """
         Args:
-            rows: examples with `input_ids`.
+            rows: examples with `input_ids`; `labels` where they differ.
 
         Returns:
             `input_ids`, `attention_mask`, `labels`: (rows, longest), int64.
@@ -140,27 +142,34 @@ class Collate:
         return {
             "input_ids": padded(self.pad, ids),
             "attention_mask": padded(0, [[1] * len(row) for row in ids]),
-            "labels": padded(IGNORED, ids),
+            "labels": padded(IGNORED, [row.get("labels", row["input_ids"]) for row in rows]),
         }
 
 
 @torch.no_grad()
-def write_delta(model: Any, before: Mapping[str, torch.Tensor], out: Path) -> tuple[str, float]:
+def write_delta(
+    model: Any, before: Mapping[str, torch.Tensor], out: Path
+) -> tuple[str, float] | None:
     """Write theta - theta_0, a tensor at a time.
 
     Args:
-        model: trained, fp32.
-        before: theta_0 by parameter name, fp32.
+        model: trained, fp32; its tensors may be spread over processes, which all call this.
+        before: theta_0 by parameter name, fp32; of the first process.
         out: fp32, names sorted.
 
     Returns:
-        SHA-256 of the file, and the L2 norm of the vector.
+        SHA-256 of the file, and the L2 norm of the vector; None for all but the first process.
     """
     parameters = dict(sorted(model.named_parameters()))
+    tensors = ((name, whole(parameter).cpu()) for name, parameter in parameters.items())
+    if not is_first():
+        for _ in tensors:  # gives its parts
+            pass
+        return None
     square = 0.0
     with write_tensors(out, {name: tuple(p.shape) for name, p in parameters.items()}) as writer:
-        for name, parameter in parameters.items():
-            block = (parameter.detach().cpu() - before[name]).numpy()
+        for name, after in tensors:
+            block = (after - before[name]).numpy()
             square += float(np.square(block, dtype=np.float64).sum())
             writer.write(block)
     return writer.sha256, float(np.sqrt(square))

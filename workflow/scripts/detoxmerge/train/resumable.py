@@ -21,22 +21,36 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from ..artefacts import publish
 from ..plan.errors import UserError
 from .budget import Budget, BudgetUsed
+from .together import (
+    first_says,
+    fsdp_arguments,
+    is_first,
+    num_processes,
+    spread_over_cpus,
+    wait_for_all,
+    whole,
+)
 
 LOG_STEPS = 10
+IGNORED = -100  # label of a place that is not scored
 COMPLETE = "complete"  # a marker written after everything else of a checkpoint
 
 
 class SeededSampler(Sampler):
     """The order of the texts: a function of seed and epoch alone."""
 
-    def __init__(self, lengths: Sequence[int], batch: int, by_length: bool, seed: int) -> None:
+    def __init__(
+        self, lengths: Sequence[int], batch: int, by_length: bool, seed: int, blanks: int = 0
+    ) -> None:
         """
         Args:
             lengths: tokens of each text.
             batch: texts per optimizer step.
             by_length: batches of similar length, in random order; else a plain shuffle.
             seed: of the training.
+            blanks: rows after the texts; they come last in every epoch.
         """
+        self.blanks = range(len(lengths), len(lengths) + blanks)
         self.lengths, self.batch, self.by_length, self.seed = list(lengths), batch, by_length, seed
         self.epoch = 0
 
@@ -45,13 +59,15 @@ class SeededSampler(Sampler):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths) + len(self.blanks)
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         if self.by_length:
-            return iter(get_length_grouped_indices(self.lengths, self.batch, generator=generator))
-        return iter(torch.randperm(len(self.lengths), generator=generator).tolist())
+            order = get_length_grouped_indices(self.lengths, self.batch, generator=generator)
+        else:
+            order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        return iter([*order, *self.blanks])
 
 
 class TimedCheckpoints(TrainerCallback):
@@ -75,20 +91,25 @@ class TimedCheckpoints(TrainerCallback):
             now = time.monotonic()
             self.budget.slowest = max(self.budget.slowest, now - self.interval)
             self.interval = now
-            self.left = self.budget.is_used()
+            due = now - self.last >= 60 * self.minutes
+            self.left, due = first_says((self.budget.is_used(), due))
             control.should_training_stop |= self.left
-            control.should_save |= self.left or now - self.last >= 60 * self.minutes
+            control.should_save |= self.left or due
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark the new checkpoint as complete, then drop the older ones."""
         new = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        for file in new.iterdir():  # a node that is lost must not take them with it
-            with open(file, "rb") as written:
-                os.fsync(written.fileno())
-        (new / COMPLETE).touch()
-        for old in checkpoints_in(Path(args.output_dir)):
-            if old != new:
-                shutil.rmtree(old)
+        wait_for_all()
+        for file in new.rglob("*"):  # a node that is lost must not take them with it
+            if file.is_file():
+                with open(file, "rb") as written:
+                    os.fsync(written.fileno())
+        wait_for_all()
+        if is_first():
+            (new / COMPLETE).touch()
+            for old in checkpoints_in(Path(args.output_dir)):
+                if old != new:
+                    shutil.rmtree(old)
         self.last = time.monotonic()
 
 
@@ -140,22 +161,27 @@ def train(
     """
     set_seed(seed)
     work.mkdir(parents=True, exist_ok=True)
+    args = _arguments(work, device, seed, precision, arguments)
+    if device == "cpu" and num_processes() > 1:
+        spread_over_cpus()
+    lengths, blanks = [len(row["input_ids"]) for row in rows], _blanks(len(rows), args)
     callback = TimedCheckpoints(checkpoint_minutes, budget or Budget())
     trainer = ResumableTrainer(
         model=model,
-        args=_arguments(work, device, seed, precision, arguments),
+        args=args,
         data_collator=collate,
-        train_dataset=rows,
+        train_dataset=rows + blanks,
         callbacks=[callback],
     )
-    step = trainer.args.per_device_train_batch_size * trainer.args.gradient_accumulation_steps
-    trainer.sampler = SeededSampler([len(r["input_ids"]) for r in rows], step, by_length, seed)
-    last = latest_checkpoint(work)
+    step = args.train_batch_size * args.gradient_accumulation_steps * num_processes()
+    trainer.sampler = SeededSampler(lengths, step, by_length, seed, len(blanks))
+    last = first_says(latest_checkpoint(work) if is_first() else None)
     print(f"continuing from {last.name}" if last else f"training on {len(rows)} examples")
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     except BaseException:
-        latest_checkpoint(work)  # a checkpoint that was being written goes, the last one stays
+        if is_first():
+            latest_checkpoint(work)  # a checkpoint that was being written goes, the last one stays
         raise
     if callback.left:
         raise BudgetUsed(
@@ -180,8 +206,16 @@ def _arguments(
         report_to="none",
         remove_unused_columns=False,
         dataloader_pin_memory=device != "cpu",
+        **fsdp_arguments(),
         **more,
     )
+
+
+def _blanks(num_rows: int, args: TrainingArguments) -> list[dict[str, list[int]]]:
+    """Rows without a label that make the last batches even: accelerate would repeat texts there."""
+    missing = -num_rows % (args.train_batch_size * num_processes())
+    blank = {"input_ids": [0, 0], "labels": [IGNORED, IGNORED]}
+    return [blank] * missing if num_processes() > 1 else []
 
 
 def checkpoints_in(work: Path) -> list[Path]:
@@ -229,7 +263,7 @@ def _finite_history(trainer: Trainer) -> pd.DataFrame:
     columns = ["step", "epoch", "loss", "learning_rate", "grad_norm"]
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     history = pd.DataFrame(logged).reindex(columns=columns)
-    bad = [n for n, p in trainer.model.named_parameters() if not torch.isfinite(p).all()]
+    bad = [n for n, p in trainer.model.named_parameters() if not torch.isfinite(whole(p)).all()]
     if bad or not history["loss"].map(pd.api.types.is_number).all() or history["loss"].isna().any():
         where = f"tensor '{bad[0]}' holds NaN or infinity" if bad else "the loss became NaN"
         raise UserError(f"the training diverged: {where}; lower learning_rate, or clip harder")

@@ -1,0 +1,114 @@
+"""Several processes for one fine-tune, by `accelerate launch`, over nodes by srun."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ..artefacts import read_json, write_json
+from ..device import pick_device
+from ..plan.errors import UserError
+from ..session import user_sentence
+from .budget import Budget, BudgetUsed, alone
+from .finetune import finetune_shard
+from .together import is_first
+
+FILES = ("base", "dataset", "toxic", "partition", "delta", "loss", "meta")
+
+
+def finetune_together(
+    *, worker: Path, processes: int, nodes: int, budget: Budget, **arguments: Any
+) -> None:
+    """`finetune_shard` in several processes that share the model.
+
+    Args:
+        worker: the script that each process runs; it calls `take_part`.
+        processes: in all.
+        nodes: machines, of the SLURM job that this runs in.
+        budget: the job's time.
+        arguments: of `finetune_shard`.
+
+    Raises:
+        UserError: as `finetune_shard`; or there are too few GPUs, or no SLURM job for the nodes.
+        BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
+        RuntimeError: a process failed, and the log has its traceback.
+    """
+    _require(processes // nodes, nodes, arguments["device"])
+    work = arguments["meta"].parent / "work"
+    for old in work.glob("failure-*.json"):
+        old.unlink()
+    told = {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()}
+    left = None if budget.seconds is None else budget.seconds - budget.spent()
+    ends = None if left is None else time.time() + left
+    write_json(work / "call.json", {"ends": ends, "arguments": told})
+    status = subprocess.run(
+        [*_launch(processes, nodes), str(worker), str(work / "call.json")]
+    ).returncode
+    for failure in sorted(work.glob("failure-*.json")):
+        said = read_json(failure)
+        raise (BudgetUsed if said["is_budget_used"] else UserError)(said["sentence"])
+    if status:
+        raise RuntimeError(f"accelerate launch ended with status {status}; see the log above")
+
+
+def take_part(call: Path) -> bool:
+    """What each of the processes does.
+
+    Args:
+        call: written by `finetune_together`.
+
+    Returns:
+        Whether it went well; if not, a file beside `call` has the user's sentence.
+    """
+    told = read_json(call)
+    given = {k: Path(v) if k in FILES else v for k, v in told["arguments"].items()}
+    budget = Budget(None if told["ends"] is None else told["ends"] - time.time())
+    try:
+        if is_first():
+            # processes can outlive the job that started them: then its lock is gone, theirs is not
+            with alone(call.parent / "processes", Budget(0.0)):
+                finetune_shard(**given, budget=budget)
+        else:
+            finetune_shard(**given, budget=budget)
+    except Exception as error:
+        sentence = user_sentence(error)
+        if sentence is None:
+            raise
+        said = {"sentence": sentence, "is_budget_used": isinstance(error, BudgetUsed)}
+        write_json(call.with_name(f"failure-{os.environ['RANK']}.json"), said)
+        return False
+    return True
+
+
+def _require(processes: int, nodes: int, device: str) -> None:
+    if nodes > 1 and "SLURM_JOB_ID" not in os.environ:
+        raise UserError(
+            f"the recipe spreads a fine-tune over {nodes} nodes, which needs a SLURM job; start "
+            "with --profile slurm, or set nodes: 1"
+        )
+    if pick_device(device) == "cuda":
+        import torch
+
+        if (found := torch.cuda.device_count()) < processes:
+            raise UserError(
+                f"the recipe asks for {processes} processes per node, a GPU each; this node shows "
+                f"{found}; lower `processes`, or ask for more GPUs"
+            )
+
+
+def _launch(processes: int, nodes: int) -> list[str]:
+    """The command line before the script; what decides numbers stands in TrainingArguments."""
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--use_fsdp"]
+    accelerate += ["--fsdp_version=2", "--mixed_precision=no", "--dynamo_backend=no"]
+    accelerate += [f"--num_processes={processes}", f"--num_machines={nodes}"]
+    if nodes == 1:
+        return [*accelerate, "--main_process_port=0"]  # a free one
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    # c10d gives the nodes their ranks; this one, the job's first, is where they meet
+    meet = ["--rdzv_backend=c10d", f"--main_process_ip={socket.gethostname()}"]
+    srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    return [*srun, "--cpu-bind=none", *accelerate, *meet, f"--main_process_port={port}"]
