@@ -23,6 +23,14 @@ onstart:
     require_ready(os.getcwd(), requests())
 
 
+onsuccess:
+    say_what_memory_lacked()
+
+
+onerror:
+    say_what_memory_lacked()
+
+
 rule all:
     default_target: True
     input:

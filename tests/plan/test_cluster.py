@@ -1,10 +1,11 @@
 """What is asked of SLURM before a run; its commands are stood in for by scripts."""
 
+import time
 from pathlib import Path
 
 import pytest
 
-from detoxmerge.plan.cluster import options, require_ready, seconds_left
+from detoxmerge.plan.cluster import memory_advice, options, require_ready, seconds_left
 
 JOB = {"rule": "finetune_shard", "threads": 4, "gpu": 1, "mem_mb": 24000, "runtime": 90, "nodes": 1}
 
@@ -121,3 +122,26 @@ def test_outside_of_a_job_no_time_is_left_or_lacking(command, monkeypatch) -> No
     command("squeue", "0:58")
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     assert seconds_left() is None
+
+
+def test_jobs_that_were_ended_for_their_memory_are_named(tmp_path: Path) -> None:
+    assert memory_advice(tmp_path, 0.0) == ""
+    logs = tmp_path / ".snakemake" / "slurm_logs"
+    for rule, job, said in (
+        (
+            "rule_finetune_shard",
+            7,
+            "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=7.0.",
+        ),
+        ("rule_finetune_shard", 9, "srun: error: n1: task 0: Out Of Memory"),
+        ("group_measure", 11, "slurmstepd: error: Detected 1 oom_kill event in StepId=11.0."),
+        ("rule_merge_edit", 8, "a bug"),
+    ):
+        log = logs / rule / "a_b" / f"{job}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(said)
+    advice = memory_advice(tmp_path, 0.0)
+    assert "finetune_shard: SLURM ended 2 job(s) for their memory (7 9);" in advice
+    assert "generate: SLURM ended 1 job(s) for their memory (11);" in advice
+    assert "merge_edit" not in advice
+    assert memory_advice(tmp_path, time.time() + 60) == ""

@@ -57,9 +57,10 @@ class SlurmHouse(House):
         return self.output.read_text()
 
     def line(self, pattern: str) -> str:
-        """The first printed line that has this; fails if there is none."""
-        found = [line.strip() for line in self.said().splitlines() if re.search(pattern, line)]
-        assert found, f"{pattern} was not printed:\n{self.said()[-6000:]}"
+        """The first printed line that has this, without the folder; fails if there is none."""
+        said = self.said().replace(str(self.folder), "PROJECT")
+        found = [line.strip() for line in said.splitlines() if re.search(pattern, line)]
+        assert found, f"{pattern} was not printed:\n{said[-6000:]}"
         return found[0]
 
     def nothing(self) -> str:

@@ -78,7 +78,9 @@ def test_time_limit_strikes(house, row):
 def test_memory_limit_is_exceeded(house, row):
     house.start("--set-resources", "finetune_shard:mem_mb=attempt*attempt*400")
     assert house.wait() == 0
-    row("memory limit exceeded", house.line("oom-kill|oom_kill|OOM|Out Of Memory"))
+    row(
+        "memory limit exceeded", house.line("finetune_shard: SLURM ended 2 job.s. for their memory")
+    )
     asked = {r["reqtres"] for r in house.accounts() if "finetune" in r["comment"]}
     assert any("mem=400M" in tres for tres in asked)
     assert any("mem=1600M" in tres for tres in asked)

@@ -6,13 +6,14 @@ OUTPUTS  CONFIG, GRID, PATHS, PROTOCOL for the other rule files
 
 import os
 import sys
+import time
 
 from snakemake.common.tbdstring import TBDString
 from snakemake.settings.enums import RerunTrigger
 
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
-from detoxmerge.plan.cluster import CLUSTER_JOB, require_ready
+from detoxmerge.plan.cluster import CLUSTER_JOB, memory_advice, require_ready
 from detoxmerge.plan.files import expand_path, files_of_model, files_of_scorer
 from detoxmerge.plan.config import load_config
 from detoxmerge.plan.errors import nearest
@@ -22,6 +23,7 @@ from detoxmerge.plan.protocol import VERSION
 from detoxmerge.plan.resources import Needs
 from detoxmerge.plan.slug import INDEX, SETTING, any_of, edit_pattern
 
+STARTED = time.time()
 CONFIG = load_config(config)
 GRID = Grid(CONFIG)
 PATHS, PROTOCOL = GRID.paths, GRID.protocol
@@ -56,6 +58,12 @@ def requests():
         for job in jobs
         if not job.is_local
     ]
+
+
+def say_what_memory_lacked():
+    """At the end of a run, for the jobs that SLURM ended."""
+    if workflow.is_main_process and (advice := memory_advice(os.getcwd(), STARTED)):
+        print(advice, file=sys.stderr)
 
 
 def measured_together(wildcards):

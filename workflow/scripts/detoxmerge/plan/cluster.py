@@ -31,6 +31,8 @@ MENDS = {
     "generic resource": "GPU_REQUEST",
     "gres": "GPU_REQUEST",
 }
+SLURM_LOGS = ".snakemake/slurm_logs"
+OUT_OF_MEMORY = re.compile(r"oom[-_ ]kill|out of memory", re.IGNORECASE)
 TOO_MUCH = "node configuration is not available"
 
 
@@ -122,6 +124,30 @@ def seconds_left() -> float | None:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return 86400.0 * days + 3600 * hours + 60 * minutes + seconds
+
+
+def memory_advice(folder: Path | str, since: float) -> str:
+    """What to change when jobs were ended for their memory: Snakemake only says that they failed.
+
+    Args:
+        folder: where Snakemake runs; the plugin keeps the logs of failed jobs below it.
+        since: start of the run, seconds since 1970.
+
+    Returns:
+        A sentence per rule; empty if no job was ended so.
+    """
+    found: dict[str, list[str]] = {}
+    for log in sorted(Path(folder).glob(f"{SLURM_LOGS}/*/**/*.log")):
+        if log.stat().st_mtime >= since and OUT_OF_MEMORY.search(log.read_text(errors="replace")):
+            name = log.relative_to(Path(folder, SLURM_LOGS)).parts[0]
+            # the only group: generate, and score_toxicity, which takes less
+            rule = "generate" if name.startswith("group_") else name.removeprefix("rule_")
+            found.setdefault(rule, []).append(log.stem)
+    return "\n".join(
+        f"{rule}: SLURM ended {len(jobs)} job(s) for their memory ({' '.join(jobs)}); each attempt "
+        f"asks for more, and --set-resources {rule}:mem_mb=... asks for more at once"
+        for rule, jobs in found.items()
+    )
 
 
 def options(request: Mapping[str, Any]) -> list[str]:
