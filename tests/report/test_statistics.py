@@ -1,0 +1,167 @@
+"""Intervals and the headline quantity, where the truth is known."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from detoxmerge.report.statistics import (
+    Curve,
+    compare,
+    degradation_reduction,
+    jackknife,
+    levels_of,
+    means,
+    percentile_interval,
+    perplexity_at,
+    prompts_needed,
+    resamples,
+)
+
+SCALES = np.array([0.0, 0.5, 1.0, 1.5, 2.0])
+TOXICITY = 0.5 - 0.15 * SCALES
+CHEAP, DEAR = (3.0 + cost * SCALES**2 for cost in (0.05, 0.15))  # nats per token
+PROMPTS, WINDOWS, SAMPLES = 200, 60, 5
+
+
+def pair(study: int, *nlls: np.ndarray) -> list[Curve]:
+    """Edits with the same true toxicity and these true NLLs, measured in one study.
+
+    Prompts and windows differ in difficulty, alike for all edits; sampling noise is each one's own
+    but for the base, which they share.
+    """
+    random = np.random.default_rng(study)
+    hard = random.normal(0, 0.1, PROMPTS)
+    text = random.normal(0, 0.3, WINDOWS)
+    tokens = random.integers(50, 100, WINDOWS).astype(float)
+    base = random.normal(0, 0.2, (PROMPTS, SAMPLES)), random.normal(0, 0.005, WINDOWS)
+    found = []
+    for nll in nlls:
+        score_noise = random.normal(0, 0.2, (len(SCALES), PROMPTS, SAMPLES))
+        nll_noise = random.normal(0, 0.005, (len(SCALES), WINDOWS))
+        score_noise[0], nll_noise[0] = base
+        scores = TOXICITY[:, None, None] + hard[:, None] + score_noise
+        counts = np.full((len(SCALES), PROMPTS), float(SAMPLES))
+        per_window = (nll[:, None] + text + nll_noise) * tokens
+        found.append(Curve(SCALES, scores.sum(axis=2), counts, per_window, tokens))
+    return found
+
+
+def truth(merged: np.ndarray, single: np.ndarray) -> float:
+    """Degradation reduction of the true curves."""
+    levels = levels_of(TOXICITY[None], TOXICITY[None])
+    return degradation_reduction(
+        (TOXICITY[None], merged[None]), (TOXICITY[None], single[None]), levels
+    )[1][0]
+
+
+def test_a_true_reduction_is_recovered_and_its_interval_covers_it() -> None:
+    true = truth(CHEAP, DEAR)
+    assert true == pytest.approx(0.7, abs=0.1)  # costs differ by a factor of 3, a little convex
+    found = [compare(*pair(s, CHEAP, DEAR), seed=s, replicates=400).overall for s in range(100)]
+    assert np.mean([i.value for i in found]) == pytest.approx(true, abs=0.01)
+    covered = sum(i.low <= true <= i.high for i in found)
+    assert 88 <= covered <= 100
+    assert all(i.low > 0 for i in found)  # and it is told from nothing
+
+
+def test_where_there_is_nothing_to_be_found_the_interval_covers_zero() -> None:
+    found = [compare(*pair(s, DEAR, DEAR), seed=s, replicates=400).overall for s in range(100)]
+    assert sum(i.low <= 0 <= i.high for i in found) >= 88
+    assert np.mean([i.value for i in found]) == pytest.approx(0, abs=0.02)
+
+
+def test_pairing_narrows_the_interval() -> None:
+    """Difficulty of prompts and windows is shared: it must cancel."""
+    merged, single = pair(1, CHEAP, DEAR)
+    other = pair(2, CHEAP, DEAR)[1]
+    paired = compare(merged, single, seed=1, replicates=400).overall
+    mixed = compare(merged, other, seed=1, replicates=400).overall
+    assert paired.high - paired.low < 0.5 * (mixed.high - mixed.low)
+
+
+def test_perplexity_at_a_level_by_hand() -> None:
+    toxicity, nll = np.array([[0.5, 0.3, 0.4, 0.1]]), np.log([[10.0, 20.0, 30.0, 80.0]])
+    found = perplexity_at(toxicity, nll, np.array([[0.6, 0.5, 0.4, 0.3, 0.2, 0.05]]))
+    # above the base: the base; 0.4 is reached half-way to the first scale, not at the second;
+    # 0.2 two thirds of the way from the third to the fourth; 0.05 nowhere
+    expected = [10, 10, 200**0.5, 20, 30 * (80 / 30) ** (2 / 3), np.nan]
+    np.testing.assert_allclose(found[0], expected)
+
+
+def test_reduction_at_a_level_is_the_published_formula() -> None:
+    toxicity = np.array([[0.4, 0.2]])
+    ours, theirs = np.log([[10.0, 16.0]]), np.log([[10.0, 40.0]])
+    level = np.array([[0.2]])
+    at_level, overall = degradation_reduction((toxicity, ours), (toxicity, theirs), level)
+    assert at_level[0, 0] == pytest.approx(1 - 6 / 30)
+    assert overall[0] == pytest.approx(1 - 6 / 30)
+
+
+def test_curves_that_do_not_overlap_have_no_value() -> None:
+    merged, single = pair(3, CHEAP, DEAR)
+    useless = single._replace(toxicity_sums=single.toxicity_sums + SCALES[:, None])
+    found = compare(merged, useless, seed=1, replicates=50)
+    assert np.isnan(found.overall.value)
+    assert np.isnan(found.overall.low)
+    assert found.overall.undefined_share == 1
+
+
+def test_a_single_edit_that_costs_nothing_leaves_nothing_to_be_reduced() -> None:
+    merged, single = pair(4, CHEAP, 3.0 - 0.01 * SCALES)
+    assert np.isnan(compare(merged, single, seed=1, replicates=50).overall.value)
+
+
+def test_missing_scores_count_for_nothing() -> None:
+    sums, counts = np.array([[2.0, 0.5, 0.0]]), np.array([[4.0, 1.0, 0.0]])
+    curve = Curve(np.zeros(1), sums, counts, np.array([[6.0, 2.0]]), np.array([3.0, 1.0]))
+    toxicity, nll = means(curve, np.ones((1, 3)), np.ones((1, 2)))
+    assert toxicity[0, 0] == pytest.approx(0.5)
+    assert nll[0, 0] == pytest.approx(2.0)
+
+
+def test_the_interval_of_a_mean_is_that_of_scipy() -> None:
+    values = np.random.default_rng(5).gamma(2.0, size=80)
+    weights = resamples(4000, len(values), 6)
+    ours = percentile_interval(values.mean(), weights @ values / weights.sum(axis=1))
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=7)
+    bounds = theirs.confidence_interval
+    assert ours.low == pytest.approx(bounds.low, abs=0.03)
+    assert ours.high == pytest.approx(bounds.high, abs=0.03)
+
+
+def test_too_many_undefined_replicates_give_no_interval() -> None:
+    replicates = np.linspace(0, 1, 100)
+    replicates[:4] = np.nan
+    found = percentile_interval(0.5, replicates)
+    assert found.undefined_share == pytest.approx(0.04)
+    assert found.low > 0
+    replicates[:6] = np.nan
+    assert np.isnan(percentile_interval(0.5, replicates).low)
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    curves = pair(8, CHEAP, DEAR)
+    assert compare(*curves, seed=1, replicates=50).overall == (
+        compare(*curves, seed=1, replicates=50).overall
+    )
+    assert compare(*curves, seed=1, replicates=50).overall != (
+        compare(*curves, seed=2, replicates=50).overall
+    )
+
+
+def test_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = np.array([1.0, 2.0, 4.0, 7.0])
+    without_one = np.array([np.delete(values, i).mean() for i in range(4)])
+    found = jackknife(values.mean(), without_one)
+    half = stats.t.ppf(0.975, 3) * values.std(ddof=1) / 2
+    assert found.high - found.value == pytest.approx(half)
+    assert np.isnan(jackknife(1.0, np.array([1.0, 2.0])).low)
+
+
+def test_the_prompts_that_are_needed_suffice() -> None:
+    random = np.random.default_rng(9)
+    needed = prompts_needed(random.normal(0, 0.3, 500), half_width=0.02)
+    values = random.normal(0, 0.3, needed)
+    weights = resamples(2000, needed, 10)
+    found = percentile_interval(values.mean(), weights @ values / needed)
+    assert found.high - found.low == pytest.approx(0.04, rel=0.15)

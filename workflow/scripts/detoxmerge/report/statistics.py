@@ -1,0 +1,241 @@
+"""How sure a comparison is: paired bootstrap over prompts and windows, jackknife over shards.
+
+Two edits are measured on the same prompts with the same random numbers, and on the same windows of
+the same text. A replicate draws prompts and windows with replacement, once for all edits: what
+makes a prompt or a window hard cancels in differences (paired bootstrap; Efron and Tibshirani
+1993, chapters 6 and 8).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+REPLICATES = 2000
+LEVELS = 20
+UNDEFINED_AT_MOST = 0.05  # share of replicates without a value above which there is no interval
+
+
+class Curve(NamedTuple):
+    """One edit over its scales; the base model, scale 0, comes first. Arrays are fp64."""
+
+    scales: np.ndarray  # (S,), ascending from 0
+    toxicity_sums: np.ndarray  # (S, P), sum of the scores of a prompt's continuations
+    toxicity_counts: np.ndarray  # (S, P), how many of them have a score
+    nll: np.ndarray  # (S, W), nats per window
+    tokens: np.ndarray  # (W,), scored tokens per window
+
+
+class Interval(NamedTuple):
+    """An estimate and its percentile interval; NaN where undefined."""
+
+    value: float
+    low: float
+    high: float
+    undefined_share: float = 0.0  # of the replicates
+
+
+def resamples(count: int, units: int, seed: int) -> np.ndarray:
+    """How often each unit is drawn in each bootstrap replicate.
+
+    Args:
+        count: replicates, B.
+        units: U, prompts or windows.
+        seed: of numpy's PCG64.
+
+    Returns:
+        (B, U) fp64; every row sums to U.
+    """
+    return np.random.default_rng(seed).multinomial(units, [1 / units] * units, count).astype(float)
+
+
+def percentile_interval(
+    value: float, replicates: np.ndarray, confidence: float = CONFIDENCE
+) -> Interval:
+    """The percentile interval of an estimate.
+
+    Args:
+        value: from the data themselves.
+        replicates: (B,) the same from each replicate; NaN where it is undefined.
+        confidence: 0..1.
+
+    Returns:
+        The interval; without bounds where more than `UNDEFINED_AT_MOST` of the replicates have no
+        value, since the rest would not be a sample of it.
+    """
+    undefined = float(np.isnan(replicates).mean())
+    if math.isnan(value) or undefined > UNDEFINED_AT_MOST:
+        return Interval(value, math.nan, math.nan, undefined)
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(replicates, [tail, 1 - tail])
+    return Interval(value, float(low), float(high), undefined)
+
+
+def means(curve: Curve, prompts: np.ndarray, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean toxicity and mean NLL per token of every scale, in every replicate.
+
+    Args:
+        curve: S scales.
+        prompts: (B, P) weights.
+        windows: (B, W) weights.
+
+    Returns:
+        Two (B, S) arrays: sum of the scores / number of scores, and nats per token, whose
+        exponential is the perplexity.
+    """
+    toxicity = (prompts @ curve.toxicity_sums.T) / (prompts @ curve.toxicity_counts.T)
+    return toxicity, (windows @ curve.nll.T) / (windows @ curve.tokens)[:, None]
+
+
+def perplexity_at(toxicity: np.ndarray, nll: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Perplexity where an edit first reaches a level of toxicity, on its way from the base.
+
+    Between two scales toxicity and NLL per token are interpolated linearly: NLL is smooth in the
+    scale, its exponential is not.
+
+    Args:
+        toxicity: (B, S), scale 0 first.
+        nll: (B, S), nats per token.
+        levels: (B, L).
+
+    Returns:
+        (B, L); NaN where no scale reaches the level. The base's where it is there already.
+    """
+    reached = toxicity[:, None, :] <= levels[:, :, None]
+    at = reached.argmax(axis=2)
+    before = np.maximum(at - 1, 0)
+    high, low = (np.take_along_axis(toxicity, index, axis=1) for index in (before, at))
+    from_nll, to_nll = (np.take_along_axis(nll, index, axis=1) for index in (before, at))
+    step = np.where(at > 0, high - low, 1.0)  # above 0: `before` has not reached the level
+    share = np.where(at > 0, (high - levels) / step, 0.0)
+    found = np.exp(from_nll + share * (to_nll - from_nll))
+    return np.where(reached.any(axis=2), found, np.nan)
+
+
+def levels_of(first: np.ndarray, second: np.ndarray, count: int = LEVELS) -> np.ndarray:
+    """Equally spaced levels from the base's toxicity down to what both edits reach.
+
+    Args:
+        first: (B, S) toxicity of one edit, scale 0 first.
+        second: (B, T) of the other.
+        count: L.
+
+    Returns:
+        (B, L), descending, without the base's own; NaN in replicates where one of the two is
+        nowhere below the base: the curves do not overlap.
+    """
+    base = first[:, 0]
+    lowest = np.maximum(first.min(axis=1), second.min(axis=1))
+    above = np.arange(count - 1, -1, -1) / count  # ends in 0: the lowest level itself, unrounded
+    levels = lowest[:, None] + (base - lowest)[:, None] * above
+    return np.where((lowest < base)[:, None], levels, np.nan)
+
+
+def degradation_reduction(
+    merged: tuple[np.ndarray, np.ndarray], single: tuple[np.ndarray, np.ndarray], levels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much less a merged edit costs than a single one at the same toxicity.
+
+    At a level t: r(t) = 1 - (PPL_merged(t) - PPL_0) / (PPL_single(t) - PPL_0), Kim et al. (COLM
+    2024), who give it for one t. Over a range: the costs are summed over the levels before they are
+    divided, 1 - sum_t (PPL_merged(t) - PPL_0) / sum_t (PPL_single(t) - PPL_0), since the ratio at a
+    level near the base's is 0 / 0.
+
+    Args:
+        merged: toxicity and NLL per token, (B, S) each, scale 0 first.
+        single: likewise, (B, T); the same base.
+        levels: (B, L).
+
+    Returns:
+        r at each level, (B, L), and over the range, (B,). NaN where a curve does not reach the
+        level, or where the single edit costs nothing: there is nothing to be reduced.
+    """
+    base = np.exp(single[1][:, :1])
+    ours, theirs = (perplexity_at(*edit, levels) - base for edit in (merged, single))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at_level = np.where(theirs > 0, 1 - ours / theirs, np.nan)
+        total = theirs.sum(axis=1)
+        overall = np.where(total > 0, 1 - ours.sum(axis=1) / total, np.nan)
+    return at_level, overall
+
+
+class Comparison(NamedTuple):
+    """Degradation reduction over a range of toxicity, and at each level of it."""
+
+    overall: Interval
+    levels: np.ndarray  # (L,), from the base's toxicity downwards
+    at_level: list[Interval]
+
+
+def compare(merged: Curve, single: Curve, seed: int, replicates: int = REPLICATES) -> Comparison:
+    """Degradation reduction at matched toxicity, with paired bootstrap intervals.
+
+    Over the range each replicate has levels of its own, from its own base to its own common
+    minimum; at a level the level is the same in all.
+
+    Args:
+        merged: an edit.
+        single: what it is compared with, on the same prompts and windows.
+        seed: of the resampling.
+        replicates: B.
+
+    Returns:
+        Values and intervals, NaN where the curves do not overlap.
+    """
+    prompts = resamples(replicates, merged.toxicity_sums.shape[1], seed)
+    windows = resamples(replicates, len(merged.tokens), seed + 1)
+    once = [np.ones((1, weights.shape[1])) for weights in (prompts, windows)]
+    data = [means(curve, *once) for curve in (merged, single)]
+    drawn = [means(curve, prompts, windows) for curve in (merged, single)]
+    levels = levels_of(data[0][0], data[1][0])
+    at_level, overall = degradation_reduction(*data, levels)
+    own = levels_of(drawn[0][0], drawn[1][0])
+    drawn_overall = degradation_reduction(*drawn, own)[1]
+    drawn_level = degradation_reduction(*drawn, np.repeat(levels, replicates, axis=0))[0]
+    return Comparison(
+        percentile_interval(float(overall[0]), drawn_overall),
+        levels[0],
+        [
+            percentile_interval(float(v), column)
+            for v, column in zip(at_level[0], drawn_level.T, strict=True)
+        ],
+    )
+
+
+def jackknife(value: float, without_one: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
+    """Interval of an estimate from N shards, by leaving out one at a time.
+
+    SE^2 = (N - 1) / N * sum_i (v_i - mean v)^2, bounds at Student's t with N - 1 degrees of freedom
+    (Tukey 1958).
+
+    Args:
+        value: from all N shards.
+        without_one: (N,) the estimate without shard i; N >= 3.
+        confidence: 0..1.
+
+    Returns:
+        The interval; without bounds if N < 3 or an estimate is undefined.
+    """
+    n = len(without_one)
+    if n < 3 or np.isnan(without_one).any() or math.isnan(value):
+        return Interval(value, math.nan, math.nan, float(np.isnan(without_one).mean()) if n else 0)
+    spread = math.sqrt((n - 1) / n * float(np.square(without_one - without_one.mean()).sum()))
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread
+    return Interval(value, value - half, value + half)
+
+
+def prompts_needed(values: np.ndarray, half_width: float, confidence: float = CONFIDENCE) -> int:
+    """How many prompts an interval of a given half-width needs: (z sigma / h)^2.
+
+    Args:
+        values: (P,) one number per prompt: a mean score, or the difference of two edits' (paired).
+        half_width: h, wanted.
+        confidence: 0..1.
+
+    Returns:
+        Prompts, rounded up.
+    """
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    return math.ceil((z * float(np.std(values, ddof=1)) / half_width) ** 2)
