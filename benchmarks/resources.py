@@ -22,7 +22,8 @@ import json, resource, sys
 from pathlib import Path
 job, folder, batch, tokens = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
 if job == "finetune":
-    from detoxmerge.plan.catalogue import Recipe, protocol
+    from detoxmerge.plan.training import Recipe
+    from detoxmerge.plan.entries import protocol
     from detoxmerge.train.finetune import finetune_shard
     finetune_shard(
         base=folder / "edit.json", dataset=folder / "dataset.json", toxic=folder / "toxic.parquet",
@@ -86,8 +87,8 @@ def measure(job: str, model: str) -> dict[str, object]:
 
 def asked_mb(row: dict[str, object]) -> float:
     """What the formulas would ask for on a CPU."""
-    from detoxmerge.plan.catalogue import Recipe
     from detoxmerge.plan.resources import finetune_mb, measure_mb
+    from detoxmerge.plan.training import Recipe
 
     weights, batch, tokens = (int(row[key]) for key in ("num_weights", "batch", "tokens"))
     if row["job"] == "measure":

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from detoxmerge.plan.catalogue import Corpus, Dataset, Prompts, protocol
+from detoxmerge.plan.catalogue import Corpus, Dataset, Prompts
+from detoxmerge.plan.entries import protocol
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
 

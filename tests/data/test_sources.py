@@ -228,3 +228,14 @@ def test_rows_without_text_are_left_out_and_counted():
 def test_source_without_any_text_is_refused():
     with pytest.raises(UserError, match=r"prompts\.x has 2 rows and none has text in 'text'"):
         require_text(pd.DataFrame({"text": ["", None]}), "text", "prompts.x")
+
+
+def test_parts_share_no_text_whatever_was_sampled(tmp_path):
+    rows = [{"text": f"text {i % 300}", "toxicity": 0.5} for i in range(400)]
+    path = write(tmp_path / "x.parquet", rows)
+    parts = [set(read(path=path, part=part)["text"]) for part in ("validation", "test")]
+    assert not parts[0] & parts[1]
+    assert len(parts[0] | parts[1]) == 300
+    assert 40 < len(parts[0]) < 80  # a fifth of 300
+    sampled = read(path=path, part="validation", sample={"rows": 20, "seed": 1})
+    assert set(sampled["text"]) <= parts[0]

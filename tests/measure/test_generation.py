@@ -12,7 +12,8 @@ from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from detoxmerge.artefacts import read_json, write_manifest
 from detoxmerge.measure.generation import InverseCdf, continuations, generate, uniforms
-from detoxmerge.plan.catalogue import Generation, protocol
+from detoxmerge.plan.catalogue import Generation
+from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.errors import UserError
 
 PROMPTS = ["The gardener", "Yesterday we talked about the", "I", "My neighbour planted roses and"]

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from plan.studies import study
 
-from detoxmerge.plan.catalogue import Recipe
 from detoxmerge.plan.config import load_config
 from detoxmerge.plan.resources import Needs, finetune_mb, measure_mb
+from detoxmerge.plan.training import Recipe
 
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "resources.csv"
 ROWS = list(csv.DictReader(MEASURED.read_text().splitlines()))

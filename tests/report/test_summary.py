@@ -14,8 +14,8 @@ from plan import studies
 
 from detoxmerge.artefacts import write_manifest, write_text
 from detoxmerge.measure.scales import each_scale, record_path
-from detoxmerge.plan.catalogue import protocol
 from detoxmerge.plan.config import Config, load_config
+from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.errors import UserError
 from detoxmerge.plan.grid import Grid
 from detoxmerge.report.summary import COLUMNS, summarise

@@ -17,8 +17,9 @@ from safetensors.numpy import load_file
 
 from detoxmerge.artefacts import read_json, sha256, write_json, write_manifest
 from detoxmerge.data.models import load_model
-from detoxmerge.plan.catalogue import Recipe, protocol
+from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.errors import UserError
+from detoxmerge.plan.training import Recipe
 from detoxmerge.train.finetune import Collate, finetune_shard
 
 RECIPE = {"epochs": 4, "batch_size": 4, "max_tokens": 24, "learning_rate": 1e-2}

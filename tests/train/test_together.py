@@ -18,8 +18,9 @@ from train.test_finetune import job
 
 import detoxmerge
 from detoxmerge.artefacts import read_json
-from detoxmerge.plan.catalogue import Recipe, protocol
+from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.errors import UserError
+from detoxmerge.plan.training import Recipe
 from detoxmerge.train.budget import Budget, BudgetUsed
 from detoxmerge.train.finetune import finetune_shard
 from detoxmerge.train.launch import finetune_together

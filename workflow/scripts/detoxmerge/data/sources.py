@@ -1,5 +1,6 @@
 """Rows of text from the hub, from local files or from the embedded generator, in one form."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Da
     """Read a source of the config.
 
     Args:
-        source: an entry with `hub`, `path` or `generated`, `where`, `sample` (plan/catalogue.py).
+        source: an entry with `hub`, `path` or `generated`, `where`, `part`, `sample`
+            (plan/entries.py).
         name: what the config calls it, for error messages.
         columns: columns that are needed; `a.b` is field b of the nested column a.
 
@@ -40,9 +42,23 @@ def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Da
             )
     for column, value in source["where"].items():
         frame = frame[frame[column] == value]
+    if source.get("part"):
+        frame = frame[frame[source["text"]].map(part_of) == source["part"]]
     if source["sample"]:
         frame = _sampled(frame, name, **source["sample"])
     return frame[columns].reset_index(drop=True)
+
+
+def part_of(text: object) -> str:
+    """The part a text belongs to: equal texts are never on both sides, whatever the seeds.
+
+    Args:
+        text: of a row.
+
+    Returns:
+        ``validation`` if the first byte of its SHA-256 is below 51 (a fifth), else ``test``.
+    """
+    return "validation" if hashlib.sha256(str(text).encode()).digest()[0] < 51 else "test"
 
 
 def origin(source: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
-from .catalogue import Corpus, Dataset, Entry, Model, Prompts, Recipe, Scorer
+from .catalogue import Corpus, Dataset, Model, Prompts, Scorer
+from .entries import Entry
 from .errors import UserError, sentence
 from .slug import NAME
+from .training import Recipe
 
 Alias = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from . import config as schema
-from .catalogue import Model, Scorer, Source
+from .catalogue import Model, Scorer
+from .entries import Source
 from .errors import UserError
 
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]

@@ -6,8 +6,8 @@ protocol is not the configured one is found even where Snakemake has lost its ow
 
 from typing import Any
 
-from .catalogue import protocol
 from .config import Config
+from .entries import protocol
 from .methods import METHODS
 
 # Bump a number when the stage's numbers change, with a line in the changelog.

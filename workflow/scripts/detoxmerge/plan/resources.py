@@ -26,8 +26,8 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .catalogue import Recipe
 from .config import Config
+from .training import Recipe
 
 SOFTWARE_MB = {"cpu": 1500, "cuda": 4000}  # two Snakemakes, the libraries; CUDA's own on the host
 ACTIVATION = 110.0  # bytes per sqrt(weight) and token: GPT-2 small 1.2 MB, Llama-2-7B 9 MB

@@ -1,0 +1,114 @@
+"""What the entries of the config share: strictness, sources, and what of them changes numbers.
+
+`protocol(entry)` is what of an entry changes numbers; fields marked `SPEED` do not, and stand in
+no rule's params and in no measurement's key. A field that came later is marked `LATER`: it stands
+there unless it has its default, under which the numbers are those of before.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+
+SPEED: dict[str, Any] = {"speed_only": True}
+LATER: dict[str, Any] = {"left_out_at_default": True}
+
+
+def as_list(value: Any) -> Any:
+    """A single value as a list of one; a list as it is."""
+    return value if isinstance(value, list) or value is None else [value]
+
+
+Names = Annotated[list[str], BeforeValidator(as_list)]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="commit hash on the hub")]
+
+
+class Entry(BaseModel, extra="forbid", strict=True):
+    """Base of all entries: unknown keys and wrong types are errors."""
+
+
+def exactly_one(entry: Entry, *names: str) -> None:
+    """Raise ValueError unless just one of these fields is given."""
+    given = [name for name in names if getattr(entry, name) is not None]
+    if len(given) != 1:
+        raise ValueError(f"must have exactly one of {', '.join(names)}; has {given or 'none'}")
+
+
+def protocol(entry: BaseModel, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What of an entry changes numbers, as plain JSON values.
+
+    Args:
+        entry: a catalogue entry.
+        without: names of further fields to leave out.
+
+    Returns:
+        Field values by name, nested entries likewise, without the fields marked `SPEED`, and those
+        marked `LATER` at their default.
+    """
+    return {
+        name: _plain(getattr(entry, name))
+        for name, field in type(entry).model_fields.items()
+        if name not in without
+        and field.json_schema_extra != SPEED
+        and not (field.json_schema_extra == LATER and getattr(entry, name) == field.default)
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return protocol(value)
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+class Sample(Entry):
+    """A seeded sample of rows, without replacement."""
+
+    rows: int = Field(ge=1, description="number of rows kept")
+    seed: int = Field(ge=0, description="seed of the choice")
+
+
+class Generated(Entry):
+    """Text of this project's own seeded generator: needs no network and no file."""
+
+    kind: Literal["comments", "prompts"]
+    rows: int = Field(ge=1, description="number of texts")
+    seed: int = Field(ge=0, description="seed of the generator")
+
+
+class Source(Entry):
+    """Rows of text: from the hub, from local files, or from the embedded generator."""
+
+    hub: str | None = Field(None, description="data set id on the Hugging Face hub")
+    revision: Revision | None = None
+    subset: str | None = Field(None, description="name of the hub data set's configuration")
+    splits: Names | None = Field(None, description="splits of the hub data set, concatenated")
+    path: Names | None = Field(
+        None, description="local .parquet, .jsonl, .json, .csv (also .gz); $VARIABLES are expanded"
+    )
+    generated: Generated | None = None
+    where: dict[str, str | int | bool] = Field(
+        default={}, description="column: value; rows that differ are left out"
+    )
+    text: str = Field("text", description="column with the text; a.b for a nested one")
+    part: Literal["validation", "test"] | None = Field(
+        None,
+        description="a fifth of the texts, or the rest: which one a text is in, the text decides",
+        json_schema_extra=LATER,
+    )
+    sample: Sample | None = Field(
+        None, description="after `where` and `part`: a seeded sample of the rows"
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Source":
+        exactly_one(self, "hub", "path", "generated")
+        if self.hub and not (self.revision and self.splits):
+            raise ValueError("a hub data set needs `revision` (a commit hash) and `splits`")
+        return self
+
+
+class Labelled(Source):
+    """Texts with a toxicity score, to train or test a scorer on."""
+
+    score: str = Field("toxicity", description="column with the score, 0..1")
