@@ -35,5 +35,5 @@ rule all:
     default_target: True
     input:
         FIGURES,
-        TABLES.values(),
+        TABLES,
         PATHS.summary,

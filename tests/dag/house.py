@@ -24,6 +24,9 @@ REPORT = {
     "plot_perplexity": 1,
     "plot_parameter_change": 1,
     "tabulate": 1,
+    "headline": 1,
+    "plot_trade_off": 1,
+    "plot_degradation_reduction": 1,
 }
 
 

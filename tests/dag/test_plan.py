@@ -29,11 +29,15 @@ def _merged(below, above):
 
 def expected_jobs(config):
     """The jobs of a study with the method `merge` alone, by counting the lists of its config."""
-    run, sweep = config["run"], config["run"]["sweep"]
+    run = config["run"]
+    stages = [run[name] for name in ("sweep", "final") if name in run]
+    sets = {kind: sum(len(s[kind]) for s in stages) for kind in ("prompts", "corpora")}
+    judged = sum(len(stage["prompts"]) * len(stage["scorers"]) for stage in stages)
+    used = {name for stage in stages for name in stage["scorers"]}
     split_counts = config["methods"]["merge"]["n"]
     models, datasets, seeds = (len(run[key]) for key in ("models", "datasets", "seeds"))
     trained_here = sum("pretrain" in config["models"][name] for name in run["models"])
-    scorers = ["train" in config["scorers"][name] for name in sweep["scorers"]]
+    scorers = ["train" in config["scorers"][name] for name in used]
     edits = models * datasets * len(split_counts) * seeds
     measured = models + edits  # each base, and each edit
     jobs = {
@@ -42,16 +46,20 @@ def expected_jobs(config):
         "fetch_scorer": scorers.count(False),
         "train_scorer": scorers.count(True),
         "prepare_dataset": datasets,
-        "prepare_prompts": len(sweep["prompts"]),
-        "prepare_corpus": len(sweep["corpora"]),
+        "prepare_prompts": sets["prompts"],
+        "prepare_corpus": sets["corpora"],
         "split_dataset": datasets * len(split_counts),
         "finetune_shard": models * datasets * sum(split_counts) * seeds,
         "merge_edit": edits,
         "parameter_change": edits,
-        "generate": measured * len(sweep["prompts"]),
-        "score_toxicity": measured * len(sweep["prompts"]) * len(sweep["scorers"]),
-        "measure_perplexity": measured * len(sweep["corpora"]),
+        "generate": measured * sets["prompts"],
+        "score_toxicity": measured * judged,
+        "measure_perplexity": measured * sets["corpora"],
+        "select_scale": edits * len(run["selectors"]),
         "summarise": 1,
+        "headline": 1,
+        "plot_trade_off": models,
+        "plot_degradation_reduction": models,
         "plot_toxicity": models,
         "plot_perplexity": models,
         "plot_parameter_change": models,
@@ -82,15 +90,16 @@ def test_paper_study_is_so_many_submissions(empty_house):
     """docs/cluster.md says how many; each generation takes its scores along."""
     jobs = empty_house.planned("--profile", "slurm")
     assert jobs == expected_jobs(study("config.yaml"))
-    here = ("fetch", "prepare", "split", "summarise", "plot", "tabulate")
+    here = ("fetch", "prepare", "split", "select", "summarise", "plot", "tabulate", "headline")
     sent = {rule: count for rule, count in jobs.items() if not rule.startswith(here)}
     submissions = sum(sent.values()) - sent["score_toxicity"]
     measured = ("generate", "score_toxicity", "measure_perplexity")
-    config = study("config.yaml")
-    models, scales = len(config["run"]["models"]), len(config["run"]["scales"])
+    run = study("config.yaml")["run"]
+    bases, scales, chosen = 2 * len(run["models"]), len(run["scales"]), len(run["selectors"])
     once = sum(count for rule, count in sent.items() if rule not in measured)
-    each = once + sum(models + (sent[rule] - models) * scales for rule in measured)
-    assert (submissions, each) == (590, 3495)
+    edits = {rule: (sent[rule] - bases) // 2 for rule in measured}  # in each of the two stages
+    each = once + sum(bases + count * (scales + chosen) for count in edits.values())
+    assert (submissions, each) == (700, 3810)
     said = " ".join((ROOT / "docs/cluster.md").read_text().split())
     assert f"is {submissions} submissions" in said
     assert f"would make it {each:,}" in said
@@ -134,10 +143,13 @@ def expected_paths(config):
         "merge_edit": 2,
         "parameter_change": 2,
         "summarise": 2,
+        "plot_trade_off": 3,
+        "plot_degradation_reduction": 3,
         "plot_toxicity": 3,
         "plot_perplexity": 3,
         "plot_parameter_change": 3,
-        "tabulate": 2,
+        "tabulate": 3,
+        "headline": 4,
     }
     jobs = expected_jobs(config)
     total = sum(outputs.get(rule, 1) * count for rule, count in jobs.items())
@@ -179,7 +191,7 @@ def test_setting_outside_the_study_is_refused(empty_house):
 @pytest.mark.parametrize(
     "target",
     [
-        "results/evals/gpt2/base/rtp/generations-scale0.5.json",  # not declared, on purpose
+        "results/evals/gpt2/base/rtp-test/generations-scale0.5.json",  # not declared, on purpose
         "results/models/gpt2/toxigen/shards/default/n0/shard0/seed42/meta.json",
         "results/models/gpt2/toxigen/shards/default/n2/shard01/seed42/meta.json",
         "results/models/gtp2/base/edit.json",

@@ -59,7 +59,7 @@ def test_papers_study_is_valid():
 def test_demo_over_the_papers_study_is_valid_and_needs_no_file():
     config = load_config(shipped("config.yaml", "demo.yaml"))
     assert config.run.models == ["demo"]
-    assert config.run.sweep.prompts == ["demo-prompts"]
+    assert config.run.sweep.prompts == ["demo-validation"]
     assert {"gpt2", "demo"} <= set(config.models)  # mappings are merged, lists replaced
     assert config.methods["merge"] == {"n": [1, 2, 4], "operator": "mean", "recipe": "demo"}
 
@@ -89,7 +89,7 @@ def test_local_study_without_its_variable_says_which_one(monkeypatch):
     monkeypatch.delenv("DETOXMERGE_DATA", raising=False)
     (found,) = refusals(shipped("config.yaml", "local.yaml"))
     assert found.startswith("models.small.pretrain.texts.path: the environment variable DETOXMERGE")
-    assert "is not set; export DETOXMERGE_DATA=FOLDER (13 more paths need it)" in found
+    assert "is not set; export DETOXMERGE_DATA=FOLDER (12 more paths need it)" in found
 
 
 def named_files(value):

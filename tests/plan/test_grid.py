@@ -80,8 +80,8 @@ def test_scales_are_ascending_and_spelled_as_in_paths():
 
 def test_base_is_measured_at_scale_zero_only():
     study_grid = grid()
-    assert study_grid.scales_of("base") == ["0"]
-    assert study_grid.scales_of("rude/merge/n=1/seed42") == ["0.5", "1"]
+    assert study_grid.scales_of("base", "openings") == ["0"]
+    assert study_grid.scales_of("rude/merge/n=1/seed42", "openings") == ["0.5", "1"]
 
 
 def test_measurements_of_an_edit_are_every_prompt_set_scorer_and_corpus():

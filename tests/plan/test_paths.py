@@ -22,6 +22,8 @@ VALUES = {
     "corpus": "polite",
     "scorer": "judge",
     "figure": "toxicity",
+    "table": "main",
+    "selector": "budget",
     "edit": EDIT,
 }
 

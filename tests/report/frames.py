@@ -42,7 +42,9 @@ def summary(
         perplexity = np.nan if gone else 20.0 + scale * n + 0.1 * int(seed)
         rows += measured(edit, 1 - 0.4 * scale + 0.02 * int(seed), perplexity)
         rows.append(edit | {"scale": 1.0, "metric": "delta_l2_norm", "value": 3.0})
-    frame = pd.DataFrame(rows, columns=COLUMNS).assign(model="small").drop_duplicates()
+    frame = pd.DataFrame(rows, columns=COLUMNS).assign(model="small", stage="sweep")
+    frame.loc[frame["measured_on"].isna(), "stage"] = "vector"
+    frame = frame.drop_duplicates()
     return frame.assign(n=frame["n"].astype("Int64")).reset_index(drop=True)
 
 

@@ -6,7 +6,15 @@ import pandas as pd
 import pytest
 from report.frames import METRICS, summary
 
-from detoxmerge.report.tables import KEYS, main_table, tabulate, to_markdown
+from detoxmerge.report.tables import (
+    KEYS,
+    counts,
+    main_table,
+    tabulate,
+    to_cells,
+    to_latex,
+    to_markdown,
+)
 
 TOXICITY = "toxicity_mean [openings, judge]"
 PERPLEXITY = "perplexity_per_token [polite]"
@@ -15,6 +23,61 @@ PERPLEXITY = "perplexity_per_token [polite]"
 @pytest.fixture(scope="module")
 def wide():
     return main_table(summary())
+
+
+def markdown(table):
+    return counts(table) + to_markdown(to_cells(table))
+
+
+@pytest.fixture(scope="module")
+def final():
+    """The same study with a final stage: one rule chose 0.5 everywhere, the other found nothing."""
+    frame = summary(datasets=("rude",), seeds=("1",))
+    chosen = frame[(frame["stage"] == "sweep") & frame["scale"].isin([0.0, 0.5])].copy()
+    chosen["selector"] = ["budget" if isinstance(d, str) else None for d in chosen["dataset"]]
+    judged = chosen["metric"] == "toxicity_mean"
+    chosen["low"] = (chosen["value"] - 0.01).where(judged)
+    chosen["high"] = (chosen["value"] + 0.01).where(judged)
+    chosen["stage"] = "final"
+    found = [
+        {"selector": "budget", "scale": 0.5, "value": 0.5},
+        {"selector": "matched", "scale": None, "value": None},
+    ]
+    rows = frame[frame["n"].notna()].drop_duplicates("setting")
+    selected = pd.concat(
+        [
+            rows.assign(**one, stage="selection", metric="selected_scale", measured_on=None)
+            for one in found
+        ]
+    )
+    return pd.concat([frame, chosen, selected], ignore_index=True)
+
+
+def test_a_final_stage_takes_the_place_of_the_sweep(final):
+    table = main_table(final)
+    assert table["method"].tolist() == ["base"] + ["merge"] * 4
+    assert table["selector"].tolist()[1:] == ["budget", "matched"] * 2
+    assert table[TOXICITY].notna().tolist() == [True, True, False, True, False]
+
+
+def test_a_rule_that_nothing_satisfies_is_a_row_that_says_so(final):
+    lines = [line for line in markdown(main_table(final)).splitlines() if "matched" in line]
+    assert len(lines) == 2
+    assert all(line.count("| - ") >= 4 for line in lines)
+
+
+def test_intervals_stand_beside_their_number(final):
+    text = markdown(main_table(final))
+    assert "| 0.2 [0.19, 0.21] |" in text
+    table = main_table(final)
+    assert table["toxicity_mean low [openings, judge]"].iloc[0] == pytest.approx(0.19)
+
+
+def test_latex_has_a_line_per_row_and_nothing_that_tex_would_read_as_a_command(final):
+    text = to_latex(to_cells(main_table(final)))
+    assert text.count(r"\\") == 1 + 5
+    assert r"toxicity\_mean [openings, judge]" in text
+    assert "n=4" in text
 
 
 def test_table_has_a_row_per_edit_seed_and_scale_and_one_of_the_base(wide):
@@ -49,19 +112,20 @@ def test_rows_keep_the_order_of_the_summary(wide):
 
 
 def test_missing_number_is_a_dash_in_markdown_and_empty_in_csv(wide):
-    lines = to_markdown(wide).splitlines()
+    lines = markdown(wide).splitlines()
     assert sum(line.endswith("| - |") for line in lines) == 4
     text = wide.to_csv(index=False)
     assert pd.read_csv(io.StringIO(text))[PERPLEXITY].isna().sum() == 4
 
 
 def test_markdown_says_how_much_was_measured_and_shows_the_metrics_that_are_read(wide):
-    first, blank, head, rule, base, *_ = to_markdown(wide).splitlines()
+    first, blank, head, rule, base, *_ = markdown(wide).splitlines()
     assert first == "[openings, judge]: 30 prompts, 5 continuations each."
     assert blank == ""
     names = [name.strip() for name in head.strip("|").split("|")]
-    assert names[: len(KEYS)] == KEYS
-    assert names[len(KEYS) :] == [
+    keys = [key for key in KEYS if key != "selector"]  # no choice in a sweep
+    assert names[: len(keys)] == keys
+    assert names[len(keys) :] == [
         TOXICITY,
         "toxic_share_above_0.5 [openings, judge]",
         "num_failed [openings, judge]",
@@ -72,7 +136,7 @@ def test_markdown_says_how_much_was_measured_and_shows_the_metrics_that_are_read
 
 
 def test_every_markdown_row_has_a_cell_per_column(wide):
-    lines = to_markdown(wide).splitlines()[2:]
+    lines = markdown(wide).splitlines()[2:]
     assert len(lines) == len(wide) + 2
     assert len({line.count("|") for line in lines}) == 1
 
@@ -94,11 +158,12 @@ def test_tabulate_writes_both_files_the_same_each_time(tmp_path):
     summary().to_parquet(tmp_path / "summary.parquet")
     found = []
     for _ in range(2):
-        tabulate(tmp_path / "summary.parquet", tmp_path / "main.csv", tmp_path / "main.md")
-        found.append([(tmp_path / f"main.{kind}").read_bytes() for kind in ("csv", "md")])
+        files = [tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex")]
+        tabulate(tmp_path / "summary.parquet", *files)
+        found.append([file.read_bytes() for file in files])
     assert found[0] == found[1]
     again = pd.read_csv(tmp_path / "main.csv")
     assert again[TOXICITY].tolist() == main_table(summary())[TOXICITY].tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "main.csv", "main.md", "summary.parquet",
+        "main.csv", "main.md", "main.tex", "summary.parquet",
     ]  # fmt: skip

@@ -40,6 +40,8 @@ class SlurmHouse(House):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # a test run in the background ignores Ctrl-C, and its children would inherit that
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     def wait(self, seconds: float = 420) -> int:

@@ -68,9 +68,9 @@ def say_what_memory_lacked():
 
 def measured_together(wildcards):
     """One SLURM job generates and scores: by the first scorer, as two would ask for two GPUs."""
-    scorer = getattr(wildcards, "scorer", CONFIG.run.sweep.scorers[0])
+    first = CONFIG.run.stages[GRID.stage_of(wildcards.prompts)].scorers[0]
     on_a_cluster = workflow.remote_exec or not workflow.local_exec
-    return "measure" if on_a_cluster and scorer == CONFIG.run.sweep.scorers[0] else None
+    return "measure" if on_a_cluster and getattr(wildcards, "scorer", first) == first else None
 
 
 def recipe_of(wildcards):
@@ -93,6 +93,7 @@ wildcard_constraints:
     corpus=any_of(CONFIG.corpora),
     scorer=any_of(CONFIG.scorers),
     recipe=any_of(CONFIG.recipes),
+    selector=any_of(CONFIG.selectors),
     method=any_of(METHODS),
     setting=SETTING,
     seed=INDEX,
@@ -165,6 +166,18 @@ def edit_and_base(wildcards):
     }
 
 
+def choices(wildcards):
+    """What decides the scales of a set of the final stage, when its job runs."""
+    measured_on = wildcards.get("prompts") or wildcards.corpus
+    scales = GRID.scales_of(wildcards.edit, measured_on)
+    return GRID.choices(wildcards.model, wildcards.edit) if scales is None else []
+
+
+def read_for_choice(wildcards):
+    """What a selector reads."""
+    return GRID.read_for_choice(wildcards.model, wildcards.edit, wildcards.selector)
+
+
 def edit_tensors(wildcards):
     """The vector of an edit; the base has none."""
     found = PATHS.any_edit.format(model=wildcards.model, edit=wildcards.edit)
@@ -189,8 +202,23 @@ def changes_of(wildcards):
 
 FIGURES = [
     path.format(model=model)
-    for figure in ("toxicity", "perplexity", "parameter_change")
+    for figure in (
+        "trade_off",
+        "degradation_reduction",
+        "toxicity",
+        "perplexity",
+        "parameter_change",
+    )
     for model in CONFIG.run.models
     for path in figure_files(figure).values()
 ]
-TABLES = {"csv": PATHS.table, "markdown": PATHS.table.replace(".csv", ".md")}
+
+
+def table_files(table):
+    """The three files of a table."""
+    csv = PATHS.table.format(table=table)
+    kinds = {"csv": "csv", "markdown": "md", "latex": "tex"}
+    return {kind: csv.replace(".csv", f".{suffix}") for kind, suffix in kinds.items()}
+
+
+TABLES = [path for table in ("main", "headline") for path in table_files(table).values()]

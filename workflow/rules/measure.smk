@@ -17,6 +17,7 @@ rule generate:
         prompts=PATHS.prompts,
         lines=ancient(PATHS.prompt_lines),
         tensors=edit_tensors,
+        choices=choices,
     output:
         PATHS.generations,
     log:
@@ -33,7 +34,7 @@ rule generate:
         mem_mb=NEEDS.mem_mb("generate"),
         runtime=NEEDS.runtime("generate"),
     params:
-        scales=lambda w: GRID.scales_of(w.edit),
+        scales=lambda w: GRID.scales_of(w.edit, w.prompts),
         protocol=lambda w: PROTOCOL.generate(w.model, w.prompts),
     script:
         "../scripts/generate.py"
@@ -72,6 +73,7 @@ rule measure_perplexity:
         corpus=PATHS.corpus,
         text=ancient(PATHS.corpus_text),
         tensors=edit_tensors,
+        choices=choices,
     output:
         PATHS.perplexity,
     log:
@@ -86,7 +88,7 @@ rule measure_perplexity:
         mem_mb=NEEDS.mem_mb("measure_perplexity"),
         runtime=NEEDS.runtime("measure_perplexity"),
     params:
-        scales=lambda w: GRID.scales_of(w.edit),
+        scales=lambda w: GRID.scales_of(w.edit, w.corpus),
         protocol=lambda w: PROTOCOL.perplexity(w.model, w.corpus),
     script:
         "../scripts/measure_perplexity.py"

@@ -1,18 +1,44 @@
 """From measurements to what people read.
 
 INPUTS   results/evals/...
-OUTPUTS  results/summary.parquet   results/config.yaml
-         results/figures/{toxicity,perplexity,parameter_change}-{model}.{png,pdf,csv}
-         results/tables/main.{csv,md}
+OUTPUTS  results/evals/{model}/{edit}/selected-{selector}.json
+         results/summary.parquet   results/config.yaml   results/degradation_reduction.csv
+         results/figures/{trade_off,degradation_reduction,toxicity,perplexity,parameter_change}-{model}.{png,pdf,csv}
+         results/tables/{main,headline}.{csv,md,tex}
 """
 
 
 localrules:
+    select_scale,
     summarise,
     plot_toxicity,
     plot_perplexity,
     plot_parameter_change,
+    plot_trade_off,
+    plot_degradation_reduction,
     tabulate,
+    headline,
+
+
+rule select_scale:
+    """Choose scales of an edit by the sweep."""
+    input:
+        unpack(read_for_choice),
+    output:
+        PATHS.selected,
+    log:
+        PATHS.log(PATHS.selected),
+    wildcard_constraints:
+        edit=EDIT,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        protocol=lambda w: PROTOCOL.selection(w.selector),
+    script:
+        "../scripts/select_scale.py"
 
 
 rule summarise:
@@ -32,6 +58,7 @@ rule summarise:
     params:
         version=VERSION["summarise"],
         run=CONFIG.run.model_dump(),
+        statistics=CONFIG.statistics.model_dump(),
     script:
         "../scripts/summarise.py"
 
@@ -99,9 +126,9 @@ rule tabulate:
     input:
         PATHS.summary,
     output:
-        **TABLES,
+        **table_files("main"),
     log:
-        PATHS.log(PATHS.table),
+        PATHS.log(table_files("main")["csv"]),
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -111,3 +138,63 @@ rule tabulate:
         version=VERSION["tabulate"],
     script:
         "../scripts/tabulate_main.py"  # tabulate.py would hide a package that torch imports
+
+
+rule headline:
+    """Degradation reduction at matched toxicity, with intervals."""
+    input:
+        PATHS.summary,
+        GRID.results,
+    output:
+        **table_files("headline"),
+        levels=PATHS.levels,
+    log:
+        PATHS.log(table_files("headline")["csv"]),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        version=VERSION["headline"],
+        statistics=CONFIG.statistics.model_dump(),
+    script:
+        "../scripts/headline.py"
+
+
+rule plot_trade_off:
+    """Perplexity against toxicity: every method and N over its scales."""
+    input:
+        PATHS.summary,
+    output:
+        **figure_files("trade_off"),
+    log:
+        PATHS.log(figure_files("trade_off")["png"]),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        version=VERSION["plot"],
+    script:
+        "../scripts/plot_trade_off.py"
+
+
+rule plot_degradation_reduction:
+    """Degradation reduction against the toxicity that is matched."""
+    input:
+        PATHS.levels,
+    output:
+        **figure_files("degradation_reduction"),
+    log:
+        PATHS.log(figure_files("degradation_reduction")["png"]),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        version=VERSION["plot"],
+    script:
+        "../scripts/plot_degradation_reduction.py"

@@ -7,8 +7,5 @@ from detoxmerge.session import session
 with session(snakemake):
     from detoxmerge.report.tables import tabulate
 
-    tabulate(
-        Path(snakemake.input[0]),
-        csv=Path(snakemake.output.csv),
-        markdown=Path(snakemake.output.markdown),
-    )
+    files = {kind: Path(path) for kind, path in snakemake.output.items()}
+    tabulate(Path(snakemake.input[0]), **files)

@@ -1,7 +1,7 @@
 """One record per scale, with the key of what made it: a second run does only what is missing."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,23 @@ def record_path(manifest: Path, scale: str, suffix: str = ".json") -> Path:
         For example `generations-scale0.5.json`.
     """
     return manifest.with_name(f"{manifest.stem}-scale{scale}{suffix}")
+
+
+def scales_of(given: list[str] | None, choices: Sequence[Path | str]) -> list[str]:
+    """The scales to be measured.
+
+    Args:
+        given: as they stand in paths; None where choices decide.
+        choices: manifests of `select_scale`.
+
+    Returns:
+        What was given, or every chosen scale once, ascending; selectors that choose the same
+        number share its measurement.
+    """
+    if given is not None:
+        return list(given)
+    chosen = {scale for path in choices for scale in read_json(path)["scales"]}
+    return sorted(chosen, key=float)
 
 
 def each_scale(

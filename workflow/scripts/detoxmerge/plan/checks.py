@@ -28,11 +28,9 @@ def unknown_aliases(raw: dict[str, Any]) -> list[str]:
         One sentence per name.
     """
     run = raw.get("run") if isinstance(raw.get("run"), dict) else {}
-    sweep = run.get("sweep") if isinstance(run.get("sweep"), dict) else {}
     errors = []
-    for kind in ("models", "datasets", "methods", "prompts", "corpora", "scorers"):
-        place = "run" if kind in ("models", "datasets", "methods") else "run.sweep"
-        names, known = (run if place == "run" else sweep).get(kind), raw.get(kind)
+    for place, kind, names in _named(run):
+        known = raw.get(kind, {} if kind == "selectors" else None)
         if not isinstance(names, list) or not isinstance(known, dict):
             continue
         errors += [
@@ -46,6 +44,16 @@ def unknown_aliases(raw: dict[str, Any]) -> list[str]:
         for name in (methods if isinstance(methods, dict) else {})
         if name not in METHODS
     ]
+
+
+def _named(run: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """(place, kind of the catalogue, names) of every list of names in `run`."""
+    for kind in ("models", "datasets", "methods", "selectors"):
+        yield "run", kind, run.get(kind)
+    for stage in ("sweep", "final"):
+        found = run.get(stage)
+        for kind in ("prompts", "corpora", "scorers"):
+            yield f"run.{stage}", kind, found.get(kind) if isinstance(found, dict) else None
 
 
 def repetitions(config: "schema.Config") -> list[str]:
@@ -64,18 +72,19 @@ def repetitions(config: "schema.Config") -> list[str]:
         "methods": run.methods,
         "seeds": run.seeds,
         "scales": run.scales,
-        "sweep.prompts": run.sweep.prompts,
-        "sweep.corpora": run.sweep.corpora,
-        "sweep.scorers": run.sweep.scorers,
+        "selectors": run.selectors,
     }
+    for name, stage in run.stages.items():
+        lists |= {f"{name}.{kind}": names for kind, names in stage.model_dump().items()}
     for key, values in lists.items():
         said = [str(v) if isinstance(v, str) else slug(v) for v in values]  # as in paths
         twice = sorted({v for v in said if said.count(v) > 1})
         if twice:
             errors.append(f"run.{key}: {', '.join(twice)} stands there twice; leave one out")
-    both = sorted(set(run.sweep.prompts) & set(run.sweep.corpora))
-    if both:  # they share the folder of an edit's measurements
-        errors.append(f"run.sweep: '{both[0]}' names a prompt set and a corpus; rename one")
+    for name, stage in run.stages.items():
+        both = sorted(set(stage.prompts) & {c for s in run.stages.values() for c in s.corpora})
+        if both:  # they share the folder of an edit's measurements
+            errors.append(f"run.{name}: '{both[0]}' names a prompt set and a corpus; rename one")
     return errors
 
 

@@ -10,9 +10,16 @@ import typing
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
-from .catalogue import Corpus, Dataset, Model, Prompts, Scorer
+from .catalogue import Corpus, Dataset, Model, Prompts, Scorer, Selector
 from .entries import Entry
 from .errors import UserError, sentence
 from .slug import NAME
@@ -43,6 +50,14 @@ class Split(Entry):
     seed: int = Field(42, ge=0, description="seed of the shuffle before the cut")
 
 
+class Statistics(Entry):
+    """How intervals are made: paired bootstrap over prompts and windows."""
+
+    seed: int = Field(42, ge=0, description="seed of the resampling")
+    replicates: int = Field(2000, ge=100)
+    confidence: float = Field(0.95, gt=0, lt=1)
+
+
 class Stage(Entry):
     """What every edit is measured on."""
 
@@ -63,7 +78,20 @@ class Run(Entry):
     scales: list[Annotated[float, AfterValidator(_scale)]] = Field(
         min_length=1, description="how far to go along an edit"
     )
-    sweep: Stage
+    sweep: Stage = Field(description="every scale, on validation texts: what selectors read")
+    selectors: list[str] = Field([], description="rules that choose scales for the final stage")
+    final: Stage | None = Field(None, description="the chosen scales only, on test texts")
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """Stage -> what it measures on."""
+        return {"sweep": self.sweep} | ({"final": self.final} if self.final else {})
+
+    @model_validator(mode="after")
+    def _final_needs_a_choice(self) -> "Run":
+        if self.final and not self.selectors:
+            raise ValueError("`final` measures chosen scales: name a rule in run.selectors")
+        return self
 
 
 class Config(Entry):
@@ -84,8 +112,26 @@ class Config(Entry):
     methods: dict[str, dict[str, Any] | None] = Field(
         description="a method's parameters; a list is swept"
     )
+    selectors: dict[Alias, Selector] = Field(default={}, description="rules that choose scales")
     split: Split = Split()
+    statistics: Statistics = Statistics()
     run: Run
+
+    def read_by(self, selector: str) -> dict[str, str]:
+        """What of the sweep a selector reads.
+
+        Args:
+            selector: alias.
+
+        Returns:
+            `prompts`, `scorer` and `corpus`: its own, or the sweep's first.
+        """
+        entry, sweep = self.selectors[selector], self.run.sweep
+        return {
+            "prompts": entry.prompts or sweep.prompts[0],
+            "scorer": entry.scorer or sweep.scorers[0],
+            "corpus": entry.corpus or sweep.corpora[0],
+        }
 
 
 def load_config(raw: dict[str, Any]) -> Config:
@@ -102,12 +148,14 @@ def load_config(raw: dict[str, Any]) -> Config:
     """
     from .checks import bad_methods, repetitions, unknown_aliases
     from .files import missing_paths
+    from .stages import bad_selectors, shared_texts
 
     try:
         raw = _coerced(raw)
         errors = [*unknown_aliases(raw), *bad_methods(raw)]
         config = Config(**raw)
-        errors += [*repetitions(config), *missing_paths(config)]
+        errors += [*repetitions(config), *missing_paths(config), *shared_texts(config)]
+        errors += [] if errors else bad_selectors(config)
     except UserError as found:
         errors = [str(found)]
     except ValidationError as found:

@@ -97,9 +97,66 @@ class Grid:
         """The scales as they stand in paths, ascending."""
         return [slug(scale) for scale in sorted(self.run.scales)]
 
-    def scales_of(self, edit: str) -> list[str]:
-        """The scales an edit is measured at: the sweep; for the base only 0."""
-        return ["0"] if edit == "base" else self.scales
+    def scales_of(self, edit: str, measured_on: str) -> list[str] | None:
+        """The scales an edit is measured at.
+
+        Args:
+            edit: the wildcard.
+            measured_on: prompt set or corpus.
+
+        Returns:
+            For the base only 0; the sweep's; None for a set of the final stage, where the choices
+            decide (`choices`).
+        """
+        if edit == "base":
+            return ["0"]
+        return None if self.stage_of(measured_on) == "final" else self.scales
+
+    def stage_of(self, measured_on: str) -> str:
+        """``final`` for prompt sets and corpora of that stage, else ``sweep``."""
+        final = self.run.final
+        return "final" if final and measured_on in (*final.prompts, *final.corpora) else "sweep"
+
+    def choices(self, model: str, edit: str) -> list[str]:
+        """Manifests of the scales that the selectors choose for an edit; none for the base."""
+        if edit == "base":
+            return []
+        at = {"model": model, "edit": edit}
+        return [self.paths.selected.format(selector=s, **at) for s in self.run.selectors]
+
+    def read_for_choice(self, model: str, edit: str, selector: str) -> dict[str, str]:
+        """What a selector reads to choose for an edit.
+
+        Args:
+            model: alias.
+            edit: the wildcard.
+            selector: alias.
+
+        Returns:
+            `toxicity`, `perplexity`, `base_toxicity`, `base_perplexity`, and, where another edit
+            is matched, that edit's `matched_toxicity` and `matched_choice`.
+        """
+        p, entry, read = self.paths, self.config.selectors[selector], self.config.read_by(selector)
+        corpus, judged = {"corpus": read["corpus"]}, {k: read[k] for k in ("prompts", "scorer")}
+        found = {
+            "toxicity": p.toxicity.format(model=model, edit=edit, **judged),
+            "perplexity": p.perplexity.format(model=model, edit=edit, **corpus),
+            "base_toxicity": p.toxicity.format(model=model, edit="base", **judged),
+            "base_perplexity": p.perplexity.format(model=model, edit="base", **corpus),
+        }
+        if entry.to:
+            at = {"model": model, "edit": self._beside(edit, entry.to)}
+            found["matched_toxicity"] = p.toxicity.format(**at, **judged)
+            found["matched_choice"] = p.selected.format(selector=entry.by, **at)
+        return found
+
+    def _beside(self, edit: str, name: str) -> str:
+        """The edit `method/setting` of the same data set and seed, as far as it uses them."""
+        dataset, *_, seed = edit.split("/")
+        method, setting = name.split("/")
+        uses = METHODS[method].USES
+        dataset = dataset if "dataset" in uses else "-"
+        return f"{dataset}/{method}/{setting}/{seed if 'seed' in uses else 'seed-'}"
 
     def inputs_of(self, edit: Edit) -> list[str]:
         """Manifests that a method asks for."""
@@ -120,13 +177,16 @@ class Grid:
         raise KeyError([s for m, s in self.settings if m == wildcards.method])
 
     def measurements(self, model: str, edit: str) -> list[str]:
-        """Manifests of toxicity and perplexity of one edit."""
-        sweep, p = self.run.sweep, self.paths
-        at = {"model": model, "edit": edit}
-        return [
-            p.toxicity.format(prompts=prompts, scorer=scorer, **at)
-            for prompts, scorer in product(sweep.prompts, sweep.scorers)
-        ] + [p.perplexity.format(corpus=corpus, **at) for corpus in sweep.corpora]
+        """Manifests of toxicity and perplexity of one edit, in both stages, and of its choices."""
+        p, at = self.paths, {"model": model, "edit": edit}
+        found = []
+        for stage in self.run.stages.values():
+            found += [
+                p.toxicity.format(prompts=prompts, scorer=scorer, **at)
+                for prompts, scorer in product(stage.prompts, stage.scorers)
+            ]
+            found += [p.perplexity.format(corpus=corpus, **at) for corpus in stage.corpora]
+        return found + self.choices(model, edit)
 
     @cached_property
     def results(self) -> list[str]:
@@ -142,15 +202,16 @@ class Grid:
         return dict(self._expected())
 
     def _expected(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        p, protocol, sweep = self.paths, self.protocol, self.run.sweep
+        p, protocol = self.paths, self.protocol
         for alias in self.run.datasets:
             yield p.dataset.format(dataset=alias), protocol.dataset(alias)
-        for alias in sweep.prompts:
-            yield p.prompts.format(prompts=alias), protocol.prompts(alias)
-        for alias in sweep.corpora:
-            yield p.corpus.format(corpus=alias), protocol.corpus(alias)
-        for alias in sweep.scorers:
-            yield p.scorer.format(scorer=alias), protocol.scorer(alias)
+        for stage in self.run.stages.values():
+            for alias in stage.prompts:
+                yield p.prompts.format(prompts=alias), protocol.prompts(alias)
+            for alias in stage.corpora:
+                yield p.corpus.format(corpus=alias), protocol.corpus(alias)
+            for alias in stage.scorers:
+                yield p.scorer.format(scorer=alias), protocol.scorer(alias)
         for alias in self.run.models:
             yield p.base.format(model=alias), protocol.base(alias)
             if self.config.models[alias].pretrain:
@@ -169,13 +230,16 @@ class Grid:
                     yield partition, protocol.partition()
 
     def _expected_measurements(self, model: str, edit: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        p, protocol, sweep = self.paths, self.protocol, self.run.sweep
-        at = {"model": model, "edit": edit}
-        for prompts in sweep.prompts:
-            generations = p.generations.format(prompts=prompts, **at)
-            yield generations, protocol.generate(model, prompts)
-            for scorer in sweep.scorers:
-                path = p.toxicity.format(prompts=prompts, scorer=scorer, **at)
-                yield path, protocol.toxicity(scorer)
-        for corpus in sweep.corpora:
-            yield p.perplexity.format(corpus=corpus, **at), protocol.perplexity(model, corpus)
+        p, protocol, at = self.paths, self.protocol, {"model": model, "edit": edit}
+        for stage in self.run.stages.values():
+            for prompts in stage.prompts:
+                generations = p.generations.format(prompts=prompts, **at)
+                yield generations, protocol.generate(model, prompts)
+                for scorer in stage.scorers:
+                    path = p.toxicity.format(prompts=prompts, scorer=scorer, **at)
+                    yield path, protocol.toxicity(scorer)
+            for corpus in stage.corpora:
+                path = p.perplexity.format(corpus=corpus, **at)
+                yield path, protocol.perplexity(model, corpus)
+        for selector, path in zip(self.run.selectors, self.choices(model, edit), strict=False):
+            yield path, protocol.selection(selector)

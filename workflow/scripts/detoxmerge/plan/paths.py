@@ -47,12 +47,14 @@ class Paths:
         self.toxicity = evals + "/{prompts}/toxicity-{scorer}.json"
         self.perplexity = evals + "/{corpus}/perplexity.json"
         self.change = evals + "/change.json"
+        self.selected = evals + "/selected-{selector}.json"
 
         # final: flat, small, named by subject
         self.summary = results + "/summary.parquet"
         self.config = results + "/config.yaml"
         self.figure = results + "/figures/{figure}-{model}"
-        self.table = results + "/tables/main.csv"
+        self.levels = results + "/degradation_reduction.csv"
+        self.table = results + "/tables/{table}.csv"
 
     def log(self, pattern: str, name: str | None = None) -> str:
         """Where the log of a rule lies: `logs/` mirrors the path of its output.

@@ -25,9 +25,11 @@ VERSION = {
     "score_toxicity": 1,
     "measure_perplexity": 1,
     "parameter_change": 1,
-    "summarise": 1,
-    "plot": 1,
-    "tabulate": 1,
+    "select_scale": 1,
+    "summarise": 2,
+    "plot": 2,
+    "tabulate": 2,
+    "headline": 1,
 }
 
 
@@ -113,6 +115,11 @@ class Protocol:
             window_tokens=entry.window_tokens,
             stride_tokens=entry.stride_tokens,
         )
+
+    def selection(self, selector: str) -> dict[str, Any]:
+        """A rule that chooses scales, and what it reads."""
+        entry = protocol(self.config.selectors[selector], without=("prompts", "scorer", "corpus"))
+        return self._of("select_scale", **entry, **self.config.read_by(selector))
 
     def change(self) -> dict[str, Any]:
         """Bins and thresholds are constants of the stage."""

@@ -56,7 +56,8 @@ def measured(summary: pd.DataFrame, model: str, metric: str) -> pd.DataFrame:
         `dataset` (null: the base model), `measured_on`, `scorer`, `method`, `variant` (the setting
         without its N), `n`, `scale`, `mean`, `low`, `high`, `num_seeds`.
     """
-    rows = summary[(summary["model"] == model) & (summary["metric"] == metric)].copy()
+    sweep = (summary["stage"] == "sweep") & (summary["model"] == model)
+    rows = summary[sweep & (summary["metric"] == metric)].copy()
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
     keys = ["dataset", "measured_on", "scorer", "method", "variant", "n", "scale"]
     grouped = rows.groupby(keys, dropna=False, sort=False)["value"]
@@ -141,7 +142,7 @@ def parameter_change(data: pd.DataFrame) -> Figure:
         A row of two panels per data set, method and variant.
     """
     panels = data["edits"].drop_duplicates().tolist()
-    figure, axes = _rows(len(panels))
+    figure, axes = rows_of_panels(len(panels))
     for row, edits in zip(axes, panels, strict=True):
         part = data[data["edits"] == edits]
         _densities(row[0], part[part["quantity"] == "density"], edits)
@@ -151,7 +152,7 @@ def parameter_change(data: pd.DataFrame) -> Figure:
 
 def _densities(axis: Axes, part: pd.DataFrame, title: str) -> None:
     numbers = sorted(part["n"].unique())
-    for n, colour in zip(numbers, _colours(len(numbers)), strict=True):
+    for n, colour in zip(numbers, colours(len(numbers)), strict=True):
         curve = part[part["n"] == n].groupby("x")["value"].mean()
         seen = curve[curve > 0]
         axis.plot(seen.index, seen.values, color=colour, label=f"N = {n}")
@@ -159,12 +160,12 @@ def _densities(axis: Axes, part: pd.DataFrame, title: str) -> None:
     axis.set_xlabel("|Δ| per parameter, at scale 1")
     axis.set_ylabel("Share of parameters per decade")
     axis.set_title(title, loc="left")
-    _legend(axis)
+    legend(axis)
 
 
 def _unchanged(axis: Axes, part: pd.DataFrame) -> None:
     keys = part.drop_duplicates("quantity").sort_values("x")
-    for (_, key), colour in zip(keys.iterrows(), _colours(len(keys)), strict=True):
+    for (_, key), colour in zip(keys.iterrows(), colours(len(keys)), strict=True):
         curve = part[part["quantity"] == key["quantity"]].groupby("n")["value"].mean()
         positions = range(len(curve))
         axis.plot(positions, curve.values, "o-", color=colour, label=f"|Δ| < {_power(key['x'])}")
@@ -173,7 +174,7 @@ def _unchanged(axis: Axes, part: pd.DataFrame) -> None:
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.set_xlabel("Number of merged shards N")
     axis.set_ylabel("Almost unchanged parameters")
-    _legend(axis)
+    legend(axis)
 
 
 def _power(x: float) -> str:
@@ -186,7 +187,7 @@ def _over_scale_and_n(data: pd.DataFrame, quantity: str) -> Figure:
     edits, base = data[data["n"].notna()], data[data["method"] == "base"]
     keys = ["dataset", "method", "variant", "measured_on", "scorer"]
     panels = edits[keys].drop_duplicates()
-    figure, axes = _rows(len(panels))
+    figure, axes = rows_of_panels(len(panels))
     for row, (_, panel) in zip(axes, panels.iterrows(), strict=True):
         part, level = _same(edits, panel), _same(base, panel[["measured_on", "scorer"]])["mean"]
         _lines(row[0], part, "scale", "n", "N = {}")
@@ -197,7 +198,7 @@ def _over_scale_and_n(data: pd.DataFrame, quantity: str) -> Figure:
         for axis in row:
             axis.set_ylabel(quantity)
             axis.axhline(level.iloc[0], color=BASE_COLOUR, linestyle="--", label="base model")
-            _legend(axis)
+            legend(axis)
     return figure
 
 
@@ -205,7 +206,7 @@ def _lines(axis: Axes, part: pd.DataFrame, x: str, line: str, label: str) -> Non
     """A line per value of `line` over `x`; the band is the range over training seeds."""
     values = sorted(part[line].unique())
     places = sorted(part[x].unique())
-    for value, colour in zip(values, _colours(len(values)), strict=True):
+    for value, colour in zip(values, colours(len(values)), strict=True):
         curve = part[part[line] == value].sort_values(x)
         # N as equally spaced ticks: 1, 2, 5, 10 would crowd at the left
         at = curve[x].map(places.index) if x == "n" else curve[x]
@@ -219,20 +220,39 @@ def _lines(axis: Axes, part: pd.DataFrame, x: str, line: str, label: str) -> Non
         axis.set_xticks(places, [f"{p:g}" for p in places])
 
 
-def _legend(axis: Axes) -> None:
-    """Beside the panel: no curve can run through it."""
+def legend(axis: Axes) -> None:
+    """A legend beside the panel: no curve can run through it.
+
+    Args:
+        axis: with labelled lines.
+    """
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _rows(count: int) -> tuple[Figure, Any]:
-    width = plt.rcParams["figure.figsize"][0]
-    size = (width, ROW_INCHES * count)
-    figure, axes = plt.subplots(count, 2, figsize=size, squeeze=False, layout="constrained")
+def rows_of_panels(count: int, columns: int = 2) -> tuple[Figure, Any]:
+    """A figure of so many rows.
+
+    Args:
+        count: rows.
+        columns: panels in each.
+
+    Returns:
+        The figure, and its axes as an array (count, columns).
+    """
+    size = (plt.rcParams["figure.figsize"][0], ROW_INCHES * count)
+    figure, axes = plt.subplots(count, columns, figsize=size, squeeze=False, layout="constrained")
     return figure, axes
 
 
-def _colours(count: int) -> np.ndarray:
-    """Dark to light, distinct in grey as well."""
+def colours(count: int) -> np.ndarray:
+    """Colours for values in order.
+
+    Args:
+        count: of values.
+
+    Returns:
+        (count, 4) RGBA, dark to light, distinct in grey as well.
+    """
     return plt.get_cmap("viridis")(np.linspace(0.0, 0.85, count))
 
 

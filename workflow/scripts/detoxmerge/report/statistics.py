@@ -169,7 +169,13 @@ class Comparison(NamedTuple):
     at_level: list[Interval]
 
 
-def compare(merged: Curve, single: Curve, seed: int, replicates: int = REPLICATES) -> Comparison:
+def compare(
+    merged: Curve,
+    single: Curve,
+    seed: int,
+    replicates: int = REPLICATES,
+    confidence: float = CONFIDENCE,
+) -> Comparison:
     """Degradation reduction at matched toxicity, with paired bootstrap intervals.
 
     Over the range each replicate has levels of its own, from its own base to its own common
@@ -180,6 +186,7 @@ def compare(merged: Curve, single: Curve, seed: int, replicates: int = REPLICATE
         single: what it is compared with, on the same prompts and windows.
         seed: of the resampling.
         replicates: B.
+        confidence: 0..1.
 
     Returns:
         Values and intervals, NaN where the curves do not overlap.
@@ -195,10 +202,10 @@ def compare(merged: Curve, single: Curve, seed: int, replicates: int = REPLICATE
     drawn_overall = degradation_reduction(*drawn, own)[1]
     drawn_level = degradation_reduction(*drawn, np.repeat(levels, replicates, axis=0))[0]
     return Comparison(
-        percentile_interval(float(overall[0]), drawn_overall),
+        percentile_interval(float(overall[0]), drawn_overall, confidence),
         levels[0],
         [
-            percentile_interval(float(v), column)
+            percentile_interval(float(v), column, confidence)
             for v, column in zip(at_level[0], drawn_level.T, strict=True)
         ],
     )

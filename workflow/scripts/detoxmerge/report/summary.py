@@ -1,23 +1,27 @@
 """All measurements of a study in one table, one number per row."""
 
+import math
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from ..artefacts import publish, read_json, sha256, write_text
-from ..measure.scales import record_path
+from ..artefacts import publish, read_json, write_text
+from ..measure.scales import scales_of
 from ..plan.errors import UserError
 from ..plan.grid import Grid
 from ..plan.methods import METHODS
+from .intervals import Bootstrap
+from .payloads import read_payload, read_record
 from .provenance import Provenance
 
-# what identifies a number; the rest of a row is `metric` and `value`
+# what identifies a number; then the number, and its bootstrap interval where there is one
 COLUMNS = [
-    "model", "dataset", "method", "label", "setting", "n", "seed", "scale",
-    "measured_on", "scorer", "metric", "value",
+    "model", "dataset", "method", "label", "setting", "n", "seed", "stage", "selector", "scale",
+    "measured_on", "scorer", "metric", "value", "low", "high",
 ]  # fmt: skip
 NOT_A_METRIC = {"key", "scale", "payload", "sha256"}
 
@@ -28,7 +32,7 @@ def summarise(grid: Grid, out: Path, config_out: Path) -> None:
     Args:
         grid: the study.
         out: parquet with `COLUMNS`; base models have method `base` and scale 0, missing numbers
-            are null.
+            are null. A scale of the final stage stands there once per selector that chose it.
         config_out: the config with all its defaults, YAML.
 
     Raises:
@@ -46,50 +50,94 @@ def summarise(grid: Grid, out: Path, config_out: Path) -> None:
 
 
 def _rows(grid: Grid) -> Iterator[dict[str, Any]]:
+    bootstrap = Bootstrap(grid.config.statistics)
     for model in grid.run.models:
         at = {"model": model, "dataset": None, "method": "base", "label": "base model"}
         at |= {"setting": None, "n": None, "seed": None}
-        yield from _measured(grid, at, model, "base")
+        yield from _measured(grid, bootstrap, at, model, "base")
     for edit in grid.edits:
         at = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}
         at |= {"label": METHODS[edit.method].LABEL, "setting": edit.setting, "seed": edit.seed}
         at |= {"n": getattr(edit.params, "n", None)}
-        yield from _measured(grid, at, edit.model, edit.edit)
+        yield from _chosen(grid, at, edit.model, edit.edit)
+        yield from _measured(grid, bootstrap, at, edit.model, edit.edit)
         yield from _change(grid, at, edit.model, edit.edit)
 
 
-def _measured(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:
-    sweep, paths = grid.run.sweep, grid.paths
-    sets: list[tuple[str, str | None, str]] = []
-    for prompts in sweep.prompts:
-        for scorer in sweep.scorers:
-            path = paths.toxicity.format(model=model, edit=edit, prompts=prompts, scorer=scorer)
-            sets.append((prompts, scorer, path))
-    for corpus in sweep.corpora:
-        sets.append((corpus, None, paths.perplexity.format(model=model, edit=edit, corpus=corpus)))
-    for measured_on, scorer, path in sets:
-        for scale in grid.scales_of(edit):
-            for metric, value in _record(Path(path), scale).items():
-                if metric in NOT_A_METRIC:
-                    continue
-                yield at | {
-                    "scale": float(scale),
-                    "measured_on": measured_on,
-                    "scorer": scorer,
-                    "metric": metric,
-                    "value": value,
-                }
+def _chosen(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:
+    """A row per chosen scale; a row without a value for a rule that nothing satisfies."""
+    for selector, path in zip(grid.run.selectors, grid.choices(model, edit), strict=True):
+        for scale in read_json(path)["scales"] or [None]:
+            found = {"stage": "selection", "selector": selector, "metric": "selected_scale"}
+            value = None if scale is None else float(scale)
+            yield at | found | {"scale": value, "value": value}
 
 
-def _record(manifest: Path, scale: str) -> dict[str, Any]:
-    """The record of one scale, the very one that the manifest certifies."""
-    record = record_path(manifest, scale)
-    listed = read_json(manifest)["files"]
-    if record.name not in listed:
-        raise UserError(f"{manifest} does not hold scale {scale}; delete it and run again")
-    if not record.is_file() or sha256(record) != listed[record.name]:
-        raise UserError(f"{record} is missing or was changed; delete {manifest} and run again")
-    return read_json(record)
+def _measured(
+    grid: Grid, bootstrap: Bootstrap, at: dict[str, Any], model: str, edit: str
+) -> Iterator[dict[str, Any]]:
+    choices = grid.choices(model, edit)
+    for stage, sets in grid.run.stages.items():
+        paths = _paths(grid, model, edit, sets)
+        for (measured_on, scorer), path in paths.items():
+            given = grid.scales_of(edit, measured_on)
+            scales = scales_of(given, choices)
+            chosen_by: dict[str, list[str]] = {}
+            if given is None:
+                _require_scales(path, scales)
+                chosen_by = _chosen_by(grid, choices)
+            for scale in scales:
+                found = _numbers(bootstrap, path, scale, judged=scorer is not None)
+                where = {"stage": stage, "scale": float(scale)}
+                where |= {"measured_on": measured_on, "scorer": scorer}
+                for selector, number in product(chosen_by.get(scale, [None]), found):
+                    yield at | where | {"selector": selector} | number
+
+
+def _paths(grid: Grid, model: str, edit: str, stage: Any) -> dict[tuple[str, str | None], Path]:
+    """(prompt set or corpus, scorer or None) -> manifest."""
+    p, at = grid.paths, {"model": model, "edit": edit}
+    found: dict[tuple[str, str | None], Path] = {
+        (prompts, scorer): Path(p.toxicity.format(prompts=prompts, scorer=scorer, **at))
+        for prompts, scorer in product(stage.prompts, stage.scorers)
+    }
+    return found | {(c, None): Path(p.perplexity.format(corpus=c, **at)) for c in stage.corpora}
+
+
+def _chosen_by(grid: Grid, choices: list[str]) -> dict[str, list[str]]:
+    """Scale -> the selectors that chose it."""
+    found: dict[str, list[str]] = {}
+    for selector, path in zip(grid.run.selectors, choices, strict=True):
+        for scale in read_json(path)["scales"]:
+            found.setdefault(scale, []).append(selector)
+    return found
+
+
+def _require_scales(manifest: Path, scales: list[str]) -> None:
+    if (held := read_json(manifest)["scales"]) != scales:
+        raise UserError(
+            f"{manifest} holds scales {', '.join(held) or 'none'}, and the selectors chose "
+            f"{', '.join(scales) or 'none'}; delete it and run again"
+        )
+
+
+def _numbers(
+    bootstrap: Bootstrap, manifest: Path, scale: str, *, judged: bool
+) -> list[dict[str, Any]]:
+    """Metric, value and interval of everything in a record."""
+    record, payload = read_record(manifest, scale), read_payload(manifest, scale)
+    intervals = bootstrap.toxicity(payload) if judged else bootstrap.perplexity(payload)
+    return [
+        {"metric": metric, "value": value}
+        | (_bounds(intervals[metric]) if metric in intervals else {})
+        for metric, value in record.items()
+        if metric not in NOT_A_METRIC
+    ]
+
+
+def _bounds(interval: Any) -> dict[str, float | None]:
+    bounds = {"low": interval.low, "high": interval.high}
+    return {key: value if math.isfinite(value) else None for key, value in bounds.items()}
 
 
 def _change(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:
@@ -107,4 +155,4 @@ def _change(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[d
         for key, value in found["almost_unchanged_share"].items()
     }
     for metric, value in numbers.items():
-        yield at | {"scale": 1.0, "metric": metric, "value": float(value)}
+        yield at | {"stage": "vector", "scale": 1.0, "metric": metric, "value": float(value)}

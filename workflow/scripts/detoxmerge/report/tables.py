@@ -1,71 +1,125 @@
-"""The main table: one row per model, edit, seed and scale, as CSV and Markdown."""
+"""The main table: one row per model, edit, seed and choice or scale, as CSV, Markdown and LaTeX."""
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from ..artefacts import publish, write_text
 
-KEYS = ["model", "dataset", "method", "setting", "seed", "scale"]
-FIRST = "toxicity_mean"
+KEYS = ["model", "dataset", "method", "setting", "seed", "selector", "scale"]
+READ = (
+    "toxicity_mean",
+    "toxic_share_above_0.5",
+    "expected_max",
+    "toxicity_probability",
+    "perplexity",
+    "num_failed",
+)
 
 
-def tabulate(summary: Path, csv: Path, markdown: Path) -> None:
-    """Write the main table.
+def tabulate(summary: Path, csv: Path, markdown: Path, latex: Path) -> None:
+    """Write the main table: the final stage where there is one, else the sweep.
 
     Args:
         summary: summary.parquet.
-        csv: all metrics, full precision; columns `metric [measured on, scorer]`.
+        csv: all metrics, full precision; columns `metric [measured on, scorer]`, and with `low` and
+            `high` before the bracket the bounds of its interval.
         markdown: the metrics that are read, rounded; the base model opens each model's rows.
+        latex: the same, a tabular of booktabs.
     """
     wide = main_table(pd.read_parquet(summary))
     with publish(csv) as part:
         wide.to_csv(part, index=False)
-    write_text(markdown, to_markdown(wide))
+    write_text(markdown, counts(wide) + to_markdown(to_cells(wide)))
+    write_text(latex, to_latex(to_cells(wide)))
     print(f"{len(wide)} rows")
 
 
 def main_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Spread the summary: a row per edit and scale, a column per measurement.
+    """Spread the summary: a row per edit and choice (or scale), a column per measurement.
 
     Args:
-        summary: rows with `metric` and `value`.
+        summary: rows with `metric`, `value`, `low`, `high`.
 
     Returns:
-        `KEYS`, then a column per metric and set, in the order of the summary. The parameter
-        change, measured at scale 1 only, is left out.
+        `KEYS`, then a column per metric and set, in the order of the summary; bounds follow their
+        metric. An edit for which a selector found nothing has a row without scale and numbers.
     """
-    rows = summary[summary["measured_on"].notna()].copy()
+    stage = "final" if (summary["stage"] == "final").any() else "sweep"
+    rows = summary[summary["stage"] == stage]
+    none = summary[(summary["stage"] == "selection") & summary["value"].isna()]
+    kept = [rows, none] if stage == "final" else [rows]
+    keys = pd.concat(kept)[KEYS].drop_duplicates()
+    order = summary[["model", "dataset", "method", "setting", "seed"]].drop_duplicates()
+    keys = order.merge(keys, how="inner")
     sets = rows["measured_on"] + rows["scorer"].map(
         lambda s: f", {s}" if isinstance(s, str) else ""
     )
-    rows["column"] = rows["metric"] + " [" + sets + "]"
-    columns, keys = rows["column"].drop_duplicates(), rows[KEYS].drop_duplicates()
-    spread = rows.pivot(index=KEYS, columns="column", values="value")
-    wide = spread.reindex(pd.MultiIndex.from_frame(keys))[columns.tolist()]
-    return wide.reset_index().rename_axis(columns=None)
+    wide = keys
+    for metric, where in pd.DataFrame({"m": rows["metric"], "s": sets}).drop_duplicates().values:
+        one = rows[(rows["metric"] == metric) & (sets == where)]
+        names = {"value": f"{metric} [{where}]"}
+        if one["low"].notna().any():
+            names |= {bound: f"{metric} {bound} [{where}]" for bound in ("low", "high")}
+        wide = wide.merge(one[[*KEYS, *names]].rename(columns=names), how="left", on=KEYS)
+    return wide
 
 
-def to_markdown(wide: pd.DataFrame) -> str:
-    """The table as Markdown, with the number of prompts and samples above it.
+def to_cells(wide: pd.DataFrame) -> pd.DataFrame:
+    """The table as text: the metrics that are read, each with its interval.
 
     Args:
         wide: of `main_table`.
 
     Returns:
-        Text with a line per row.
+        Strings; a key that has one value in all rows is left out, but for the model.
     """
-    shown = [c for c in wide.columns if c in KEYS or _is_read(c)]
-    head = "| " + " | ".join(shown) + " |\n|" + "---|" * len(shown) + "\n"
-    body = "".join(
-        "| " + " | ".join(_cell(row[c]) for c in shown) + " |\n" for _, row in wide.iterrows()
-    )
-    return _counts(wide) + head + body
+    found = {}
+    for name in wide.columns:
+        if name in KEYS:
+            if name != "selector" or wide[name].notna().any():
+                found[name] = [_cell(value) for value in wide[name]]
+        elif name.startswith(READ) and " low [" not in name and " high [" not in name:
+            low, high = (wide.get(name.replace(" [", f" {b} [")) for b in ("low", "high"))
+            bounds = [None] * len(wide) if low is None else zip(low, high, strict=True)
+            found[name] = [
+                _cell(value) + _bounds(*(bound or (np.nan, np.nan)))
+                for value, bound in zip(wide[name], bounds, strict=True)
+            ]
+    return pd.DataFrame(found)
 
 
-def _is_read(column: str) -> bool:
-    names = (FIRST, "toxic_share_above_0.5", "expected_max", "toxicity_probability", "perplexity")
-    return column.startswith((*names, "num_failed"))
+def to_markdown(cells: pd.DataFrame) -> str:
+    """A table of text as Markdown.
+
+    Args:
+        cells: strings.
+
+    Returns:
+        A line per row.
+    """
+    lines = [list(cells.columns), ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def to_latex(cells: pd.DataFrame) -> str:
+    """A table of text as a tabular of booktabs.
+
+    Args:
+        cells: strings.
+
+    Returns:
+        LaTeX; what TeX would read as a command is escaped.
+    """
+    escaped = cells.rename(columns=_escape).map(_escape)
+    return escaped.to_latex(index=False, column_format="l" * len(cells.columns))
+
+
+def _escape(text: str) -> str:
+    for special in "\\&%$#_{}":
+        text = text.replace(special, "\\" + special if special != "\\" else r"\textbackslash ")
+    return text
 
 
 def _cell(value: object) -> str:
@@ -74,7 +128,19 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _counts(wide: pd.DataFrame) -> str:
+def _bounds(low: float, high: float) -> str:
+    return "" if pd.isna(low) or pd.isna(high) else f" [{low:.4g}, {high:.4g}]"
+
+
+def counts(wide: pd.DataFrame) -> str:
+    """How much was measured, for the head of the table.
+
+    Args:
+        wide: of `main_table`.
+
+    Returns:
+        A line per prompt set and scorer.
+    """
     lines = []
     for column in wide.columns:
         if column.startswith("num_prompts "):

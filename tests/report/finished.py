@@ -1,0 +1,101 @@
+"""A finished study: manifests written by hand, as each stage would; nothing is measured."""
+
+from pathlib import Path
+
+import pandas as pd
+from plan import studies
+
+from detoxmerge.artefacts import write_manifest
+from detoxmerge.measure.scales import each_scale, record_path
+from detoxmerge.plan.config import load_config
+from detoxmerge.plan.grid import Grid
+
+
+def grid(changes=None):
+    """The smallest study; `changes` are dotted places and their new values."""
+    return Grid(load_config(studies.study(changes)))
+
+
+def toxicity(edit, scale):
+    """A number that tells its edit and scale."""
+    return 0.5 if edit == "base" else 0.5 / (1 + float(scale) * (1 if "n=1" in edit else 2))
+
+
+def write(study):
+    """Every manifest of a study, in the order that its stages would."""
+    p, expected = study.paths, study.expected
+
+    def manifest(pattern, *inputs, at, **content):
+        path = pattern.format(**at)
+        made_from = [one.format(**at) for one in inputs]
+        write_manifest(path, protocol=expected[path], inputs=made_from, files={}, **content)
+        return path
+
+    data = {"dataset": "rude", "prompts": "openings", "corpus": "polite", "scorer": "judge"}
+    for pattern in (p.dataset, p.prompts, p.corpus, p.scorer):
+        manifest(pattern, at=data)
+    manifest(p.pretrained, at={"model": "small"})
+    manifest(p.base, p.pretrained, at={"model": "small"})
+    measure(study, "base", data)
+    for edit in study.edits:
+        at = data | vars(edit) | {"recipe": "default", "n": edit.params.n, "edit": edit.edit}
+        manifest(p.partition, p.dataset, at=at)
+        for shard in range(edit.params.n):
+            manifest(p.shard, p.base, p.dataset, p.partition, at=at | {"shard": shard})
+        manifest(p.edit, p.base, *study.inputs_of(edit), at=at)
+        shares = {"below_1e-06": 0.25}
+        norms = {"l1_norm": 3, "l2_norm": 2.0, "max_abs": 1.0}
+        counts = {"num_elements": 8, "num_structural_zeros": 1, "num_exact_zeros": 2}
+        numbers = norms | counts | {"almost_unchanged_share": shares}
+        manifest(p.change, p.edit, at=at, **numbers)
+        measure(study, edit.edit, data)
+
+
+def measure(study, edit, data, scales=None):
+    """Generations, toxicity and perplexity of an edit."""
+    p, at = study.paths, data | {"model": "small", "edit": edit}
+    made, base, generations = (x.format(**at) for x in (p.any_edit, p.base, p.generations))
+    edits = [made] if edit == "base" else [made, base]
+    stages = {
+        generations: ([*edits, p.prompts], lambda scale: {"num_prompts": 3}),
+        p.toxicity.format(**at): (
+            [generations, p.scorer],
+            lambda scale: {"toxicity_mean": toxicity(edit, scale), "num_failed": 0},
+        ),
+        p.perplexity.format(**at): (
+            [*edits, p.corpus],
+            lambda scale: {"perplexity_per_token": None if scale == "1" else 20.0},
+        ),
+    }
+    for path, (inputs, numbers) in stages.items():
+        each(study, path, [one.format(**at) for one in inputs], numbers, scales or edit)
+
+
+def payload(path, scale):
+    """The table behind a record: scores of three prompts, or NLL of three windows."""
+    spread = pd.Series([0.9, 1.0, 1.1])
+    edit = path.split("/evals/small/")[1].rsplit("/", 2)[0]
+    if "perplexity" in path:
+        cost = float(scale) * (2 if "n=1" in edit else 1)
+        return pd.DataFrame({"nll": (30 + cost) * spread, "tokens": [10, 10, 10]})
+    return pd.DataFrame({"prompt": [0, 1, 2], "toxicity": toxicity(edit, scale) * spread})
+
+
+def each(study, path, inputs, numbers, scales):
+    """One manifest with its records."""
+
+    def measured(scale):
+        record = record_path(Path(path), scale, ".parquet")
+        record.parent.mkdir(parents=True, exist_ok=True)
+        payload(path, scale).to_parquet(record)
+        return numbers(scale)
+
+    each_scale(
+        Path(path),
+        study.scales_of(scales, "openings") if isinstance(scales, str) else scales,
+        key=lambda scale: {"of": path},
+        measure=measured,
+        payload=".parquet",
+        protocol=study.expected[path],
+        inputs=inputs,
+    )

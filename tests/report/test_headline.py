@@ -1,0 +1,84 @@
+"""The headline table: which edits are compared, and that its numbers are those of the curves."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from report.finished import grid
+
+from detoxmerge.plan.grid import Grid
+from detoxmerge.report.headline import headline, single_of
+from detoxmerge.report.payloads import curve_of
+from detoxmerge.report.statistics import perplexity_at
+
+READ = {"prompts": "openings", "scorer": "judge", "corpus": "polite"}
+
+
+def made(study: Grid, folder: Path) -> dict[str, str]:
+    """Every file of the headline."""
+    files = {kind: folder / f"headline.{kind}" for kind in ("csv", "markdown", "latex")}
+    headline(study, **files, levels=folder / "levels.csv")
+    return {path.name: path.read_text() for path in [*files.values(), folder / "levels.csv"]}
+
+
+def test_each_merged_edit_stands_against_the_single_one_of_the_same_setting() -> None:
+    study = grid(
+        {"methods.merge": {"n": [1, 2], "recipe": ["default", "slow"]}, "recipes.slow": {}}
+    )
+    pairs = {edit.setting: single_of(study, edit) for edit in study.edits}
+    assert {name: found and found.setting for name, found in pairs.items()} == {
+        "n=1": None,
+        "n=1--recipe=slow": None,
+        "n=2": "n=1",
+        "n=2--recipe=slow": "n=1--recipe=slow",
+    }
+    lonely = grid({"methods.merge": {"n": [2]}})
+    assert single_of(lonely, lonely.edits[0]) is None
+
+
+def test_numbers_are_those_of_the_curves(finished: Grid, tmp_path: Path) -> None:
+    made(finished, tmp_path)
+    table = pd.read_csv(tmp_path / "headline.csv")
+    assert len(table) == 1
+    row = table.iloc[0]
+    assert (row["setting"], row["compared_with"], row["num_prompts"]) == ("n=2", "n=1", 3)
+    ours, theirs = (
+        curve_of(finished, "small", f"rude/merge/{setting}/seed42", READ)
+        for setting in ("n=2", "n=1")
+    )
+    assert ours.scales.tolist() == [0.0, 0.5, 1.0]
+    base, levels = math.exp(3.0), np.linspace(0.5, 0.25, 21)[None, 1:]
+
+    def costs(curve):
+        toxicity = (curve.toxicity_sums.sum(1) / curve.toxicity_counts.sum(1))[None]
+        nll = (curve.nll.sum(1) / curve.tokens.sum())[None]
+        return perplexity_at(toxicity, nll, levels)[0] - base
+
+    assert row["toxicity_from"] == pytest.approx(levels[0, 0])
+    assert row["toxicity_to"] == pytest.approx(0.25)
+    expected = 1 - costs(ours).sum() / costs(theirs).sum()
+    assert row["degradation_reduction"] == pytest.approx(expected)
+    assert row["low"] <= expected <= row["high"]
+    found = pd.read_csv(tmp_path / "levels.csv")
+    np.testing.assert_allclose(found["reduction"], 1 - costs(ours) / costs(theirs))
+
+
+def test_rounded_tables_show_value_interval_and_range(finished: Grid, tmp_path: Path) -> None:
+    files = made(finished, tmp_path)
+    row = pd.read_csv(tmp_path / "headline.csv").iloc[0]
+    said = f"{row['degradation_reduction']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
+    assert said in files["headline.markdown"]
+    assert said.replace("%", r"\%") in files["headline.latex"]
+
+
+def test_a_study_without_pairs_has_an_empty_table(finished: Grid, tmp_path: Path) -> None:
+    files = made(grid({"methods.merge": {"n": [2]}}), tmp_path)
+    assert len(files["headline.csv"].splitlines()) == 1
+
+
+def test_the_same_measurements_give_the_same_bytes(finished: Grid, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    assert made(finished, tmp_path / "a") == made(finished, tmp_path / "b")

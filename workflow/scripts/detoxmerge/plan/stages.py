@@ -1,0 +1,88 @@
+"""Config errors about the two stages: texts that both would see, and rules that cannot choose."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from . import config as schema
+from .checks import settings
+from .entries import Source
+from .errors import nearest
+from .slug import setting_slug, slug
+
+
+def shared_texts(config: "schema.Config") -> Iterator[str]:
+    """Prompt sets and corpora of the two stages that are not disjoint by construction.
+
+    Two sets are, if they are different parts of a source, different splits or subsets of a hub's
+    data set, or come from different files.
+
+    Args:
+        config: the parsed config.
+
+    Yields:
+        One sentence per pair.
+    """
+    run = config.run
+    if run.final is None:
+        return
+    for kind in ("prompts", "corpora"):
+        known = getattr(config, kind)
+        for ours in getattr(run.sweep, kind):
+            for theirs in getattr(run.final, kind):
+                if ours in known and theirs in known and not _disjoint(known[ours], known[theirs]):
+                    yield (
+                        f"run.final.{kind}: '{theirs}' may share texts with '{ours}' of run.sweep; "
+                        "take the one from `part: validation` and the other from `part: test`"
+                    )
+
+
+def _disjoint(first: Source, second: Source) -> bool:
+    if first.part and second.part and first.part != second.part:
+        return True
+    if first.generated and second.generated:
+        return False  # another seed gives other rows of the same few sentences
+    if first.where != second.where and first.where.keys() == second.where.keys():
+        return True
+    origins = [(entry.hub, entry.subset, entry.generated is None) for entry in (first, second)]
+    if origins[0] != origins[1]:
+        return True
+    pieces = [set(entry.splits or entry.path or []) for entry in (first, second)]
+    return not pieces[0] & pieces[1]
+
+
+def bad_selectors(config: "schema.Config") -> Iterator[str]:
+    """Selectors of `run` whose values name nothing of the study.
+
+    Args:
+        config: the parsed config, otherwise without errors.
+
+    Yields:
+        One sentence per error.
+    """
+    run = config.run
+    edits = [
+        f"{name}/{setting_slug(params)}"
+        for name in run.methods
+        for params in settings(name, config.methods[name])
+    ]
+    for alias in run.selectors:
+        entry, where = config.selectors[alias], f"selectors.{alias}"
+        if entry.scale is not None and slug(entry.scale) not in map(slug, run.scales):
+            yield f"{where}.scale: {slug(entry.scale)} is not among run.scales"
+        if entry.to is not None:
+            yield from _unless_in(entry.to, edits, f"{where}.to", "edits (method/setting)")
+            choosing = [
+                name
+                for name in run.selectors
+                if config.selectors[name].rule not in ("matched", "pareto")
+            ]
+            yield from _unless_in(entry.by, choosing, f"{where}.by", "rules that choose one scale")
+        for key, kind in (("prompts", "prompts"), ("scorer", "scorers"), ("corpus", "corpora")):
+            if (name := getattr(entry, key)) is not None:
+                known = getattr(run.sweep, kind)
+                yield from _unless_in(name, known, f"{where}.{key}", f"run.sweep.{kind}")
+
+
+def _unless_in(name: Any, known: list[str], where: str, what: str) -> Iterator[str]:
+    if name not in known:
+        yield f"{where}: '{name}' is not among {what}; {nearest(name, known)}"

@@ -1,0 +1,154 @@
+"""Figures that compare edits: what each costs at the toxicity it reaches."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter, ScalarFormatter
+
+from .figures import BASE_COLOUR, colours, legend, rows_of_panels, variant
+
+MARKERS = "osD^vP*X<>"  # a shape for each line, so that it is told without colour
+
+
+def points(summary: pd.DataFrame, model: str) -> pd.DataFrame:
+    """What the trade-off figure shows: toxicity and perplexity of each edit at each scale.
+
+    Args:
+        summary: summary.parquet.
+        model: alias.
+
+    Returns:
+        The sweep, a row per edit, scale, prompt set, scorer and corpus: means over the seeds of
+        `toxicity`, `perplexity` and of their bounds (`_low`, `_high`), and `chosen_by`, the
+        selectors that chose this scale for a seed, joined by commas. The base has method `base`.
+    """
+    rows = summary[summary["model"] == model].copy()
+    rows["variant"] = [variant(setting) for setting in rows["setting"]]
+    edit = ["dataset", "method", "variant", "n", "scale"]
+    sweep = rows[rows["stage"] == "sweep"]
+    numbers = {"value": "", "low": "_low", "high": "_high"}
+
+    def means(metric: str, name: str, keys: list[str]) -> pd.DataFrame:
+        grouped = sweep[sweep["metric"] == metric].groupby(edit + keys, dropna=False, sort=False)
+        found = grouped[list(numbers)].mean().reset_index()
+        return found.rename(columns={key: name + suffix for key, suffix in numbers.items()})
+
+    toxicity = means("toxicity_mean", "toxicity", ["measured_on", "scorer"])
+    perplexity = means("perplexity_per_token", "perplexity", ["measured_on"])
+    toxicity = toxicity.rename(columns={"measured_on": "prompts"})
+    perplexity = perplexity.rename(columns={"measured_on": "corpus"})
+    chosen = rows[rows["metric"] == "selected_scale"].groupby(edit, dropna=False)["selector"]
+    names = chosen.agg(lambda found: ", ".join(dict.fromkeys(found))).rename("chosen_by")
+    both = toxicity.merge(perplexity, on=edit).merge(names.reset_index(), on=edit, how="left")
+    return both.sort_values([*edit, "prompts", "scorer", "corpus"], kind="stable")
+
+
+def trade_off(data: pd.DataFrame) -> Figure:
+    """Perplexity against toxicity: a line per method and N over its scales, left is better.
+
+    Args:
+        data: of `points`.
+
+    Returns:
+        A panel per data set, prompt set, scorer and corpus; the base is a star, chosen scales have
+        a ring, bars are bootstrap intervals.
+    """
+    base, edits = data[data["method"] == "base"], data[data["method"] != "base"]
+    keys = ["dataset", "prompts", "scorer", "corpus"]
+    panels = edits[keys].drop_duplicates()
+    figure, axes = rows_of_panels(len(panels), columns=1)
+    for axis, (_, panel) in zip(axes.ravel(), panels.iterrows(), strict=True):
+        part = edits[(edits[keys] == panel).all(axis=1)]
+        start = base[(base[keys[1:]] == panel[keys[1:]]).all(axis=1)].iloc[0]
+        for label, line, style in _lines(part):
+            _trade_off_line(axis, pd.concat([start.to_frame().T, line]), label, style)
+        axis.plot(start["toxicity"], start["perplexity"], "*", color=BASE_COLOUR, ms=9, zorder=5)
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(ScalarFormatter())
+        axis.yaxis.set_minor_formatter(ScalarFormatter())
+        axis.set_xlabel(f"Mean toxicity on {panel['prompts']}, scored by {panel['scorer']} (0–1)")
+        axis.set_ylabel(f"Perplexity on {panel['corpus']}")
+        axis.set_title(f"{panel['dataset']} (star: base model, ring: chosen scale)", loc="left")
+        legend(axis)
+    return figure
+
+
+def degradation_reduction(data: pd.DataFrame) -> Figure:
+    """Degradation reduction over the toxicity that is matched: a line per N, bands are intervals.
+
+    Args:
+        data: levels.csv of one model: `toxicity`, `reduction`, `low`, `high` and what they are of.
+
+    Returns:
+        A panel per data set, other parameters, prompt set, scorer, corpus and seed.
+    """
+    data = data.copy()
+    if "setting" not in data:
+        data = data.assign(setting=None, toxicity=None, dataset=None)
+    data["variant"] = [variant(setting) for setting in data["setting"]]
+    keys = [
+        key
+        for key in ("dataset", "variant", "prompts", "scorer", "corpus", "seed")
+        if key in data and data[key].notna().all()
+    ]
+    panels = data[keys].drop_duplicates() if len(data) else pd.DataFrame([{}])
+    figure, axes = rows_of_panels(max(1, len(panels)), columns=1)
+    for axis, (_, panel) in zip(axes.ravel(), panels.iterrows(), strict=True):
+        part = data[(data[keys] == panel).all(axis=1)] if keys else data
+        _reduction_panel(axis, part, panel)
+    return figure
+
+
+def _reduction_panel(axis: Axes, part: pd.DataFrame, panel: pd.Series) -> None:
+    shown = part.dropna(subset=["toxicity"]) if len(part) else part
+    if shown.empty:
+        axis.text(0.5, 0.5, "no edit with N > 1 beside one of N = 1", ha="center", va="center")
+        axis.set_axis_off()
+        return
+    for label, line, style in _lines(shown):
+        line = line.sort_values("toxicity")
+        axis.plot(line["toxicity"], line["reduction"], label=label, **style, markevery=4)
+        axis.fill_between(
+            line["toxicity"].astype(float), line["low"], line["high"], color=style["color"],
+            alpha=0.15, lw=0,
+        )  # fmt: skip
+    axis.axhline(0, color=BASE_COLOUR, linestyle="--")
+    finite = shown["reduction"].dropna()
+    axis.set_ylim(max(-1.5, min(-0.2, finite.min() - 0.1)) if len(finite) else -0.2, 1.05)
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axis.invert_xaxis()
+    axis.set_xlabel(f"Mean toxicity that both reach on {panel['prompts']} (base model at the left)")
+    axis.set_ylabel("Degradation reduction\nagainst N = 1")
+    axis.set_title(f"{panel['dataset']}, perplexity on {panel['corpus']}", loc="left")
+    legend(axis)
+
+
+def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
+    """(label, rows, style) per method, other parameters and N: dark to light with N."""
+    found = []
+    groups = list(part.groupby(["method", "variant", "n"], dropna=False, sort=True))
+    several = part[["method", "variant"]].drop_duplicates().shape[0] > 1
+    for i, ((method, how, n), rows) in enumerate(groups):
+        name = " ".join(filter(None, [method, how])) if several or pd.isna(n) else ""
+        label = ", ".join(filter(None, [name, "" if pd.isna(n) else f"N = {n:g}"]))
+        style = {"color": colours(len(groups))[i], "marker": MARKERS[i % len(MARKERS)]}
+        found.append((label, rows, style))
+    return found
+
+
+def _trade_off_line(axis: Axes, line: pd.DataFrame, label: str, style: dict[str, Any]) -> None:
+    line = line.sort_values("scale")
+    x, y = line["toxicity"].astype(float), line["perplexity"].astype(float)
+    errors = {
+        name: [
+            np.maximum(0, of - line[f"{column}_low"].astype(float)),
+            np.maximum(0, line[f"{column}_high"].astype(float) - of),
+        ]
+        for name, column, of in (("xerr", "toxicity", x), ("yerr", "perplexity", y))
+    }
+    axis.errorbar(x, y, **errors, label=label, **style, elinewidth=0.6, capsize=0)
+    ringed = line["chosen_by"].notna()
+    axis.plot(x[ringed], y[ringed], "o", mfc="none", mec=style["color"], ms=9, mew=1.2)

@@ -1,0 +1,137 @@
+"""The headline: how much less merged task vectors cost than a single one, at the same toxicity."""
+
+import math
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..artefacts import publish, write_text
+from ..plan.grid import Edit, Grid
+from ..plan.slug import setting_slug
+from .payloads import curve_of
+from .statistics import Comparison, Curve, compare, prompts_needed
+from .tables import to_latex, to_markdown
+
+HALF_WIDTH = 0.005  # of mean toxicity, for the number of prompts that would be needed
+
+
+def headline(grid: Grid, csv: Path, markdown: Path, latex: Path, levels: Path) -> None:
+    """Compare every edit with N > 1 with the one of N = 1 that has the same other parameters.
+
+    Args:
+        grid: the study; what the sweep measured is read.
+        csv: a row per edit, prompt set, scorer and corpus; full precision.
+        markdown: the same, rounded.
+        latex: the same, rounded.
+        levels: CSV for the figure: the reduction at each level of toxicity.
+    """
+    rows, curves = [], []
+    for at, found in _comparisons(grid):
+        rows.append(at | _overall(found))
+        curves += [at | level for level in _levels(found)]
+    table = pd.DataFrame(rows, columns=None if rows else ["model", "degradation_reduction"])
+    with publish(csv) as part:
+        table.to_csv(part, index=False)
+    with publish(levels) as part:
+        pd.DataFrame(curves, columns=None if curves else ["model"]).to_csv(part, index=False)
+    cells = _cells(table)
+    write_text(markdown, to_markdown(cells))
+    write_text(latex, to_latex(cells))
+    print(f"{len(rows)} comparisons")
+
+
+def single_of(grid: Grid, edit: Edit) -> Edit | None:
+    """The edit of N = 1 with the same model, data set, seed and other parameters.
+
+    Args:
+        grid: the study.
+        edit: with any N.
+
+    Returns:
+        The edit; None if the study has none, or `edit` is it or has no N.
+    """
+    if getattr(edit.params, "n", 1) == 1:
+        return None
+    wanted = setting_slug(edit.params.model_copy(update={"n": 1}))
+    same = (edit.model, edit.dataset, edit.method, wanted, edit.seed)
+    return next(
+        (e for e in grid.edits if (e.model, e.dataset, e.method, e.setting, e.seed) == same), None
+    )
+
+
+def _comparisons(grid: Grid) -> Iterator[tuple[dict[str, Any], Comparison]]:
+    sweep, settings = grid.run.sweep, grid.config.statistics
+    for edit in grid.edits:
+        single = single_of(grid, edit)
+        if single is None:
+            continue
+        for prompts, scorer, corpus in product(sweep.prompts, sweep.scorers, sweep.corpora):
+            read = {"prompts": prompts, "scorer": scorer, "corpus": corpus}
+            ours, theirs = (curve_of(grid, edit.model, e.edit, read) for e in (edit, single))
+            at = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}
+            at |= {"setting": edit.setting, "n": edit.params.n, "seed": edit.seed}
+            at |= {"compared_with": single.setting} | read | _prompts(ours, theirs)
+            found = compare(ours, theirs, settings.seed, settings.replicates, settings.confidence)
+            yield at, found
+
+
+def _prompts(ours: Curve, theirs: Curve) -> dict[str, int]:
+    """How many prompts there are, and how many a difference of the two edits' toxicity needs.
+
+    It is taken at the largest scale, where edits differ most.
+    """
+    means = [c.toxicity_sums[-1] / np.maximum(c.toxicity_counts[-1], 1) for c in (ours, theirs)]
+    needed = prompts_needed(means[0] - means[1], HALF_WIDTH)
+    return {
+        "num_prompts": len(means[0]),
+        f"num_prompts_for_toxicity_difference_within_{HALF_WIDTH:g}": needed,
+    }
+
+
+def _overall(found: Comparison) -> dict[str, Any]:
+    overall = found.overall
+    defined = math.isfinite(overall.value)
+    return {
+        "degradation_reduction": overall.value,
+        "low": overall.low,
+        "high": overall.high,
+        "undefined_replicates": overall.undefined_share,
+        "toxicity_from": found.levels[0],
+        "toxicity_to": found.levels[-1],
+        "note": "" if defined else _why_undefined(found),
+    }
+
+
+def _why_undefined(found: Comparison) -> str:
+    if np.isnan(found.levels).all():
+        return "undefined: one of the two is nowhere less toxic than the base"
+    return "undefined: the single task vector costs no perplexity there"
+
+
+def _levels(found: Comparison) -> Iterator[dict[str, float]]:
+    for level, interval in zip(found.levels, found.at_level, strict=True):
+        yield {"toxicity": level, "reduction": interval.value} | {
+            bound: getattr(interval, bound) for bound in ("low", "high")
+        }
+
+
+def _cells(table: pd.DataFrame) -> pd.DataFrame:
+    shown = [
+        c for c in ("model", "dataset", "setting", "seed", "corpus", "num_prompts") if c in table
+    ]
+    found = table[shown].astype(str)
+    if "low" not in table:
+        return found
+    found["degradation reduction"] = [
+        note or f"{value:.1%}" + ("" if math.isnan(low) else f" [{low:.1%}, {high:.1%}]")
+        for note, value, low, high in table[["note", "degradation_reduction", "low", "high"]].values
+    ]
+    found["toxicity"] = [
+        "-" if math.isnan(a) else f"{a:.4g} to {b:.4g}"
+        for a, b in table[["toxicity_from", "toxicity_to"]].values
+    ]
+    return found

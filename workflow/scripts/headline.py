@@ -1,0 +1,15 @@
+"""Rule headline."""
+
+from pathlib import Path
+
+from detoxmerge.session import session
+
+with session(snakemake):
+    from detoxmerge.plan.config import load_config
+    from detoxmerge.plan.grid import Grid
+    from detoxmerge.report.headline import headline
+
+    headline(
+        Grid(load_config(snakemake.config)),
+        **{kind: Path(path) for kind, path in snakemake.output.items()},
+    )
