@@ -1,26 +1,61 @@
-"""Puts the table of faults into docs/cluster.md: python -m slurm.report FAULTS.json CLUSTER.md"""
+"""Puts what the tests found into docs/cluster.md: python -m slurm.report FAULTS.json CLUSTER.md"""
 
 import json
 import sys
 from pathlib import Path
 
-BEGIN, END = "<!-- faults: made by `make slurm-faults` -->", "<!-- end of faults -->"
-HEAD = "| fault | what the user sees | exit | fine-tunes | started again | same bytes |"
+MARK = "<!-- {}: made by `make slurm-faults` -->", "<!-- end of {} -->"
+FAULTS = ("fault", "what the user sees", "exit", "fine-tunes", "started again", "same bytes")
+REQUESTS = ("job", "jobs", "asked for (sacct)", "limit")
 
 
-def table(rows: list[dict]) -> str:
-    """The rows as Markdown."""
-    lines = [HEAD, "|" + " --- |" * 6]
-    for row in rows:
-        sees = row["sees"].replace("|", "\\|")
-        cells = (row["fault"], f"`{sees}`", row["exit"], row["jobs"], row["started_again"])
-        lines.append("| " + " | ".join(map(str, cells)) + f" | {'yes' if row['same'] else 'NO'} |")
-    return "\n".join(lines)
+def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    """Markdown."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def faults(found: dict) -> str:
+    """A row per fault."""
+    return table(
+        FAULTS,
+        [
+            (
+                row["fault"],
+                "`" + row["sees"].replace("|", "\\|") + "`",
+                row["exit"],
+                row["jobs"],
+                row["started_again"],
+                "yes" if row["same"] else "NO",
+            )
+            for row in found["faults"]
+        ],
+    )
+
+
+def requests(found: dict) -> str:
+    """A row per kind of job, and what SLURM adds."""
+    rows = [(r["job"], r["count"], r["asked"], r["limit"]) for r in found["requests"]]
+    o = found["overhead"]
+    return (
+        f"{table(REQUESTS, rows)}\n\nThe {o['jobs']} jobs took {o['seconds_of_jobs']} s, of which "
+        f"{o['seconds_of_rules']} s were the rules' own: {o['seconds_added_per_job']} s per job go to "
+        f"SLURM and to the two Snakemakes that start in each. The whole run took "
+        f"{o['seconds_of_the_run']} s."
+    )
+
+
+def put(page: str, name: str, content: str) -> str:
+    """The page with new content between the two marks of this name."""
+    begin, end = (mark.format(name) for mark in MARK)
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"the page has no '{begin}' ... '{end}'")
+    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 if __name__ == "__main__":
-    rows, page = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{table(rows)}\n{END}{after}")
-    print(table(rows))
+    found, page = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    text = put(page.read_text(), "faults", faults(found))
+    page.write_text(put(text, "requests", requests(found)))

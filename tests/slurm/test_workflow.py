@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import time
 
 import pytest
 import yaml
@@ -9,6 +11,11 @@ from slurm.driver import QUICK, SlurmHouse
 
 pytestmark = pytest.mark.slurm
 quick = pytest.mark.slurm_quick
+
+
+TOGETHER = "generate with score_toxicity"
+HERE = ("fetch_", "prepare_", "split_", "select_", "summarise", "plot_", "tabulate", "headline")
+NO_GPU = ("merge_edit", "parameter_change")
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +29,21 @@ def finished(prepared, cluster, tmp_path_factory):
     return house
 
 
-ALONE = {  # rule -> SLURM jobs
-    "train_scorer": 1,
-    "finetune_shard": 2,
-    "merge_edit": 1,
-    "measure_perplexity": 2,
-    "parameter_change": 1,
-}
-TOGETHER = "generate + score_toxicity"
+@pytest.fixture(scope="module")
+def demo(cluster, tmp_path_factory):
+    """The demo's study, whole, through SLURM; its jobs ask for a GPU and compute without."""
+    house = SlurmHouse.build(tmp_path_factory.mktemp("demo") / "house")
+    house.cluster = cluster
+    shutil.copy(house.path("config/demo.yaml"), house.path("toy.yaml"))
+    with house.config() as config:
+        config["device"] = "auto"
+    house.expected = house.planned("--profile", "slurm")
+    begin = time.monotonic()
+    house.start(*("--until", "all"))
+    status = house.wait(1500)
+    house.seconds = time.monotonic() - begin
+    assert status == 0, house.said()[-6000:]
+    return house
 
 
 def submitted(house):
@@ -37,28 +51,68 @@ def submitted(house):
     found = {}
     for row in house.accounts():
         rule = re.match(r"rule_(.+?)(_wildcards_.*)?$", row["comment"])[1]
-        found.setdefault(rule if rule in ALONE else TOGETHER, []).append(row)
+        single = rule.split("_wildcards")[0] in house.expected
+        found.setdefault(rule if single else TOGETHER, []).append(row)
     return found
 
 
+def seconds(elapsed):
+    """Of sacct's HH:MM:SS."""
+    hours, minutes, rest = elapsed.split(":")
+    return 3600 * int(hours) + 60 * int(minutes) + int(rest)
+
+
 @quick
-def test_every_costly_rule_is_a_job_with_its_request(finished):
-    jobs = submitted(finished)
-    for name, rows in jobs.items():
-        for row in rows:
-            print(name, row["state"], row["reqtres"], row["timelimit"], row["elapsed"])
-    assert {name: len(rows) for name, rows in jobs.items()} == ALONE | {TOGETHER: 2}
+def test_every_costly_rule_of_the_demo_is_a_job_with_its_request(demo, facts):
+    jobs = submitted(demo)
+    expected = {rule: n for rule, n in demo.expected.items() if not rule.startswith(HERE)}
+    expected[TOGETHER] = expected.pop("generate")
+    assert expected.pop("score_toxicity") == expected[TOGETHER]
+    assert {name: len(rows) for name, rows in jobs.items()} == expected
     for name, rows in jobs.items():
         for row in rows:
             assert row["state"] == "COMPLETED"
-            gpu = name not in ("merge_edit", "parameter_change")
-            assert ("gres/gpu=1" in row["reqtres"]) == gpu, row  # one also for two GPU rules
+            # one also for two GPU rules
+            assert ("gres/gpu=1" in row["reqtres"]) == (name not in NO_GPU), row
             assert re.search(r"mem=\d+[MG]", row["reqtres"])
             assert row["timelimit"] != "UNLIMITED"
+    facts["requests"] = [
+        {
+            "job": name,
+            "count": len(rows),
+            "asked": rows[0]["reqtres"],
+            "limit": rows[0]["timelimit"],
+        }
+        for name, rows in jobs.items()
+    ]
 
 
 @quick
-def test_nothing_of_it_runs_again(finished):
+def test_nothing_of_the_demo_runs_again(demo):
+    assert demo.planned("--profile", "slurm") == {}
+
+
+@quick
+def test_what_slurm_adds_to_a_job(demo, facts):
+    """Elapsed in the queue's books, less the rules' own seconds: two Snakemakes start in a job."""
+    rows = [row for rows in submitted(demo).values() for row in rows]
+    folder = demo.folder / "results/demo/benchmarks"
+    here = [*folder.glob("data/[dpc]*/**/*.tsv"), *folder.glob("models/*/base/*.tsv")]
+    files = set(folder.rglob("*.tsv")) - set(here)
+    own = sum(float(file.read_text().splitlines()[1].split()[0]) for file in files)
+    elapsed = sum(seconds(row["elapsed"]) for row in rows)
+    facts["overhead"] = {
+        "jobs": len(rows),
+        "seconds_of_jobs": elapsed,
+        "seconds_of_rules": round(own),
+        "seconds_added_per_job": round((elapsed - own) / len(rows), 1),
+        "seconds_of_the_run": round(demo.seconds),
+    }
+    print(facts["overhead"])
+    assert 0 < facts["overhead"]["seconds_added_per_job"] < 60
+
+
+def test_nothing_of_the_toy_runs_again(finished):
     assert finished.planned("--profile", "slurm") == {}
 
 
@@ -68,6 +122,7 @@ def test_an_added_n_submits_only_its_own_jobs(finished, tmp_path):
         config["methods"]["merge"]["n"] = [2, 4]
     done = house.snakemake("--profile", "slurm", *QUICK)
     assert done.returncode == 0, done.stdout[-6000:]
+    house.expected = dict.fromkeys(("finetune_shard", "measure_perplexity", *NO_GPU), 1)
     jobs = {name: len(rows) for name, rows in submitted(house).items()}
     assert jobs == {
         "finetune_shard": 4,
