@@ -176,3 +176,20 @@ def test_speed_is_no_part_of_a_protocol():
     """What `finished` relies on: batch sizes stand in no manifest of a measurement."""
     entry = grid().config.prompts["openings"].generate
     assert "batch_size" not in protocol(entry)
+
+
+def test_differences_from_the_base_are_paired(finished, tmp_path):
+    found, _ = summary(finished, tmp_path)
+    for metric in ("toxicity_mean", "perplexity_per_token"):
+        rows = found[found["metric"] == metric]
+        base, edits = rows[rows["method"] == "base"].iloc[0], rows[rows["method"] != "base"]
+        assert pd.isna(base["difference"])
+        edits = edits[edits["value"].notna()]
+        assert len(edits)
+        assert (edits["difference_low"] <= edits["difference"]).all()
+        assert (edits["difference"] <= edits["difference_high"]).all()
+    # what makes a window hard is the same for the base, and cancels
+    own = edits["high"] - edits["low"]
+    assert (edits["difference_high"] - edits["difference_low"] < 0.2 * own).all()
+    toxic = found[(found["metric"] == "toxicity_mean") & (found["method"] != "base")]
+    assert toxic["difference"].tolist() == pytest.approx((toxic["value"] - 0.5).tolist())

@@ -22,14 +22,15 @@ def points(summary: pd.DataFrame, model: str) -> pd.DataFrame:
 
     Returns:
         The sweep, a row per edit, scale, prompt set, scorer and corpus: means over the seeds of
-        `toxicity`, `perplexity` and of their bounds (`_low`, `_high`), and `chosen_by`, the
-        selectors that chose this scale for a seed, joined by commas. The base has method `base`.
+        `toxicity`, `perplexity` and of the bounds of their difference from the base (`_low`,
+        `_high`), and `chosen_by`, the selectors that chose this scale for a seed, joined by commas.
+        The base has method `base`.
     """
     rows = summary[summary["model"] == model].copy()
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
     edit = ["dataset", "method", "variant", "n", "scale"]
     sweep = rows[rows["stage"] == "sweep"]
-    numbers = {"value": "", "low": "_low", "high": "_high"}
+    numbers = {"value": "", "difference_low": "_low", "difference_high": "_high"}
 
     def means(metric: str, name: str, keys: list[str]) -> pd.DataFrame:
         grouped = sweep[sweep["metric"] == metric].groupby(edit + keys, dropna=False, sort=False)
@@ -54,7 +55,7 @@ def trade_off(data: pd.DataFrame) -> Figure:
 
     Returns:
         A panel per data set, prompt set, scorer and corpus; the base is a star, chosen scales have
-        a ring, bars are bootstrap intervals.
+        a ring, bars are intervals of the paired difference from the base.
     """
     base, edits = data[data["method"] == "base"], data[data["method"] != "base"]
     keys = ["dataset", "prompts", "scorer", "corpus"]
@@ -64,7 +65,7 @@ def trade_off(data: pd.DataFrame) -> Figure:
         part = edits[(edits[keys] == panel).all(axis=1)]
         start = base[(base[keys[1:]] == panel[keys[1:]]).all(axis=1)].iloc[0]
         for label, line, style in _lines(part):
-            _trade_off_line(axis, pd.concat([start.to_frame().T, line]), label, style)
+            _trade_off_line(axis, start, line, label, style)
         axis.plot(start["toxicity"], start["perplexity"], "*", color=BASE_COLOUR, ms=9, zorder=5)
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter(ScalarFormatter())
@@ -139,16 +140,16 @@ def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]
     return found
 
 
-def _trade_off_line(axis: Axes, line: pd.DataFrame, label: str, style: dict[str, Any]) -> None:
-    line = line.sort_values("scale")
+def _trade_off_line(
+    axis: Axes, start: pd.Series, line: pd.DataFrame, label: str, style: dict[str, Any]
+) -> None:
+    line = pd.concat([start.to_frame().T, line]).sort_values("scale")
     x, y = line["toxicity"].astype(float), line["perplexity"].astype(float)
-    errors = {
-        name: [
-            np.maximum(0, of - line[f"{column}_low"].astype(float)),
-            np.maximum(0, line[f"{column}_high"].astype(float) - of),
-        ]
-        for name, column, of in (("xerr", "toxicity", x), ("yerr", "perplexity", y))
-    }
+    errors = {}
+    for name, column, at in (("xerr", "toxicity", x), ("yerr", "perplexity", y)):
+        moved = at - float(start[column])
+        low, high = (line[f"{column}_{bound}"].astype(float) for bound in ("low", "high"))
+        errors[name] = [np.maximum(0, moved - low), np.maximum(0, high - moved)]
     axis.errorbar(x, y, **errors, label=label, **style, elinewidth=0.6, capsize=0)
     ringed = line["chosen_by"].notna()
     axis.plot(x[ringed], y[ringed], "o", mfc="none", mec=style["color"], ms=9, mew=1.2)

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of the measurements of one edit at one scale."""
+"""Bootstrap intervals of the measurements of one edit at one scale, and of what it differs by."""
 
 from functools import cache
 
@@ -10,8 +10,25 @@ from .payloads import scores_by_prompt
 from .statistics import Interval, percentile_interval, resamples
 
 
+class Drawn:
+    """A quantity, from the data and from each replicate."""
+
+    def __init__(self, value: float, replicates: np.ndarray) -> None:
+        """
+        Args:
+            value: from the data.
+            replicates: (B,).
+        """
+        self.value, self.replicates = value, replicates
+
+    def minus(self, other: "Drawn") -> "Drawn":
+        """The difference, replicate by replicate: paired, if both come from one `Bootstrap`."""
+        with np.errstate(invalid="ignore"):
+            return Drawn(self.value - other.value, self.replicates - other.replicates)
+
+
 class Bootstrap:
-    """The same replicates for every edit: intervals of a study can be compared."""
+    """The same replicates for every edit, so that differences are paired."""
 
     def __init__(self, settings: Statistics) -> None:
         """
@@ -23,7 +40,18 @@ class Bootstrap:
             lambda units, offset: resamples(settings.replicates, units, settings.seed + offset)
         )
 
-    def toxicity(self, scores: pd.DataFrame) -> dict[str, Interval]:
+    def interval(self, drawn: Drawn) -> Interval:
+        """The percentile interval.
+
+        Args:
+            drawn: a quantity.
+
+        Returns:
+            Value and bounds.
+        """
+        return percentile_interval(drawn.value, drawn.replicates, self.settings.confidence)
+
+    def toxicity(self, scores: pd.DataFrame) -> dict[str, Drawn]:
         """Resample prompts.
 
         Args:
@@ -37,13 +65,13 @@ class Bootstrap:
         known = ~np.isnan(maxima)
         weights = self.weights(len(sums), 0)
         return {
-            "toxicity_mean": self._ratio(weights, sums, counts),
-            "expected_max_toxicity": self._ratio(
+            "toxicity_mean": _ratio(weights, sums, counts),
+            "expected_max_toxicity": _ratio(
                 weights, np.where(known, maxima, 0.0), known.astype(np.float64)
             ),
         }
 
-    def perplexity(self, windows: pd.DataFrame) -> dict[str, Interval]:
+    def perplexity(self, windows: pd.DataFrame) -> dict[str, Drawn]:
         """Resample windows.
 
         Args:
@@ -53,14 +81,13 @@ class Bootstrap:
             `perplexity_per_token`.
         """
         nll, tokens = (windows[name].to_numpy(dtype=np.float64) for name in ("nll", "tokens"))
-        mean = self._ratio(self.weights(len(nll), 1), nll, tokens)
+        mean = _ratio(self.weights(len(nll), 1), nll, tokens)
         with np.errstate(over="ignore"):
-            bounds = np.exp(mean[:3])
-        return {"perplexity_per_token": Interval(*map(float, bounds))}
+            found = Drawn(float(np.exp(mean.value)), np.exp(mean.replicates))
+        return {"perplexity_per_token": found}
 
-    def _ratio(self, weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> Interval:
-        """Of a sum over units by another; exponentials keep quantiles, so NLL stands for PPL."""
-        with np.errstate(invalid="ignore"):
-            drawn = (weights @ above) / (weights @ below)
-        value = float(above.sum() / below.sum())
-        return percentile_interval(value, drawn, self.settings.confidence)
+
+def _ratio(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> Drawn:
+    with np.errstate(invalid="ignore"):
+        drawn = (weights @ above) / (weights @ below)
+    return Drawn(float(above.sum() / below.sum()), drawn)

@@ -14,14 +14,16 @@ from ..measure.scales import scales_of
 from ..plan.errors import UserError
 from ..plan.grid import Grid
 from ..plan.methods import METHODS
-from .intervals import Bootstrap
+from .intervals import Bootstrap, Drawn
 from .payloads import read_payload, read_record
 from .provenance import Provenance
 
-# what identifies a number; then the number, and its bootstrap interval where there is one
+# what identifies a number; then the number, how far it is from the base model's, and the bootstrap
+# intervals of both
 COLUMNS = [
     "model", "dataset", "method", "label", "setting", "n", "seed", "stage", "selector", "scale",
     "measured_on", "scorer", "metric", "value", "low", "high",
+    "difference", "difference_low", "difference_high",
 ]  # fmt: skip
 NOT_A_METRIC = {"key", "scale", "payload", "sha256"}
 
@@ -78,7 +80,7 @@ def _measured(
 ) -> Iterator[dict[str, Any]]:
     choices = grid.choices(model, edit)
     for stage, sets in grid.run.stages.items():
-        paths = _paths(grid, model, edit, sets)
+        paths, bases = _paths(grid, model, edit, sets), _paths(grid, model, "base", sets)
         for (measured_on, scorer), path in paths.items():
             given = grid.scales_of(edit, measured_on)
             scales = scales_of(given, choices)
@@ -87,7 +89,8 @@ def _measured(
                 _require_scales(path, scales)
                 chosen_by = _chosen_by(grid, choices)
             for scale in scales:
-                found = _numbers(bootstrap, path, scale, judged=scorer is not None)
+                base = None if edit == "base" else bases[measured_on, scorer]
+                found = _numbers(bootstrap, path, scale, base, judged=scorer is not None)
                 where = {"stage": stage, "scale": float(scale)}
                 where |= {"measured_on": measured_on, "scorer": scorer}
                 for selector, number in product(chosen_by.get(scale, [None]), found):
@@ -122,22 +125,33 @@ def _require_scales(manifest: Path, scales: list[str]) -> None:
 
 
 def _numbers(
-    bootstrap: Bootstrap, manifest: Path, scale: str, *, judged: bool
+    bootstrap: Bootstrap, manifest: Path, scale: str, base: Path | None, *, judged: bool
 ) -> list[dict[str, Any]]:
-    """Metric, value and interval of everything in a record."""
-    record, payload = read_record(manifest, scale), read_payload(manifest, scale)
-    intervals = bootstrap.toxicity(payload) if judged else bootstrap.perplexity(payload)
-    return [
-        {"metric": metric, "value": value}
-        | (_bounds(intervals[metric]) if metric in intervals else {})
-        for metric, value in record.items()
-        if metric not in NOT_A_METRIC
-    ]
+    """Metric, value, difference from the base and intervals of everything in a record."""
+
+    def drawn(of: Path, at: str) -> dict[str, Drawn]:
+        payload = read_payload(of, at)
+        return bootstrap.toxicity(payload) if judged else bootstrap.perplexity(payload)
+
+    record, ours = read_record(manifest, scale), drawn(manifest, scale)
+    theirs = drawn(base, "0") if base else {}
+    found = []
+    for metric, value in record.items():
+        row = {"metric": metric, "value": value}
+        if metric in ours and value is not None:
+            interval = bootstrap.interval(ours[metric])
+            row |= {"low": _number(interval.low), "high": _number(interval.high)}
+        if metric in theirs and value is not None:
+            interval = bootstrap.interval(ours[metric].minus(theirs[metric]))
+            row |= {"difference": _number(interval.value)}
+            row |= {f"difference_{k}": _number(getattr(interval, k)) for k in ("low", "high")}
+        if metric not in NOT_A_METRIC:
+            found.append(row)
+    return found
 
 
-def _bounds(interval: Any) -> dict[str, float | None]:
-    bounds = {"low": interval.low, "high": interval.high}
-    return {key: value if math.isfinite(value) else None for key, value in bounds.items()}
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _change(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:

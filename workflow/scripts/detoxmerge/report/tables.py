@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ..artefacts import publish, write_text
 
 KEYS = ["model", "dataset", "method", "setting", "seed", "selector", "scale"]
+BESIDE = ("low", "high", "difference", "difference_low", "difference_high")
+COMPARED = ("toxicity_mean", "perplexity")  # their difference from the base is shown
 READ = (
     "toxicity_mean",
     "toxic_share_above_0.5",
@@ -23,8 +24,9 @@ def tabulate(summary: Path, csv: Path, markdown: Path, latex: Path) -> None:
 
     Args:
         summary: summary.parquet.
-        csv: all metrics, full precision; columns `metric [measured on, scorer]`, and with `low` and
-            `high` before the bracket the bounds of its interval.
+        csv: all metrics, full precision; columns `metric [measured on, scorer]`, and with `low`,
+            `high`, `difference` (from the base model), `difference_low` and `difference_high`
+            before the bracket what belongs to it.
         markdown: the metrics that are read, rounded; the base model opens each model's rows.
         latex: the same, a tabular of booktabs.
     """
@@ -61,7 +63,7 @@ def main_table(summary: pd.DataFrame) -> pd.DataFrame:
         one = rows[(rows["metric"] == metric) & (sets == where)]
         names = {"value": f"{metric} [{where}]"}
         if one["low"].notna().any():
-            names |= {bound: f"{metric} {bound} [{where}]" for bound in ("low", "high")}
+            names |= {column: f"{metric} {column} [{where}]" for column in BESIDE}
         wide = wide.merge(one[[*KEYS, *names]].rename(columns=names), how="left", on=KEYS)
     return wide
 
@@ -80,14 +82,23 @@ def to_cells(wide: pd.DataFrame) -> pd.DataFrame:
         if name in KEYS:
             if name != "selector" or wide[name].notna().any():
                 found[name] = [_cell(value) for value in wide[name]]
-        elif name.startswith(READ) and " low [" not in name and " high [" not in name:
-            low, high = (wide.get(name.replace(" [", f" {b} [")) for b in ("low", "high"))
-            bounds = [None] * len(wide) if low is None else zip(low, high, strict=True)
-            found[name] = [
-                _cell(value) + _bounds(*(bound or (np.nan, np.nan)))
-                for value, bound in zip(wide[name], bounds, strict=True)
-            ]
+        elif name.startswith(READ) and not any(f" {beside} [" in name for beside in BESIDE):
+            found[name] = _with_bounds(wide, name, "low", "high")
+            change = name.replace(" [", " difference [")
+            if name.startswith(COMPARED) and change in wide:
+                found[change] = _with_bounds(wide, change, "low", "high")
     return pd.DataFrame(found)
+
+
+def _with_bounds(wide: pd.DataFrame, name: str, *bounds: str) -> list[str]:
+    joint = "_" if " difference [" in name else " "
+    columns = [wide.get(name.replace(" [", f"{joint}{bound} [")) for bound in bounds]
+    if any(column is None for column in columns):
+        return [_cell(value) for value in wide[name]]
+    return [
+        _cell(value) + ("" if pd.isna(low) or pd.isna(high) else f" [{low:.4g}, {high:.4g}]")
+        for value, low, high in zip(wide[name], *columns, strict=True)
+    ]
 
 
 def to_markdown(cells: pd.DataFrame) -> str:
@@ -126,10 +137,6 @@ def _cell(value: object) -> str:
     if pd.isna(value):
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _bounds(low: float, high: float) -> str:
-    return "" if pd.isna(low) or pd.isna(high) else f" [{low:.4g}, {high:.4g}]"
 
 
 def counts(wide: pd.DataFrame) -> str:
