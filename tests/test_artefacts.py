@@ -8,6 +8,7 @@ import pytest
 
 from detoxmerge.artefacts import (
     publish,
+    publish_folder,
     read_json,
     sha256,
     write_json,
@@ -93,6 +94,64 @@ def test_temporary_file_is_hidden_from_patterns(tmp_path):
     with publish(tmp_path / "x.safetensors") as part:
         part.touch()
         assert list(tmp_path.glob("*.safetensors")) == []
+
+
+def write_half_a_folder(path, error):
+    """Begin to write a folder, then fail."""
+    with publish_folder(path) as part:
+        (part / "a").write_text("half")
+        raise error
+
+
+def test_published_folder_appears_whole_at_the_end(tmp_path):
+    path = tmp_path / "new" / "folder"
+    with publish_folder(path) as part:
+        (part / "a").write_text("whole")
+        assert not path.exists()
+        assert part.parent == path.parent
+    assert names(path) == ["a"]
+    assert names(path.parent) == ["folder"]
+
+
+def test_published_folder_replaces_the_old_one_as_a_whole(tmp_path):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").touch()
+    with publish_folder(path) as part:
+        (part / "a").touch()
+        assert names(path) == ["old"]
+    assert names(path) == ["a"]
+    assert names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_failure_leaves_the_old_folder_and_no_other(tmp_path, error):
+    with pytest.raises(error):
+        write_half_a_folder(tmp_path / "new", error())
+    assert names(tmp_path) == []
+    with publish_folder(tmp_path / "old") as part:
+        (part / "b").touch()
+    with pytest.raises(error):
+        write_half_a_folder(tmp_path / "old", error())
+    assert names(tmp_path) == ["old"]
+    assert names(tmp_path / "old") == ["b"]
+
+
+def test_failing_rename_of_a_folder_leaves_the_old_one(monkeypatch, tmp_path):
+    path, rename = tmp_path / "x", os.replace
+    with publish_folder(path) as part:
+        (part / "a").touch()
+
+    def no_new(source, target):
+        if str(source).endswith(".part"):
+            raise OSError("disk")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", no_new)
+    with pytest.raises(OSError, match="disk"), publish_folder(path) as part:
+        (part / "b").touch()
+    assert names(tmp_path) == ["x"]
+    assert names(path) == ["a"]
 
 
 def test_text_is_utf8_with_its_own_line_ends(tmp_path):

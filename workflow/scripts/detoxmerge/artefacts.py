@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,37 @@ def publish(path: Path | str) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def publish_folder(path: Path | str) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place at the end, or vanishes.
+
+    Args:
+        path: where the folder shall be; what is there is replaced as a whole.
+
+    Yields:
+        The folder to write to. On an exception it is removed, and `path` is as it was before.
+    """
+    path = Path(path)
+    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for file in part.iterdir():
+            with open(file, "rb") as opened:
+                os.fsync(opened.fileno())
+        if path.exists():
+            os.replace(path, old)
+        try:
+            os.replace(part, path)
+        except OSError:
+            if old.exists():
+                os.replace(old, path)
+            raise
+    finally:
+        for rest in (part, old):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def write_text(path: Path | str, text: str) -> None:
