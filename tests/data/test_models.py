@@ -109,6 +109,8 @@ def test_model_of_the_hub_is_pinned_and_without_pickles(monkeypatch, folder, out
     def snapshot_download(hub, *, revision, allow_patterns, local_files_only=False):
         asked.append((hub, revision, local_files_only))
         assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in allow_patterns)
+        # for the card of an export; a model that was fetched without them is complete all the same
+        assert ({"README.md", "LICENSE"} <= set(allow_patterns)) != local_files_only
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)

@@ -8,7 +8,7 @@ from typing import Any
 from ..artefacts import sha256, write_manifest
 from ..edit.tensors import open_tensors
 from ..plan.errors import UserError
-from ..plan.files import MODEL_FILES, expand_path
+from ..plan.files import CARD_FILES, MODEL_FILES, expand_path
 from .sources import hub_sentence
 
 
@@ -35,7 +35,7 @@ def fetch_model(
         place = {"hub": protocol["hub"], "revision": protocol["revision"]}
         _download(place, name)
     folder = model_folder(place)
-    weights = _weight_files(folder, name)
+    weights = weight_files(folder, name)
     try:
         count = sum(_num_elements(file) for file in weights)
     except UserError as error:
@@ -133,13 +133,28 @@ def _download(place: Mapping[str, str], name: str) -> None:
     from huggingface_hub import snapshot_download
 
     try:
-        snapshot_download(place["hub"], revision=place["revision"], allow_patterns=MODEL_FILES)
+        snapshot_download(
+            place["hub"],
+            revision=place["revision"],
+            allow_patterns=[*MODEL_FILES, *CARD_FILES],
+        )
     except Exception as error:  # the hub's client raises a dozen unrelated types
         raise UserError(hub_sentence("model", place, name, error)) from error
 
 
-def _weight_files(folder: Path, name: str) -> list[Path]:
-    """The safetensors files of a model folder, all of those that its index names."""
+def weight_files(folder: Path, name: str) -> list[Path]:
+    """The safetensors files of a model folder, all of those that its index names.
+
+    Args:
+        folder: with config.json.
+        name: of the model, for the error message.
+
+    Returns:
+        Paths, sorted.
+
+    Raises:
+        UserError: config, weights or one of the files are missing.
+    """
     if not (folder / "config.json").is_file():
         raise UserError(f"{name}: '{folder}' has no config.json; is it a model folder?")
     index = folder / "model.safetensors.index.json"

@@ -16,6 +16,12 @@ from .errors import UserError
 
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
 MODEL_FILES = [*TOKENIZER_FILES, "*.safetensors"]  # no pickles, no code
+LICENSE_FILES = [
+    "LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "COPYING",
+    "NOTICE", "NOTICE.md", "NOTICE.txt", "USE_POLICY.md",
+]  # fmt: skip
+# decide no number and stand in no manifest, but an exported model is given with them
+CARD_FILES = ["README.md", "chat_template.jinja", *LICENSE_FILES]
 
 
 def expand_path(path: str) -> str:
