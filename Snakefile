@@ -37,3 +37,4 @@ rule all:
         FIGURES,
         TABLES,
         PATHS.summary,
+        GRID.exports,

@@ -64,6 +64,7 @@ def expected_jobs(config):
         "plot_perplexity": models,
         "plot_parameter_change": models,
         "tabulate": 1,
+        "export_model": len(run.get("exports", [])),
     }
     return {rule: count for rule, count in jobs.items() if count}
 
@@ -113,7 +114,7 @@ def test_scales_cost_no_jobs(empty_house):
 def test_demo_plans_exactly(empty_house):
     jobs = empty_house.planned("--configfile", "config/demo.yaml")
     assert jobs == expected_jobs(study("demo.yaml"))
-    assert jobs["pretrain_base"] == jobs["train_scorer"] == 1
+    assert jobs["pretrain_base"] == jobs["train_scorer"] == jobs["export_model"] == 1
     assert not {"fetch_scorer"} & set(jobs)
 
 
@@ -196,12 +197,28 @@ def test_setting_outside_the_study_is_refused(empty_house):
         "results/models/gpt2/toxigen/shards/default/n2/shard01/seed42/meta.json",
         "results/models/gtp2/base/edit.json",
         "results/evals/gpt2/base/change.json",
+        "results/exports/gpt2/base/scale0/export.json",
     ],
 )
 def test_path_outside_the_grammar_has_no_rule(empty_house, target):
     done = empty_house.snakemake("--dry-run", "--", target)
     assert done.returncode != 0
     assert "MissingRuleException" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("merge/n=5/seed42/scale0.33", "is not measured at scale '0.33'; did you mean '0.3"),
+        ("merge/n=7/seed42/scale0.5", "the study has no edit 'gpt2/toxigen/merge/n=7/seed42'; did"),
+    ],
+)
+def test_export_outside_the_study_is_refused(empty_house, name, sentence):
+    target = f"results/exports/gpt2/toxigen/{name}/export.json"
+    done = empty_house.snakemake("--dry-run", "--", target)
+    assert done.returncode != 0
+    assert sentence in done.stdout
+    assert "Traceback" not in done.stdout
 
 
 def test_config_errors_come_all_at_once_before_the_dag(empty_house):

@@ -177,6 +177,41 @@ def test_split_count_dropped(house):
     assert house.planned() == REPORT
 
 
+def test_export_added_then_dropped(house):
+    """Named in the config or by its path, it reruns nothing else."""
+    name = f"pico/{EDITS[1]}/scale0.5"
+    path = f"results/toy/exports/{name}/export.json"
+    assert house.planned("--", path) == {"export_model": 1}
+    with house.config() as config:
+        config["run"]["exports"] = [name]
+    assert house.planned() == {"export_model": 1}
+    house.run()
+
+    assert house.planned() == {}
+    assert house.path(path).with_name("model.safetensors").is_file()
+    with house.config() as config:
+        del config["run"]["exports"]
+    assert house.planned() == {}
+
+
+def test_export_at_the_scale_of_a_selector(house):
+    """The choice is read when the job runs; another one makes the folder anew."""
+    chosen = house.results / "evals/pico" / EDITS[1] / "selected-budget.json"
+    path = f"results/toy/exports/pico/{EDITS[1]}/scalebudget/export.json"
+    assert "MissingInputException" in refusal(house.snakemake("--dry-run", "--", path))
+
+    chosen.write_text(json.dumps({"scales": ["0.5"], "reason": "as a test says"}))
+    house.run("--", path)
+    assert json.loads(house.path(path).read_text())["scale"] == "0.5"
+    assert house.planned("--", path) == {}
+
+    chosen.write_text(json.dumps({"scales": [], "reason": "none is cheap enough"}))
+    assert house.planned("--", path) == {"export_model": 1}
+    said = refusal(house.snakemake("--cores", "1", "--", path))
+    assert "export_model: the rule 'budget' found no scale" in said
+    assert "(none is cheap enough)" in said
+
+
 def test_learning_rate_changed(house):
     with house.config() as config:
         config["recipes"]["toy"]["learning_rate"] = 2.0e-3

@@ -281,6 +281,7 @@ def test_negative_seed_is_refused():
         ("sweep.prompts", ["openings", "openings"], "openings"),
         ("sweep.corpora", ["polite", "polite"], "polite"),
         ("sweep.scorers", ["judge", "judge"], "judge"),
+        ("exports", ["a/scale1", "a/scale1"], "a/scale1"),
     ],
 )
 def test_value_that_stands_twice_in_a_list_is_refused(place, values, twice):
@@ -312,6 +313,48 @@ def test_scalar_where_run_wants_a_list_is_refused(place, value):
 @pytest.mark.parametrize("place", ["models", "seeds", "scales", "sweep.corpora"])
 def test_empty_list_is_refused(place):
     assert refusal({f"run.{place}": []}).startswith(f"run.{place}: list should have at least 1")
+
+
+# exports
+
+EXPORT = "small/rude/merge/n=2/seed42"
+
+
+def test_exports_are_a_number_of_the_study_or_a_selectors_name():
+    names = [f"{EXPORT}/scale{scale}" for scale in ("0.5", "1", "budget")]
+    budget = {"selectors.budget": {"rule": "ppl-budget", "budget": 1.0}}
+    changes = budget | {"run.selectors": ["budget"], "run.exports": names}
+    assert load_config(study(changes)).run.exports == names
+    assert load_config(study()).run.exports == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (f"{EXPORT}/scale1.0", f"'{EXPORT}' has no scale or selector '1.0'; valid: 0.5, 1"),
+        (f"{EXPORT}/scale0.55", f"'{EXPORT}' has no scale or selector '0.55'; did you mean '0.5'?"),
+        (f"{EXPORT}/scalenan", f"'{EXPORT}' has no scale or selector 'nan'; valid: 0.5, 1"),
+        (f"{EXPORT}/scaleBest", f"'{EXPORT}' has no scale or selector 'Best'; valid: 0.5, 1"),
+        (f"{EXPORT}/scale", f"'{EXPORT}' has no scale or selector ''; valid: 0.5, 1"),
+        (
+            "small/rude/merge/n=3/seed42/scale1",
+            "the study has no edit 'small/rude/merge/n=3/seed42'; did you mean 'small/rude/merge/",
+        ),
+        ("small/base/scale0", "the study has no edit 'small/base'; "),
+        (
+            EXPORT,
+            f"'{EXPORT}' does not end with its scale; write {{model}}/{{edit}}/scale{{scale}}, for "
+            "example small/rude/merge/n=1/seed42/scale1",
+        ),
+    ],
+)
+def test_export_that_the_study_does_not_have_is_refused(name, words):
+    first = f"{EXPORT}/scale1"
+    assert refusal({"run.exports": [first, name]}).startswith(f"run.exports.1: {words}")
+
+
+def test_every_wrong_export_is_reported():
+    assert len(refusals(study({"run.exports": ["a", f"{EXPORT}/scale1", "b/scale1"]}))) == 2
 
 
 # sources and origins

@@ -118,6 +118,18 @@ def test_new_n_adds_its_own_results_and_moves_none():
     assert all("/n=4/" in path for path in set(after) - set(before))
 
 
+def test_exports_are_manifests_with_a_protocol_and_no_measurements():
+    names = [f"small/rude/merge/n=2/seed42/scale{scale}" for scale in ("0.5", "budget")]
+    budget = {"selectors.budget": {"rule": "ppl-budget", "budget": 1.0}}
+    budget |= {"run.selectors": ["budget"]}
+    before, after = grid(budget), grid(budget | {"run.exports": names})
+    assert after.exports == [f"results/exports/{name}/export.json" for name in names]
+    assert set(after.expected) - set(before.expected) == set(after.exports)
+    assert after.results == before.results
+    edit, scale = after.find_export(names[1])
+    assert (edit, scale) == (after.edits[1], "budget")
+
+
 def test_inputs_of_an_edit_are_its_own_shards():
     study_grid = grid()
     edit = study_grid.edits[1]

@@ -24,6 +24,7 @@ VALUES = {
     "figure": "toxicity",
     "table": "main",
     "selector": "budget",
+    "scale": "0.5",
     "edit": EDIT,
 }
 

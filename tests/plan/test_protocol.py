@@ -8,8 +8,9 @@ from detoxmerge.plan.grid import Grid
 
 
 def expected(changes=None):
-    """Path -> protocol of the smallest study after some changes."""
-    return Grid(load_config(study(changes))).expected
+    """Path -> protocol of the smallest study, one model exported, after some changes."""
+    exports = {"run.exports": ["small/rude/merge/n=1/seed42/scalebest"]}
+    return Grid(load_config(study(exports | (changes or {})))).expected
 
 
 def moved(changes):
@@ -72,6 +73,7 @@ def test_key_moves_the_protocol_of_its_own_stage_only(place, value, stages):
         ("measure_perplexity", {"perplexity.json"}),
         ("score_toxicity", {"toxicity-judge.json"}),
         ("parameter_change", {"change.json"}),
+        ("export_model", {"export.json"}),
     ],
 )
 def test_bumped_version_moves_its_own_stage_only(monkeypatch, stage, ends):

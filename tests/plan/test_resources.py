@@ -78,6 +78,12 @@ def test_a_host_with_a_gpu_needs_less(base: str, dataset: str) -> None:
     assert needs(device="cpu").finetune_shard(at, given).mem_mb > 6000
 
 
+def test_an_export_fits_three_models_in_fp32(base: str) -> None:
+    need = needs(device="cuda").export_model(None, SimpleNamespace(base=base))
+    assert need.mem_mb == 3000  # 1500 + 12 P, no GPU
+    assert 15 < need.runtime < 30
+
+
 def test_merging_needs_no_more_for_a_larger_model(tmp_path: Path, base: str) -> None:
     large = tmp_path / "large.json"
     large.write_text(json.dumps({"num_parameters_stored": 7_000_000_000}))

@@ -16,7 +16,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 from detoxmerge.plan.cluster import CLUSTER_JOB, memory_advice, require_ready
 from detoxmerge.plan.files import expand_path, files_of_model, files_of_scorer
 from detoxmerge.plan.config import load_config
-from detoxmerge.plan.errors import nearest
+from detoxmerge.plan.errors import UserError, nearest
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.methods import METHODS, of_kind
 from detoxmerge.plan.protocol import VERSION
@@ -99,6 +99,7 @@ wildcard_constraints:
     seed=INDEX,
     n=r"[1-9]\d*",
     shard=INDEX,
+    scale=r"[^/]+",
     edit=rf"base|{EDIT}",
 
 
@@ -183,6 +184,20 @@ def edit_tensors(wildcards):
     found = PATHS.any_edit.format(model=wildcards.model, edit=wildcards.edit)
     there = wildcards.edit != "base"
     return ancient(found.replace("edit.json", "delta.safetensors")) if there else []
+
+
+def told_by_card(wildcards):
+    """What a model card tells: measurements of edit and base, and a selector's choice of scale."""
+    try:
+        edit, scale = GRID.find_export("{model}/{edit}/scale{scale}".format(**wildcards))
+    except UserError as error:
+        sys.exit(str(error))
+    at = {"model": edit.model, "edit": edit.edit, "selector": scale}
+    return {
+        "measured": GRID.measurements(edit.model, edit.edit)
+        + GRID.measurements(edit.model, "base"),
+        "selected": [] if scale in GRID.scales else PATHS.selected.format(**at),
+    }
 
 
 def figure_files(figure):

@@ -5,6 +5,7 @@ OUTPUTS  results/evals/{model}/{edit}/selected-{selector}.json
          results/summary.parquet   results/config.yaml   results/degradation_reduction.csv
          results/figures/{trade_off,degradation_reduction,toxicity,perplexity,parameter_change}-{model}.{png,pdf,csv}
          results/tables/{main,headline}.{csv,md,tex}
+         results/exports/{model}/{edit}/scale{scale}/export.json (+ a Hugging Face folder)
 """
 
 
@@ -57,7 +58,7 @@ rule summarise:
         runtime=30,
     params:
         version=VERSION["summarise"],
-        run=CONFIG.run.model_dump(),
+        run=CONFIG.run.model_dump(exclude={"exports"}),  # they are made from other files
         statistics=CONFIG.statistics.model_dump(),
     script:
         "../scripts/summarise.py"
@@ -198,3 +199,28 @@ rule plot_degradation_reduction:
         version=VERSION["plot"],
     script:
         "../scripts/plot_degradation_reduction.py"
+
+
+rule export_model:
+    """Write an edited model as an ordinary Hugging Face folder, with its card."""
+    input:
+        unpack(edit_and_base),
+        unpack(told_by_card),
+        tensors=edit_tensors,
+    output:
+        PATHS.export,
+    log:
+        PATHS.log(PATHS.export),
+    benchmark:
+        PATHS.benchmark(PATHS.export)
+    wildcard_constraints:
+        edit=EDIT,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=NEEDS.mem_mb("export_model"),
+        runtime=NEEDS.runtime("export_model"),
+    params:
+        protocol=PROTOCOL.export(),
+    script:
+        "../scripts/export_model.py"

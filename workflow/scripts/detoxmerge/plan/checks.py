@@ -73,6 +73,7 @@ def repetitions(config: "schema.Config") -> list[str]:
         "seeds": run.seeds,
         "scales": run.scales,
         "selectors": run.selectors,
+        "exports": run.exports,
     }
     for name, stage in run.stages.items():
         lists |= {f"{name}.{kind}": names for kind, names in stage.model_dump().items()}

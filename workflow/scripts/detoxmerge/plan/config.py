@@ -81,6 +81,10 @@ class Run(Entry):
     sweep: Stage = Field(description="every scale, on validation texts: what selectors read")
     selectors: list[str] = Field([], description="rules that choose scales for the final stage")
     final: Stage | None = Field(None, description="the chosen scales only, on test texts")
+    exports: list[str] = Field(
+        default=[],
+        description="models to write as Hugging Face folders: {model}/{edit}/scale{scale}",
+    )
 
     @property
     def stages(self) -> dict[str, Stage]:
@@ -148,6 +152,7 @@ def load_config(raw: dict[str, Any]) -> Config:
     """
     from .checks import bad_methods, repetitions, unknown_aliases
     from .files import missing_paths
+    from .grid import Grid
     from .stages import bad_selectors, shared_texts
 
     try:
@@ -156,6 +161,8 @@ def load_config(raw: dict[str, Any]) -> Config:
         config = Config(**raw)
         errors += [*repetitions(config), *missing_paths(config), *shared_texts(config)]
         errors += [] if errors else bad_selectors(config)
+        if not errors:  # a study with errors has no grid
+            errors = Grid(config).unknown_exports()
     except UserError as found:
         errors = [str(found)]
     except ValidationError as found:

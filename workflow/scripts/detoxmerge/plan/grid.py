@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from .checks import settings
 from .config import Config
+from .errors import UserError, nearest
 from .methods import METHODS
 from .paths import Paths
 from .protocol import Protocol
@@ -176,6 +177,54 @@ class Grid:
                 return edit
         raise KeyError([s for m, s in self.settings if m == wildcards.method])
 
+    def find_export(self, name: str) -> tuple[Edit, str]:
+        """The edit behind `{model}/{edit}/scale{scale}`.
+
+        Args:
+            name: as in `run.exports`, and in the path of the export.
+
+        Returns:
+            The edit; its scale, as it stands in paths, or the name of a selector.
+
+        Raises:
+            UserError: the study has no such edit, or does not measure that scale.
+        """
+        edits = {f"{edit.model}/{edit.edit}": edit for edit in self.edits}
+        place, _, segment = name.rpartition("/")
+        if not segment.startswith("scale"):
+            raise UserError(
+                f"'{name}' does not end with its scale; write {{model}}/{{edit}}/scale{{scale}}, "
+                f"for example {next(iter(edits))}/scale{self.scales[-1]}"
+            )
+        if place not in edits:
+            raise UserError(f"the study has no edit '{place}'; {nearest(place, edits)}")
+        scale = segment.removeprefix("scale")
+        known = [*self.scales, *self.run.selectors]
+        if scale not in known:
+            raise UserError(
+                f"'{place}' has no scale or selector '{scale}'; {nearest(scale, known)}"
+            )
+        return edits[place], scale
+
+    def unknown_exports(self) -> list[str]:
+        """One sentence per name in `run.exports` that is no edit of the study at a scale of it."""
+        errors = []
+        for i, name in enumerate(self.run.exports):
+            try:
+                self.find_export(name)
+            except UserError as error:
+                errors.append(f"run.exports.{i}: {error}")
+        return errors
+
+    @cached_property
+    def exports(self) -> list[str]:
+        """Manifest of every exported model."""
+        found = [self.find_export(name) for name in self.run.exports]
+        return [
+            self.paths.export.format(model=edit.model, edit=edit.edit, scale=scale)
+            for edit, scale in found
+        ]
+
     def measurements(self, model: str, edit: str) -> list[str]:
         """Manifests of toxicity and perplexity of one edit, in both stages, and of its choices."""
         p, at = self.paths, {"model": model, "edit": edit}
@@ -228,6 +277,8 @@ class Grid:
                     n = path.split("/shards/")[1].split("/")[1].removeprefix("n")
                     partition = p.partition.format(dataset=edit.dataset, n=n)
                     yield partition, protocol.partition()
+        for path in self.exports:
+            yield path, protocol.export()
 
     def _expected_measurements(self, model: str, edit: str) -> Iterator[tuple[str, dict[str, Any]]]:
         p, protocol, at = self.paths, self.protocol, {"model": model, "edit": edit}

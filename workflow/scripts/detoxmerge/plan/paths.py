@@ -49,6 +49,9 @@ class Paths:
         self.change = evals + "/change.json"
         self.selected = evals + "/selected-{selector}.json"
 
+        # an ordinary Hugging Face folder; {scale} is a number or a selector's name
+        self.export = results + "/exports/{model}/{edit}/scale{scale}/export.json"
+
         # final: flat, small, named by subject
         self.summary = results + "/summary.parquet"
         self.config = results + "/config.yaml"

@@ -30,6 +30,7 @@ VERSION = {
     "plot": 2,
     "tabulate": 2,
     "headline": 1,
+    "export_model": 1,
 }
 
 
@@ -124,3 +125,7 @@ class Protocol:
     def change(self) -> dict[str, Any]:
         """Bins and thresholds are constants of the stage."""
         return self._of("parameter_change")
+
+    def export(self) -> dict[str, Any]:
+        """Model, edit and scale stand in the path."""
+        return self._of("export_model")

@@ -8,6 +8,7 @@ memory   = SOFTWARE + weights + activations
   training on a CPU    24 P: weights, theta_0, gradients, AdamW's two moments, a checkpoint's copy
   training on a GPU    12 P of the host: weights, theta_0, a checkpoint's copy
   several processes    these 24 P or 12 P are shared; each loads 4 P, and theta_0 takes 4 P once
+  exporting            12 P: base and edited model, and thrice the largest tensor (4 P at the most)
   measuring             8 P: the base in fp32, and a tensor of the edit, or a copy in its dtype
   activations (CPU)    ACTIVATION sqrt(P) bytes per token when training, a tenth of it without
                        gradients; plus what the logits take: 12 bytes per token and vocabulary item
@@ -110,6 +111,12 @@ class Needs:
     def parameter_change(self, wildcards: Any, input: Any) -> Need:
         """Streams one vector; it may be merged in the same SLURM job, so no file tells its size."""
         return Need(2000, 60)
+
+    def export_model(self, wildcards: Any, input: Any) -> Need:
+        """Base, vector and folder are read or written some ten times, a text is run four times."""
+        weights = num_weights(input.base)
+        work = 10 * self._load(weights) + 8 * weights * 100 / FLOP_PER_SECOND["cpu"]
+        return self._need(SOFTWARE_MB["cpu"] + 12 * weights / 1e6, work)
 
     def generate(self, wildcards: Any, input: Any) -> Need:
         """Every prompt, sample and scale."""

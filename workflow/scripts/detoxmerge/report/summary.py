@@ -56,13 +56,13 @@ def _rows(grid: Grid) -> Iterator[dict[str, Any]]:
     for model in grid.run.models:
         at = {"model": model, "dataset": None, "method": "base", "label": "base model"}
         at |= {"setting": None, "n": None, "seed": None}
-        yield from _measured(grid, bootstrap, at, model, "base")
+        yield from measured_rows(grid, bootstrap, at, model, "base")
     for edit in grid.edits:
         at = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}
         at |= {"label": METHODS[edit.method].LABEL, "setting": edit.setting, "seed": edit.seed}
         at |= {"n": getattr(edit.params, "n", None)}
         yield from _chosen(grid, at, edit.model, edit.edit)
-        yield from _measured(grid, bootstrap, at, edit.model, edit.edit)
+        yield from measured_rows(grid, bootstrap, at, edit.model, edit.edit)
         yield from _change(grid, at, edit.model, edit.edit)
 
 
@@ -75,9 +75,24 @@ def _chosen(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[d
             yield at | found | {"scale": value, "value": value}
 
 
-def _measured(
+def measured_rows(
     grid: Grid, bootstrap: Bootstrap, at: dict[str, Any], model: str, edit: str
 ) -> Iterator[dict[str, Any]]:
+    """Toxicity and perplexity of one edit in both stages.
+
+    Args:
+        grid: the study.
+        bootstrap: makes the intervals.
+        at: columns of the summary that name the edit.
+        model: its model.
+        edit: the `{edit}` wildcard.
+
+    Yields:
+        Rows of the summary; of the final stage one per selector that chose the scale.
+
+    Raises:
+        UserError: a record or its table is missing or was changed.
+    """
     choices = grid.choices(model, edit)
     for stage, sets in grid.run.stages.items():
         paths, bases = _paths(grid, model, edit, sets), _paths(grid, model, "base", sets)

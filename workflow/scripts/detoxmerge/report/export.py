@@ -1,0 +1,245 @@
+"""An edit at one scale as an ordinary Hugging Face folder, which others use without this project.
+
+The weights are theta_0 + sign * scale * delta in fp32, cast once to the dtype of the base's files.
+What that cast costs is measured on the written folder, loaded as anybody would load it: a bf16
+checkpoint can round most of a small task vector away.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from ..artefacts import publish_folder, read_json, sha256, write_json, write_manifest, write_text
+from ..data.models import load_model, load_tokenizer, model_folder, weight_files
+from ..edit.recipe import load_edited
+from ..edit.tensors import layout, open_tensors
+from ..plan.errors import UserError
+from ..plan.grid import Grid
+from .intervals import Bootstrap
+from .license import license_files, license_of
+from .model_card import model_card
+from .provenance import Provenance
+from .study import study_of
+from .summary import measured_rows
+
+MAX_SHARD_SIZE = "50GB"  # of a weights file, the default of transformers
+DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+# beginnings of the names of a tokenizer's files; generation_config.json goes with them
+COPIED = (
+    "tokenizer", "vocab", "merges", "special_tokens_map", "added_tokens", "chat_template",
+    "spiece", "sentencepiece", "generation_config",
+)  # fmt: skip
+PROBE = (
+    "The committee met on Tuesday to discuss the new library. Most people who spoke were in favour "
+    "of it, although some asked who would pay for the books. One man called the plan stupid and a "
+    "waste of money, and he was told to sit down. In the end they voted, and the answer was yes."
+)
+
+
+def export_model(grid: Grid, name: str, out: Path) -> None:
+    """Write an edited model with its tokenizer, card and manifest, whole or not at all.
+
+    Args:
+        grid: the study.
+        name: `{model}/{edit}/scale{scale}`; {scale} is a number or a selector's name.
+        out: `export.json` in the folder to be made; a folder that is there is replaced at the end.
+
+    Raises:
+        UserError: the edit does not change weights, a measurement was not made as the config says,
+            or the selector chose no scale or several.
+    """
+    edit, scale = grid.find_export(name)
+    base = Path(grid.paths.base.format(model=edit.model))
+    made = Path(grid.paths.edit.format(**vars(edit)))
+    measured = [path for one in (edit.edit, "base") for path in grid.measurements(edit.model, one)]
+    provenance = Provenance(grid.expected)
+    for path in [str(made), *measured]:
+        provenance.require(path)
+    _require_weights(made)
+    scale, selection, chosen_by = _choice(grid, edit.model, edit.edit, scale)
+    folder = model_folder(read_json(base)["model"])
+    with publish_folder(out.parent) as part:
+        content = {
+            "scale": scale,
+            "selection": selection,
+            "study": study_of(grid, edit),
+            "license": license_of(folder),
+            "measured": _beside_base(grid, edit.model, edit.edit, scale),
+            "weights": _write_model(made, base, float(scale), folder, part),
+            "transformers": transformers.__version__,
+        }
+        _write_card(content, folder, part)
+        write_manifest(
+            part / out.name,
+            protocol=grid.protocol.export(),
+            inputs=[made, base, *measured, *chosen_by],
+            files={file.name: sha256(file) for file in sorted(part.iterdir())},
+            **content,
+        )
+    print(f"{name}: {content['weights']}")
+
+
+def _require_weights(edit: Path) -> None:
+    verb = read_json(edit)["verb"]
+    if verb != "delta":
+        raise UserError(
+            f"{edit} is of verb '{verb}', not 'delta': it does not change the weights, so no model "
+            "folder can hold it; use it by load_edited in detoxmerge/edit/recipe.py"
+        )
+
+
+def _choice(
+    grid: Grid, model: str, edit: str, scale: str
+) -> tuple[str, dict[str, str] | None, list[Path]]:
+    """The scale, what chose it, and the manifest of that choice if a selector made it."""
+    if scale in grid.scales:
+        return scale, None, []
+    path = Path(grid.paths.selected.format(model=model, edit=edit, selector=scale))
+    found = read_json(path)
+    scales, reason = found["scales"], found["reason"]
+    if not scales:
+        raise UserError(
+            f"the rule '{scale}' found no scale for {model}/{edit} ({reason}); "
+            f"export a scale that you name, for example scale{grid.scales[-1]}"
+        )
+    if len(scales) > 1:
+        raise UserError(
+            f"the rule '{scale}' found the scales {', '.join(scales)} for {model}/{edit}; "
+            f"name the one to export, for example scale{scales[0]}"
+        )
+    return scales[0], {"selector": scale, "reason": reason}, [path]
+
+
+def _beside_base(grid: Grid, model: str, edit: str, scale: str) -> list[dict[str, Any]]:
+    """Every number measured at this scale, with the base's; missing numbers are None."""
+    names, bootstrap = ("measured_on", "scorer", "metric"), Bootstrap(grid.config.statistics)
+
+    def numbers(of: str, at: float) -> dict[tuple[str, ...], Any]:
+        # a scale of the final stage has a row per selector that chose it, with the same number
+        rows = measured_rows(grid, bootstrap, {}, model, of)
+        return {tuple(r[k] for k in names): r["value"] for r in rows if r["scale"] == at}
+
+    base = numbers("base", 0.0)
+    found = [
+        dict(zip(names, key, strict=True)) | {"edited": value, "base": base.get(key)}
+        for key, value in numbers(edit, float(scale)).items()
+    ]
+    if not found:
+        raise UserError(f"{model}/{edit} is not measured at scale {scale}; add it to run.scales")
+    return found
+
+
+def _write_model(edit: Path, base: Path, scale: float, folder: Path, out: Path) -> dict[str, Any]:
+    """Weights, config and tokenizer; returns the dtype and what the cast to it costs."""
+    place = read_json(base)["model"]
+    dtype = stored_dtype(folder)
+    ids = load_tokenizer(place)(PROBE, verbose=False)["input_ids"]
+    model = load_edited(edit, scale)
+    context = getattr(model.config, "max_position_embeddings", None)
+    probe = torch.tensor([ids[:context]])
+    wanted = _logits(model, probe)
+    model.to(dtype).save_pretrained(out, max_shard_size=MAX_SHARD_SIZE)
+    del model
+    # keys of the base's own config stay beside the library's: older releases read those
+    old = read_json(folder / "config.json")
+    kept = {k: v for k, v in old.items() if k not in ("torch_dtype", "_name_or_path")}
+    write_json(out / "config.json", kept | read_json(out / "config.json"))
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and file.name.startswith(COPIED):
+            shutil.copyfile(file, out / file.name)
+    if load_tokenizer({"path": str(out)})(PROBE, verbose=False)["input_ids"] != ids:
+        raise UserError(
+            f"the tokenizer in {folder} consists of more files than an export copies; save it "
+            "again by tokenizer.save_pretrained(folder)"
+        )
+    loss = _cast_loss(edit, place, out, probe, wanted)
+    return {"dtype": str(dtype).removeprefix("torch."), "num_probe_tokens": probe.numel()} | loss
+
+
+def _write_card(content: dict[str, Any], folder: Path, out: Path) -> None:
+    """README.md and the base's licence files; all files become readable like any others."""
+    for file in license_files(folder):
+        shutil.copyfile(file, out / file.name)
+    card = out / "README.md"
+    write_text(card, model_card(content))
+    for file in out.iterdir():
+        shutil.copymode(card, file)  # safetensors lets nobody else read its files
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """The dtype in which a model folder holds most of its elements.
+
+    Args:
+        folder: of the model.
+
+    Returns:
+        float32, bfloat16 or float16.
+
+    Raises:
+        UserError: it is another one.
+    """
+    elements: dict[str, int] = {}
+    for file in weight_files(folder, str(folder)):
+        for dtype, shape in layout(file).values():
+            elements[dtype] = elements.get(dtype, 0) + torch.Size(shape).numel()
+    most = max(elements, key=lambda dtype: elements[dtype])
+    if most not in DTYPES:
+        raise UserError(
+            f"{folder} holds its weights as {most}, and a vector can be added to "
+            f"{', '.join(DTYPES)} only; take the base model in one of these"
+        )
+    return DTYPES[most]
+
+
+@torch.no_grad()
+def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """(1, tokens, vocabulary), fp32."""
+    logits = model(ids).logits.float()
+    if not torch.isfinite(logits).all():
+        raise UserError(
+            f"the model gives NaN or infinite logits in {model.dtype}; the scale is too large"
+        )
+    return logits
+
+
+def _cast_loss(
+    edit: Path, place: Any, written: Path, probe: torch.Tensor, wanted: torch.Tensor
+) -> dict[str, Any]:
+    """What the written model differs in from the edit in fp32.
+
+    |difference| of logits over the tokens of the probe and the vocabulary, and the share of the
+    weights that the vector moves and the cast put back on exactly the base's value.
+    """
+    model = AutoModelForCausalLM.from_pretrained(
+        written, use_safetensors=True, local_files_only=True
+    ).eval()
+    exact = model.dtype == torch.float32
+    differences = {"as_loaded": _difference(_logits(model, probe), wanted)}
+    if exact and differences["as_loaded"]["max"] != 0:
+        raise RuntimeError(f"{written} does not give the logits of {edit}: {differences}")
+    model = model.float()
+    differences["weights_cast_only"] = _difference(_logits(model, probe), wanted)
+    base = load_model(place)
+    differences["edit_to_base"] = _difference(_logits(base, probe), wanted)
+    moved = back = 0
+    weights = dict(model.named_parameters())
+    with open_tensors(edit.parent / read_json(edit)["tensors"]["file"]) as vector:
+        for name, before in base.named_parameters():
+            moves = torch.from_numpy(vector.get_tensor(name)) != 0
+            moved += int(moves.sum())
+            back += int((moves & (weights[name] == before)).sum())
+    return {
+        "logit_difference": differences,
+        "num_moved": moved,
+        "num_rounded_back": back,
+        "share_rounded_back": back / moved if moved else None,
+    }
+
+
+def _difference(a: torch.Tensor, b: torch.Tensor) -> dict[str, float]:
+    gap = (a - b).abs()
+    return {"max": float(gap.max()), "mean": float(gap.double().mean())}
