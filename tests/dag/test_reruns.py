@@ -259,7 +259,7 @@ def test_code_trigger_is_refused(house, target):
 
 
 def test_version_of_a_stage_bumped(house):
-    house.replace(PROTOCOL, '"measure_perplexity": 1', '"measure_perplexity": 2')
+    house.replace(PROTOCOL, '"measure_perplexity": 2', '"measure_perplexity": 3')
     assert house.planned() == {"measure_perplexity": 3} | REPORT
 
 

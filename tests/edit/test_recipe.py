@@ -5,6 +5,7 @@ from pathlib import Path
 import pico
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from detoxmerge.device import pick_device
 from detoxmerge.edit.recipe import EditedModel, load_edited
@@ -49,6 +50,17 @@ def test_tied_embeddings_stay_tied_and_move_once(gpt2_base: Path, tmp_path: Path
     edited = load_edited(edit, 1.0)
     assert edited.lm_head.weight is edited.transformer.wte.weight
     assert "lm_head.weight" not in pico.noise(model)
+
+
+def test_bfloat16_is_what_transformers_loads(family: tuple) -> None:
+    """Buffers keep their dtype: rotary frequencies in bf16 would move every logit."""
+    manifest, _, _, _ = family
+    folder = manifest.parents[1] / "model"
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+    ours = load_edited(manifest, 0, dtype="bfloat16")
+    with torch.no_grad():
+        assert torch.equal(ours(IDS).logits, theirs(IDS).logits)
+    assert ours.dtype == torch.bfloat16
 
 
 def test_bfloat16_is_cast_once_at_the_end(family: tuple) -> None:

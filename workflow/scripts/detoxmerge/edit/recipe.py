@@ -42,7 +42,9 @@ class EditedModel:
             self._delta = edit.parent / self.manifest["tensors"]["file"]
             own = {n: ("F32", tuple(p.shape)) for n, p in self._weights.items()}
             require_layout(own, layout(self._delta), f"the base ({base})", str(self._delta))
-        self.model = loaded.to(device=device, dtype=DTYPES[dtype])
+        self.model = loaded.to(device=device)
+        for parameter in self.model.parameters():  # not the buffers: rotary frequencies stay fp32
+            parameter.data = parameter.data.to(DTYPES[dtype])
 
     @torch.no_grad()
     def at(self, scale: float) -> Any:
