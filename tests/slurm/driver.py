@@ -44,6 +44,12 @@ class SlurmHouse(House):
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
+    def slow(self, seconds: float) -> None:
+        """Let every training step take so much longer; no number depends on it."""
+        before = "        if state.global_step == state.max_steps:\n"
+        name = "workflow/scripts/detoxmerge/train/resumable.py"
+        self.replace(name, before, f"        time.sleep({seconds})\n{before}")
+
     def wait(self, seconds: float = 420) -> int:
         """The driver's exit status."""
         return self.driver.wait(seconds)

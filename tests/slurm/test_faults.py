@@ -58,6 +58,7 @@ def test_running_job_is_cancelled(house, row):
 
 def test_time_limit_is_known(house, row):
     """The job leaves by itself before its limit of a minute; the next attempt has two."""
+    house.slow(0.25)  # 60 s of training
     house.start("--set-resources", "finetune_shard:runtime=attempt")
     assert house.wait() == 0
     row("time limit shorter than the training", house.line("before the time limit"))
@@ -67,6 +68,7 @@ def test_time_limit_is_known(house, row):
 
 def test_time_limit_strikes(house, row):
     """The limit is lowered behind the job's back, so that SLURM ends it."""
+    house.slow(0.5)  # SLURM looks twice a minute
     house.start()
     job = house.training()[0]
     house.cluster.run("scontrol", "update", f"jobid={job['id']}", "timelimit=1")
