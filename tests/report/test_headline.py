@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report.finished import grid
+from report.finished import grid, write
 
 from detoxmerge.plan.grid import Grid
 from detoxmerge.report.headline import headline, single_of
@@ -82,3 +82,29 @@ def test_the_same_measurements_give_the_same_bytes(finished: Grid, tmp_path: Pat
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     assert made(finished, tmp_path / "a") == made(finished, tmp_path / "b")
+
+
+def test_leaving_out_each_shard_gives_an_interval_over_shards(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = grid(
+        {
+            "methods": {"merge": {"n": [1, 3]}, "leave_one_out": {"n": 3, "without": [0, 1, 2]}},
+            "run.methods": ["merge", "leave_one_out"],
+        }
+    )
+    write(study)
+    made(study, tmp_path)
+    table = pd.read_csv(tmp_path / "headline.csv")
+    assert table["setting"].tolist() == ["n=3"]  # replicates are no results of their own
+    row = table.iloc[0]
+    # the three replicates are alike, so leaving out a shard changes nothing between them
+    assert row["low_over_shards"] == pytest.approx(row["degradation_reduction"])
+    assert row["high_over_shards"] == pytest.approx(row["degradation_reduction"])
+    fewer = grid(
+        {
+            "methods": {"merge": {"n": [1, 3]}, "leave_one_out": {"n": 3, "without": [0, 1]}},
+            "run.methods": ["merge", "leave_one_out"],
+        }
+    )
+    made(fewer, tmp_path)
+    assert pd.read_csv(tmp_path / "headline.csv")["low_over_shards"].isna().all()

@@ -1,7 +1,8 @@
 """The methods: one file each in edit/methods, found by file name, imported without torch.
 
 A module states `KIND`, `LABEL`, `REFERENCE`, `VERSION`, `USES`, `Params`, `inputs(params, at)` and
-`build(inputs, params, out)`; edit/methods/merge.py is the example to follow.
+`build(inputs, params, out)`; edit/methods/merge.py is the example to follow. One that only repeats
+another method to tell how sure its results are names that in `REPLICATE_OF`.
 """
 
 import pkgutil
@@ -26,3 +27,12 @@ def of_kind(kind: str) -> list[str]:
         Method names, sorted.
     """
     return sorted(name for name, method in METHODS.items() if kind == method.KIND)
+
+
+def replicates() -> list[str]:
+    """Names of the methods whose edits only tell how sure another's results are.
+
+    Returns:
+        Method names, sorted.
+    """
+    return sorted(name for name, method in METHODS.items() if hasattr(method, "REPLICATE_OF"))

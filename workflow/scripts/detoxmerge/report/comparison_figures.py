@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
+from ..plan.methods import replicates
 from .figures import BASE_COLOUR, colours, legend, rows_of_panels, variant
 
 MARKERS = "osD^vP*X<>"  # a shape for each line, so that it is told without colour
@@ -26,7 +27,8 @@ def points(summary: pd.DataFrame, model: str) -> pd.DataFrame:
         `_high`), and `chosen_by`, the selectors that chose this scale for a seed, joined by commas.
         The base has method `base`.
     """
-    rows = summary[summary["model"] == model].copy()
+    shown = ~summary["method"].isin(replicates())
+    rows = summary[shown & (summary["model"] == model)].copy()
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
     edit = ["dataset", "method", "variant", "n", "scale"]
     sweep = rows[rows["stage"] == "sweep"]

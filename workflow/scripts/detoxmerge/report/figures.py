@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts import publish, read_json
+from ..plan.methods import replicates
 
 matplotlib.use("Agg")  # no display on a cluster; must come before pyplot
 
@@ -57,6 +58,7 @@ def measured(summary: pd.DataFrame, model: str, metric: str) -> pd.DataFrame:
         without its N), `n`, `scale`, `mean`, `low`, `high`, `num_seeds`.
     """
     sweep = (summary["stage"] == "sweep") & (summary["model"] == model)
+    sweep &= ~summary["method"].isin(replicates())
     rows = summary[sweep & (summary["metric"] == metric)].copy()
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
     keys = ["dataset", "measured_on", "scorer", "method", "variant", "n", "scale"]
@@ -116,7 +118,7 @@ def changes(paths: list[Path]) -> pd.DataFrame:
     rows = []
     for found in map(read_json, paths):
         edit = found["edit"]
-        if "n" not in edit["params"]:
+        if "n" not in edit["params"] or edit["method"] in replicates():
             continue
         counted = found["num_elements"] - found["num_structural_zeros"]
         bins = found["histogram_log10"]

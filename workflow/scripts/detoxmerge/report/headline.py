@@ -11,9 +11,18 @@ import pandas as pd
 
 from ..artefacts import publish, write_text
 from ..plan.grid import Edit, Grid
+from ..plan.methods import METHODS
 from ..plan.slug import setting_slug
 from .payloads import curve_of
-from .statistics import Comparison, Curve, compare, prompts_needed
+from .statistics import (
+    Comparison,
+    Curve,
+    Interval,
+    compare,
+    jackknife,
+    prompts_needed,
+    reduction,
+)
 from .tables import to_latex, to_markdown
 
 HALF_WIDTH = 0.005  # of mean toxicity, for the number of prompts that would be needed
@@ -30,8 +39,9 @@ def headline(grid: Grid, csv: Path, markdown: Path, latex: Path, levels: Path) -
         levels: CSV for the figure: the reduction at each level of toxicity.
     """
     rows, curves = [], []
-    for at, found in _comparisons(grid):
-        rows.append(at | _overall(found))
+    for at, found, shards in _comparisons(grid):
+        bounds = {"low_over_shards": shards.low, "high_over_shards": shards.high}
+        rows.append(at | _overall(found) | bounds)
         curves += [at | level for level in _levels(found)]
     table = pd.DataFrame(rows, columns=None if rows else ["model", "degradation_reduction"])
     with publish(csv) as part:
@@ -63,7 +73,7 @@ def single_of(grid: Grid, edit: Edit) -> Edit | None:
     )
 
 
-def _comparisons(grid: Grid) -> Iterator[tuple[dict[str, Any], Comparison]]:
+def _comparisons(grid: Grid) -> Iterator[tuple[dict[str, Any], Comparison, Interval]]:
     sweep, settings = grid.run.sweep, grid.config.statistics
     for edit in grid.edits:
         single = single_of(grid, edit)
@@ -76,7 +86,32 @@ def _comparisons(grid: Grid) -> Iterator[tuple[dict[str, Any], Comparison]]:
             at |= {"setting": edit.setting, "n": edit.params.n, "seed": edit.seed}
             at |= {"compared_with": single.setting} | read | _prompts(ours, theirs)
             found = compare(ours, theirs, settings.seed, settings.replicates, settings.confidence)
-            yield at, found
+            without = [
+                reduction(curve_of(grid, edit.model, one.edit, read), theirs)
+                for one in without_one(grid, edit)
+            ]
+            shards = jackknife(found.overall.value, np.array(without), settings.confidence)
+            yield at, found, shards
+
+
+def without_one(grid: Grid, edit: Edit) -> list[Edit]:
+    """The edits that leave out one shard each of a merged edit.
+
+    Args:
+        grid: the study.
+        edit: merged from N shards.
+
+    Returns:
+        All N in the order of the shards; none unless the study has every one.
+    """
+    found = {
+        other.params.without: other
+        for other in grid.edits
+        if getattr(METHODS[other.method], "REPLICATE_OF", None) == edit.method
+        and (other.model, other.dataset, other.seed) == (edit.model, edit.dataset, edit.seed)
+        and other.params.model_dump(exclude={"without"}) == edit.params.model_dump()
+    }
+    return [found[i] for i in sorted(found)] if len(found) == edit.params.n else []
 
 
 def _prompts(ours: Curve, theirs: Curve) -> dict[str, int]:
@@ -126,12 +161,20 @@ def _cells(table: pd.DataFrame) -> pd.DataFrame:
     found = table[shown].astype(str)
     if "low" not in table:
         return found
+    columns = ["note", "degradation_reduction", "low", "high"]
     found["degradation reduction"] = [
-        note or f"{value:.1%}" + ("" if math.isnan(low) else f" [{low:.1%}, {high:.1%}]")
-        for note, value, low, high in table[["note", "degradation_reduction", "low", "high"]].values
+        note or f"{value:.1%}" + _percent_bounds(low, high)
+        for note, value, low, high in table[columns].values
     ]
+    bounds = table[["low_over_shards", "high_over_shards"]]
+    if bounds.notna().any(axis=None):
+        found["over shards"] = [_percent_bounds(*pair).strip() or "-" for pair in bounds.values]
     found["toxicity"] = [
         "-" if math.isnan(a) else f"{a:.4g} to {b:.4g}"
         for a, b in table[["toxicity_from", "toxicity_to"]].values
     ]
     return found
+
+
+def _percent_bounds(low: float, high: float) -> str:
+    return "" if math.isnan(low) or math.isnan(high) else f" [{low:.1%}, {high:.1%}]"

@@ -211,6 +211,21 @@ def compare(
     )
 
 
+def reduction(merged: Curve, single: Curve) -> float:
+    """Degradation reduction over the range, from the data themselves.
+
+    Args:
+        merged: an edit.
+        single: what it is compared with.
+
+    Returns:
+        The value of `compare`, without an interval; NaN where undefined.
+    """
+    once = [np.ones((1, n)) for n in (merged.toxicity_sums.shape[1], len(merged.tokens))]
+    data = [means(curve, *once) for curve in (merged, single)]
+    return float(degradation_reduction(*data, levels_of(data[0][0], data[1][0]))[1][0])
+
+
 def jackknife(value: float, without_one: np.ndarray, confidence: float = CONFIDENCE) -> Interval:
     """Interval of an estimate from N shards, by leaving out one at a time.
 
