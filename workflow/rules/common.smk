@@ -200,10 +200,29 @@ def told_by_card(wildcards):
     }
 
 
+CATEGORIES = {  # of `snakemake --report`, in reading order
+    "trade_off": "1 What it costs",
+    "degradation_reduction": "1 What it costs",
+    "headline": "2 Tables",
+    "main": "2 Tables",
+    "toxicity": "3 Over scale and N",
+    "perplexity": "3 Over scale and N",
+    "parameter_change": "4 Parameters",
+}
+
+
+def told(path, subject, **labels):
+    """A file that stands in the report, with its caption."""
+    caption, category = f"../report/{subject}.rst", CATEGORIES[subject]
+    title = subject.replace("_", " ")
+    return report(path, caption=caption, category=category, labels={"shows": title} | labels)
+
+
 def figure_files(figure):
     """The three files of a figure."""
     pattern = PATHS.figure.replace("{figure}", figure)
-    return {kind: f"{pattern}.{kind}" for kind in ("png", "pdf", "csv")}
+    files = {kind: f"{pattern}.{kind}" for kind in ("png", "pdf", "csv")}
+    return files | {"png": told(files["png"], figure, model="{model}")}
 
 
 def changes_of(wildcards):
@@ -232,8 +251,9 @@ FIGURES = [
 def table_files(table):
     """The three files of a table."""
     csv = PATHS.table.format(table=table)
-    kinds = {"csv": "csv", "markdown": "md", "latex": "tex"}
-    return {kind: csv.replace(".csv", f".{suffix}") for kind, suffix in kinds.items()}
+    kinds = {"markdown": "md", "latex": "tex"}
+    files = {kind: csv.replace(".csv", f".{suffix}") for kind, suffix in kinds.items()}
+    return {"csv": told(csv, table)} | files
 
 
 TABLES = [path for table in ("main", "headline") for path in table_files(table).values()]
