@@ -1,6 +1,6 @@
 """From N task vectors to one: streamed, fp64, the same bytes whatever the order of the shards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..plan.errors import UserError
-from .tensors import open_tensors, require_same_layout, row_blocks, write_tensors
+from .tensors import Shape, open_tensors, require_same_layout, row_blocks, write_tensors
 
 BLOCK_ELEMENTS = 1 << 20  # of one shard: 4 MB in fp32, 8 MB in the fp64 sum
 
@@ -50,30 +50,65 @@ def merge_deltas(paths: list[Path], operator: str, out: Path) -> dict[str, Any]:
         UserError: tensors differ in name, dtype or shape, are not fp32, or hold NaN or infinity.
     """
     paths = sorted(paths)
-    common = require_same_layout(paths)
-    for name, (dtype, _) in common.items():
-        if dtype != "F32":
-            raise UserError(f"{paths[0]}: tensor '{name}' is {dtype}; task vectors are kept in F32")
-    shapes = {name: shape for name, (_, shape) in common.items()}
+    shapes = common_shapes(paths)
     squares, merged_square = np.zeros(len(paths)), 0.0
-    with ExitStack() as stack:
-        shards = [stack.enter_context(open_tensors(path)) for path in paths]
-        writer = stack.enter_context(write_tensors(out, shapes))
-        for name, shape in shapes.items():
-            rows = row_blocks(shape, BLOCK_ELEMENTS) if shape else [...]
-            for at in rows:
-                blocks = [_block(shard, name, shape, at) for shard in shards]
-                for i, block in enumerate(blocks):
-                    squares[i] += _square(block, paths[i], name)
-                merged = OPERATORS[operator](blocks).astype(np.float32)
-                merged_square += float(np.square(merged, dtype=np.float64).sum())
-                writer.write(merged)
+    with write_tensors(out, shapes) as writer:
+        for _, blocks, squares_of_blocks in walk(paths, shapes, BLOCK_ELEMENTS):
+            squares += squares_of_blocks
+            merged = OPERATORS[operator](blocks).astype(np.float32)
+            merged_square += float(np.square(merged, dtype=np.float64).sum())
+            writer.write(merged)
     return {
         "file": out.name,
         "sha256": writer.sha256,
         "l2_norm": float(np.sqrt(merged_square)),
         "shard_l2_norms": np.sqrt(squares).tolist(),
     }
+
+
+def common_shapes(paths: list[Path]) -> dict[str, Shape]:
+    """Names and shapes of the tensors of several task vectors.
+
+    Args:
+        paths: at least one file.
+
+    Returns:
+        name -> shape, sorted by name.
+
+    Raises:
+        UserError: tensors differ in name, dtype or shape, or are not fp32.
+    """
+    common = require_same_layout(paths)
+    for name, (dtype, _) in common.items():
+        if dtype != "F32":
+            raise UserError(f"{paths[0]}: tensor '{name}' is {dtype}; task vectors are kept in F32")
+    return {name: shape for name, (_, shape) in common.items()}
+
+
+def walk(
+    paths: list[Path], shapes: dict[str, Shape], block_elements: int
+) -> Iterator[tuple[str, list[np.ndarray], list[float]]]:
+    """Task vectors side by side, once through all tensors.
+
+    Args:
+        paths: files with these tensors, fp32.
+        shapes: of `common_shapes`; the order of the walk.
+        block_elements: of one file that are in memory at a time, about.
+
+    Yields:
+        A tensor's name; a block of some of its rows from each file, fp32; the sum of squares of
+        each block, fp64.
+
+    Raises:
+        UserError: a block holds NaN or infinity.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(open_tensors(path)) for path in paths]
+        for name, shape in shapes.items():
+            for at in row_blocks(shape, block_elements) if shape else [...]:
+                blocks = [_block(file, name, shape, at) for file in files]
+                squares = [_square(b, path, name) for b, path in zip(blocks, paths, strict=True)]
+                yield name, blocks, squares
 
 
 def _block(shard: Any, name: str, shape: tuple[int, ...], at: Any) -> np.ndarray:
