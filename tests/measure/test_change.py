@@ -11,6 +11,7 @@ import torch
 from detoxmerge.artefacts import read_json
 from detoxmerge.measure import change
 from detoxmerge.measure.change import THRESHOLDS, module_type, parameter_change
+from detoxmerge.measure.nulls import random_share_below
 from detoxmerge.plan.errors import UserError
 
 STRUCTURAL = ("transformer.wpe.weight", "transformer.wte.weight")
@@ -55,9 +56,16 @@ def test_counts_and_norms_are_those_of_the_dense_vector(
     assert found["l1_norm"] == pytest.approx(np.abs(flat.astype(np.float64)).sum())
     assert found["l2_norm"] == pytest.approx(np.linalg.norm(flat.astype(np.float64)))
     assert found["max_abs"] == pytest.approx(np.abs(flat).max())
+    norms = [np.linalg.norm(x.numpy().astype(np.float64)) for x in delta.values()]
+    counts = [x[x.any(dim=1)].numel() if n in STRUCTURAL else x.numel() for n, x in delta.items()]
+    for t in THRESHOLDS:
+        share = found["norm_matched_random_share"][f"below_{t:g}"]
+        assert share == pytest.approx(random_share_below(t, norms, counts))
     linear = np.histogram(size, np.linspace(0, 0.01, 501))[0]
     assert found["histogram_linear"]["counts"] == linear.tolist()
-    assert sum(found["histogram_log10"]["counts"]) == (size > 1e-12).sum()
+    log = found["histogram_log10"]
+    assert log["counts"] == np.histogram(size, np.logspace(-12, 2, 1401))[0].tolist()
+    assert log["num_below"] == (size < 1e-12).sum() == size.size - sum(log["counts"])
     rows = pd.read_parquet(table)
     assert rows["elements"].sum() == flat.size
     assert set(rows["tensor"]) == set(delta)

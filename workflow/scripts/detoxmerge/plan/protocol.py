@@ -24,7 +24,7 @@ VERSION = {
     "generate": 2,
     "score_toxicity": 1,
     "measure_perplexity": 2,
-    "parameter_change": 1,
+    "parameter_change": 2,
     "select_scale": 1,
     "summarise": 2,
     "plot": 2,
