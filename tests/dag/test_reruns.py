@@ -19,6 +19,7 @@ pytestmark = pytest.mark.dag
 
 PROTOCOL = f"{LIBRARY}/plan/protocol.py"
 MERGE = f"{LIBRARY}/edit/methods/merge.py"
+STATISTICS = {"shard_statistics": 1}  # of the shards of N = 4; N = 1 has none
 STAGES = ("generate", "score_toxicity", "measure_perplexity")
 EDITS = [f"comments/merge/n={n}--recipe=toy/seed42" for n in (1, 4)]
 SHARDS = "models/pico/comments/shards/toy"
@@ -121,13 +122,13 @@ def stems():
 def test_split_count_added(house):
     with house.config() as config:
         config["methods"]["merge"]["n"] = [1, 4, 8]
-    assert house.planned() == {"split_dataset": 1, "finetune_shard": 8} | edits(1)
+    assert house.planned() == {"split_dataset": 1, "finetune_shard": 8} | STATISTICS | edits(1)
 
 
 def test_seed_added(house):
     with house.config() as config:
         config["run"]["seeds"] = [42, 43]
-    assert house.planned() == {"finetune_shard": 1 + 4} | edits(2)
+    assert house.planned() == {"finetune_shard": 1 + 4} | STATISTICS | edits(2)
 
 
 def test_model_added(house):
@@ -136,7 +137,9 @@ def test_model_added(house):
         config["models"]["other"] = {"path": "models/other"}
         config["run"]["models"] = ["pico", "other"]
 
-    new = {"fetch_model": 1, "finetune_shard": 1 + 4} | edits(2) | measures(3)  # 3: its base, too
+    new = (
+        {"fetch_model": 1, "finetune_shard": 1 + 4} | STATISTICS | edits(2) | measures(3)
+    )  # 3: its base, too
     plots = {rule: 2 for rule in REPORT if rule.startswith("plot_")}
     assert house.planned() == new | plots
 
@@ -148,7 +151,7 @@ def test_dataset_added(house):
         config["run"]["datasets"] = ["comments", "other"]
 
     new = {"prepare_dataset": 1, "split_dataset": 2, "finetune_shard": 1 + 4}
-    assert house.planned() == new | edits(2)
+    assert house.planned() == new | STATISTICS | edits(2)
 
 
 def test_method_added_then_dropped(house):
@@ -215,7 +218,7 @@ def test_export_at_the_scale_of_a_selector(house):
 def test_learning_rate_changed(house):
     with house.config() as config:
         config["recipes"]["toy"]["learning_rate"] = 2.0e-3
-    assert house.planned() == {"finetune_shard": 1 + 4} | edits(2)
+    assert house.planned() == {"finetune_shard": 1 + 4} | STATISTICS | edits(2)
 
 
 def test_batch_size_of_a_measurement_changed(house):
@@ -297,13 +300,15 @@ def test_records_lost_then_learning_rate_changed(house):
 
     # what the sentence advises works, for all shards at once
     shutil.rmtree(house.results / SHARDS)
-    assert house.planned("--forcerun", "merge_edit") == {"finetune_shard": 1 + 4} | edits(2)
+    new = {"finetune_shard": 1 + 4} | STATISTICS | edits(2)
+    assert house.planned("--forcerun", "merge_edit") == new
 
 
 def test_delta_deleted_and_its_merge_forced(house):
     (house.results / SHARDS / "n4/shard2/seed42/delta.safetensors").unlink()
     assert house.planned() == {}  # nothing asks for it
-    assert house.planned("--forcerun", "merge_edit") == {"finetune_shard": 1} | edits(2)
+    new = {"finetune_shard": 1} | STATISTICS | edits(2)
+    assert house.planned("--forcerun", "merge_edit") == new
 
 
 def test_model_renamed_with_its_folders(house):
@@ -326,7 +331,7 @@ def test_model_renamed_without_its_folders(house):
     with house.config() as config:
         config["models"] = {"renamed": {"path": "models/pico"}}
         config["run"]["models"] = ["renamed"]
-    new = {"fetch_model": 1, "finetune_shard": 1 + 4} | edits(2) | measures(3)
+    new = {"fetch_model": 1, "finetune_shard": 1 + 4} | STATISTICS | edits(2) | measures(3)
     assert house.planned() == new
 
 
@@ -354,7 +359,7 @@ def test_large_raw_file_changed(house):
     raw = house.path("raw/comments.jsonl")
     raw.write_text(raw.read_text().replace('{"text": "', '{"text": "Well. ', 1))
     new = {"prepare_dataset": 1, "split_dataset": 2, "finetune_shard": 1 + 4}
-    assert house.planned() == new | edits(2)
+    assert house.planned() == new | STATISTICS | edits(2)
 
 
 def test_weights_in_a_local_model_folder_changed(house):
@@ -363,7 +368,8 @@ def test_weights_in_a_local_model_folder_changed(house):
     content = bytearray(weights.read_bytes())
     content[-2] ^= 1
     weights.write_bytes(content)
-    assert house.planned() == {"fetch_model": 1, "finetune_shard": 1 + 4} | edits(2) | measures(3)
+    new = {"fetch_model": 1, "finetune_shard": 1 + 4} | STATISTICS | edits(2) | measures(3)
+    assert house.planned() == new
 
 
 def test_generation_killed_between_two_scales(house):

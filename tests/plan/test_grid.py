@@ -104,18 +104,19 @@ def test_measurements_of_an_edit_are_every_prompt_set_scorer_and_corpus():
     ]
 
 
-def test_results_are_the_measurements_of_all_edits_and_the_base_and_the_changes():
+def test_results_are_the_measurements_of_all_edits_and_the_base_the_changes_and_the_shards():
     found = grid().results
-    assert len(found) == len(set(found)) == 2 * (2 + 1) + 2
+    assert len(found) == len(set(found)) == 2 * (2 + 1) + 2 + 1
     assert "results/evals/small/base/polite/perplexity.json" in found
     assert "results/evals/small/rude/merge/n=2/seed42/change.json" in found
     assert "results/evals/small/base/change.json" not in found
+    assert "results/evals/small/rude/shards/default/n2/seed42/shards.json" in found
 
 
 def test_new_n_adds_its_own_results_and_moves_none():
     before, after = grid().results, grid({"methods.merge": {"n": [1, 2, 4]}}).results
     assert set(before) < set(after)
-    assert all("/n=4/" in path for path in set(after) - set(before))
+    assert all("/n=4/" in path or "/n4/" in path for path in set(after) - set(before))
 
 
 def test_exports_are_manifests_with_a_protocol_and_no_measurements():
@@ -138,6 +139,30 @@ def test_inputs_of_an_edit_are_its_own_shards():
         f"{folder}/shard0/seed42/meta.json",
         f"{folder}/shard1/seed42/meta.json",
     ]
+
+
+def test_fine_tunes_are_those_of_every_edit_once():
+    changes = {"datasets.mean": comments(), "run.datasets": ["rude", "mean"], "run.seeds": [1, 2]}
+    study_grid = grid(changes | {"methods.merge": {"n": [1, 3]}})
+    found = study_grid.fine_tunes
+    assert len(found) == len(set(found)) == 2 * 2 * (1 + 3)
+    paths = {study_grid.paths.shard.format(**vars(one)) for one in found}
+    assert paths == {path for edit in study_grid.edits for path in study_grid.inputs_of(edit)}
+    assert {(one.n, one.shard) for one in found} == {(1, 0), (3, 0), (3, 1), (3, 2)}
+
+
+def test_shard_sets_are_those_of_two_or_more_that_an_edit_takes_whole(monkeypatch):
+    """One shard of a set asks for no statistics of it: the others need not be trained."""
+    whole = grid({"methods.merge": {"n": [1, 2, 3]}, "run.seeds": [1, 2]}).shard_sets
+    assert [(one.recipe, one.n, one.seed) for one in whole] == [
+        ("default", 2, "1"), ("default", 2, "2"), ("default", 3, "1"), ("default", 3, "2"),
+    ]  # fmt: skip
+    first = lambda params, at: [at.shard(params.recipe, params.n, 0)]  # noqa: E731
+    monkeypatch.setattr(METHODS["merge"], "inputs", first)
+    part = grid({"methods.merge": {"n": [1, 2]}})
+    assert [(one.n, one.shard) for one in part.fine_tunes] == [(1, 0), (2, 0)]
+    assert part.shard_sets == []
+    assert not any(path.endswith("shards.json") for path in [*part.results, *part.expected])
 
 
 def test_find_gives_the_edit_behind_its_wildcards():

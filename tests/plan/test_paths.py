@@ -89,6 +89,17 @@ def test_shards_of_different_n_share_no_folder_and_seeds_share_the_partition():
     assert p.shard.rpartition("/")[0] == p.shard_delta.rpartition("/")[0]
 
 
+def test_wildcards_of_a_path_are_those_that_made_it():
+    p = Paths("results/v1.0")
+    path = p.shard.format(**VALUES | {"model": "phi-1.5"})
+    names = ("model", "dataset", "recipe", "n", "shard", "seed")
+    assert p.wildcards(p.shard, path) == {
+        name: str((VALUES | {"model": "phi-1.5"})[name]) for name in names
+    }
+    for other in (p.edit.format(**VALUES), path + "x", path.replace("v1.0", "v1x0")):
+        assert p.wildcards(p.shard, other) is None
+
+
 def test_log_and_benchmark_mirror_the_output():
     p = Paths("results/demo")
     assert p.log(p.dataset) == "results/demo/logs/data/datasets/{dataset}/dataset.log"

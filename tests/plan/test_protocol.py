@@ -74,6 +74,7 @@ def test_key_moves_the_protocol_of_its_own_stage_only(place, value, stages):
         ("score_toxicity", {"toxicity-judge.json"}),
         ("parameter_change", {"change.json"}),
         ("export_model", {"export.json"}),
+        ("shard_statistics", {"shards.json"}),
     ],
 )
 def test_bumped_version_moves_its_own_stage_only(monkeypatch, stage, ends):

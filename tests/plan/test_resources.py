@@ -93,6 +93,18 @@ def test_merging_needs_no_more_for_a_larger_model(tmp_path: Path, base: str) -> 
     assert big.runtime > 60 > small.runtime
 
 
+def test_shard_statistics_take_longer_with_more_shards_and_no_more_memory(base: str) -> None:
+    asked = [
+        needs().shard_statistics(None, SimpleNamespace(base=base, manifests=["a"] * n))
+        for n in (2, 10, 20)
+    ]
+    assert [need.mem_mb for need in asked] == [2000] * 3
+    seconds = [30 * (need.runtime - 15) for need in asked]
+    # 124.4 million weights: 8 bytes of each shard at 1e8 a second; subsets, as measured
+    assert seconds[1] == pytest.approx(124.4 * (0.08 * 10 + 0.4 + 0.6), abs=30)
+    assert seconds[2] == pytest.approx(124.4 * (0.08 * 20 + 0.8 + 2.4), abs=30)
+
+
 def test_a_file_that_is_yet_to_come_is_said_in_snakemakes_way(tmp_path: Path) -> None:
     missing = str(tmp_path / "edit.json")
     with pytest.raises(FileNotFoundError) as found:

@@ -49,6 +49,10 @@ def write(study):
         numbers = norms | counts | {"almost_unchanged_share": shares}
         manifest(p.change, p.edit, at=at, **numbers)
         measure(study, edit.edit, data)
+    for shards in study.shard_sets:
+        tunes = [tune for tune in study.fine_tunes if tune.shards == shards]
+        inputs = [p.shard.format(**vars(tune)) for tune in tunes]
+        manifest(p.shard_statistics, *inputs, at=vars(shards))
 
 
 def measure(study, edit, data, scales=None):

@@ -163,6 +163,16 @@ def test_missing_measurement_is_refused(finished, tmp_path):
     assert said.startswith(f"{manifest} is missing; run the workflow again")
 
 
+def test_shard_statistics_of_another_protocol_are_refused(finished, tmp_path):
+    (shards,) = finished.shard_sets
+    path = finished.paths.shard_statistics.format(**vars(shards))
+    content = json.loads(Path(path).read_text())
+    content["protocol"]["max_subsets"] = 3
+    Path(path).write_text(json.dumps(content))
+    said = refused(finished, tmp_path)
+    assert said.startswith(f"{path} was made with max_subsets = 3, and the config says 10")
+
+
 def test_measurement_of_an_edit_that_was_made_anew_is_refused(finished, tmp_path):
     edit = finished.edits[1]
     path = finished.paths.edit.format(**vars(edit))

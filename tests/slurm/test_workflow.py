@@ -15,7 +15,7 @@ quick = pytest.mark.slurm_quick
 
 TOGETHER = "generate with score_toxicity"
 HERE = ("fetch_", "prepare_", "split_", "select_", "summarise", "plot_", "tabulate", "headline")
-NO_GPU = ("merge_edit", "parameter_change")
+NO_GPU = ("merge_edit", "parameter_change", "shard_statistics", "export_model")
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,7 @@ def test_an_added_n_submits_only_its_own_jobs(finished, tmp_path):
         "merge_edit": 1,
         "measure_perplexity": 1,
         "parameter_change": 1,
+        "shard_statistics": 1,
         TOGETHER: 1,
     }
     folders = house.results.glob("models/pico/comments/shards/toy/n*/shard*")

@@ -159,6 +159,11 @@ def raw(kind):
     return lambda w: local_files(getattr(CONFIG, kind)[w[wildcard]])
 
 
+def of_every_shard(pattern, flag=str):
+    """An input function: a file of each of the N fine-tunes."""
+    return lambda w: [flag(pattern.format(shard=i, **w)) for i in range(int(w.n))]
+
+
 def edit_and_base(wildcards):
     """What a measurement loads."""
     return {

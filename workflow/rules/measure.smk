@@ -7,6 +7,7 @@ output, with the key of what made it; a job that runs again measures only what i
 INPUTS   results/models/{model}/{edit}/edit.json   results/data/...
 OUTPUTS  results/evals/{model}/{edit}/{prompts}/{generations,toxicity-{scorer}}.json
          results/evals/{model}/{edit}/{corpus}/perplexity.json   .../{edit}/change.json
+         results/evals/{model}/{dataset}/shards/{recipe}/n{n}/seed{seed}/shards.json
 """
 
 
@@ -117,3 +118,29 @@ rule parameter_change:
         protocol=PROTOCOL.change(),
     script:
         "../scripts/parameter_change.py"
+
+
+rule shard_statistics:
+    """Signal, noise and agreement of the shards' task vectors."""
+    input:
+        base=PATHS.base,
+        manifests=of_every_shard(PATHS.shard),
+        tensors=of_every_shard(PATHS.shard_delta, ancient),
+    output:
+        manifest=PATHS.shard_statistics,
+        table=PATHS.shard_statistics.replace(".json", ".parquet"),
+    log:
+        PATHS.log(PATHS.shard_statistics),
+    benchmark:
+        PATHS.benchmark(PATHS.shard_statistics)
+    wildcard_constraints:
+        n=r"[2-9]|[1-9]\d+",
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=NEEDS.mem_mb("shard_statistics"),
+        runtime=NEEDS.runtime("shard_statistics"),
+    params:
+        protocol=PROTOCOL.shard_statistics(),
+    script:
+        "../scripts/shard_statistics.py"

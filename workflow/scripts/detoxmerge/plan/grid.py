@@ -1,5 +1,6 @@
 """What a study consists of: every edit, every measurement, every file. Computed once, as text."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,6 +57,29 @@ class Edit:
     def edit(self) -> str:
         """The `{edit}` wildcard."""
         return f"{self.dataset}/{self.method}/{self.setting}/seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class ShardSet:
+    """The N fine-tunes of one data set, recipe and seed; fills `Paths.shard_statistics`."""
+
+    model: str
+    dataset: str
+    recipe: str
+    n: int
+    seed: str
+
+
+@dataclass(frozen=True)
+class FineTune(ShardSet):
+    """One of the N; fills `Paths.shard` and its neighbours."""
+
+    shard: int
+
+    @property
+    def shards(self) -> ShardSet:
+        """The set that it belongs to."""
+        return ShardSet(self.model, self.dataset, self.recipe, self.n, self.seed)
 
 
 class Grid:
@@ -164,6 +188,25 @@ class Grid:
         at = At(self.paths, edit.model, edit.dataset, int(edit.seed) if edit.seed != "-" else 0)
         return METHODS[edit.method].inputs(edit.params, at)
 
+    def fine_tunes_of(self, edit: Edit) -> list[FineTune]:
+        """The fine-tunes among what a method asks for."""
+        found = [self.paths.wildcards(self.paths.shard, path) for path in self.inputs_of(edit)]
+        return [FineTune(**w | {k: int(w[k]) for k in ("n", "shard")}) for w in found if w]
+
+    @cached_property
+    def fine_tunes(self) -> list[FineTune]:
+        """Every fine-tune of the study, once."""
+        return list(dict.fromkeys(one for e in self.edits for one in self.fine_tunes_of(e)))
+
+    @cached_property
+    def shard_sets(self) -> list[ShardSet]:
+        """Every set of two fine-tunes or more that some edit takes whole."""
+        found: dict[ShardSet, None] = {}
+        for edit in self.edits:
+            used = Counter(tune.shards for tune in self.fine_tunes_of(edit))
+            found |= {shards: None for shards, count in used.items() if count == shards.n > 1}
+        return list(found)
+
     def find(self, wildcards: Any) -> Edit:
         """The edit behind {model}, {dataset}, {method}, {setting}, {seed}.
 
@@ -243,7 +286,8 @@ class Grid:
         every = [(model, "base") for model in self.run.models]
         every += [(edit.model, edit.edit) for edit in self.edits]
         found = [path for model, edit in every for path in self.measurements(model, edit)]
-        return found + [self.paths.change.format(model=e.model, edit=e.edit) for e in self.edits]
+        found += [self.paths.change.format(model=e.model, edit=e.edit) for e in self.edits]
+        return found + [self.paths.shard_statistics.format(**vars(s)) for s in self.shard_sets]
 
     @cached_property
     def expected(self) -> dict[str, dict[str, Any]]:
@@ -270,13 +314,11 @@ class Grid:
             yield p.edit.format(**vars(edit)), protocol.edit(edit.method)
             yield from self._expected_measurements(edit.model, edit.edit)
             yield p.change.format(model=edit.model, edit=edit.edit), protocol.change()
-            recipe = getattr(edit.params, "recipe", None)
-            for path in self.inputs_of(edit):
-                if "/shards/" in path:
-                    yield path, protocol.shard(recipe)
-                    n = path.split("/shards/")[1].split("/")[1].removeprefix("n")
-                    partition = p.partition.format(dataset=edit.dataset, n=n)
-                    yield partition, protocol.partition()
+        for tune in self.fine_tunes:
+            yield p.shard.format(**vars(tune)), protocol.shard(tune.recipe)
+            yield p.partition.format(**vars(tune)), protocol.partition()
+        for shards in self.shard_sets:
+            yield p.shard_statistics.format(**vars(shards)), protocol.shard_statistics()
         for path in self.exports:
             yield path, protocol.export()
 

@@ -2,6 +2,8 @@
 them in. results/README.md tells it in prose.
 """
 
+import re
+
 
 class Paths:
     """Patterns below one results folder, with Snakemake's `{wildcards}`.
@@ -48,6 +50,9 @@ class Paths:
         self.perplexity = evals + "/{corpus}/perplexity.json"
         self.change = evals + "/change.json"
         self.selected = evals + "/selected-{selector}.json"
+        self.shard_statistics = (
+            results + "/evals/{model}/{dataset}/shards/{recipe}/n{n}/seed{seed}/shards.json"
+        )
 
         # an ordinary Hugging Face folder; {scale} is a number or a selector's name
         self.export = results + "/exports/{model}/{edit}/scale{scale}/export.json"
@@ -58,6 +63,20 @@ class Paths:
         self.figure = results + "/figures/{figure}-{model}"
         self.levels = results + "/degradation_reduction.csv"
         self.table = results + "/tables/{table}.csv"
+
+    def wildcards(self, pattern: str, path: str) -> dict[str, str] | None:
+        """The wildcards of a path that was made from a pattern.
+
+        Args:
+            pattern: one of these patterns, without `{edit}`.
+            path: any path.
+
+        Returns:
+            Values by name; None if the path is not of this pattern.
+        """
+        named = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(pattern))
+        found = re.fullmatch(named, path)
+        return found and found.groupdict()
 
     def log(self, pattern: str, name: str | None = None) -> str:
         """Where the log of a rule lies: `logs/` mirrors the path of its output.

@@ -25,6 +25,7 @@ VERSION = {
     "score_toxicity": 1,
     "measure_perplexity": 2,
     "parameter_change": 2,
+    "shard_statistics": 1,
     "select_scale": 1,
     "summarise": 2,
     "plot": 2,
@@ -129,3 +130,7 @@ class Protocol:
     def export(self) -> dict[str, Any]:
         """Model, edit and scale stand in the path."""
         return self._of("export_model")
+
+    def shard_statistics(self) -> dict[str, Any]:
+        """Which subsets of the shards are averaged; thresholds are those of the change."""
+        return self._of("shard_statistics", max_subsets=10, seed=42)

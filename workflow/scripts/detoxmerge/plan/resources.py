@@ -19,6 +19,7 @@ minutes  = START + 2 * work / speed
   generating           per step of a batch: the weights read once, or 2 P FLOP per row, whichever
                        takes longer, and OVERHEAD of the library
   merging              bytes of all shards read once
+  shard statistics     bytes of all shards read twice, and N PER_SHARD + N^2 PER_PAIR per weight
 """
 
 import json
@@ -37,6 +38,7 @@ BYTES_PER_SECOND = {"cpu": 5e9, "cuda": 5e11}  # of memory; a disk counts DISK
 DISK = 1e8
 OVERHEAD = 0.05  # seconds per generated token and batch
 START_MINUTES = 15
+PER_SHARD, PER_PAIR = 4e-8, 6e-9  # seconds per weight; measured with 2 to 20 shards
 CHARACTERS_PER_TOKEN = 3.0
 MANY_PROMPTS = 100_000  # where the config does not say: all of RealToxicityPrompts
 
@@ -107,6 +109,12 @@ class Needs:
         """Streams: memory does not depend on the model."""
         seconds = 4 * num_weights(input.base) * (len(input.manifests) + 1) / DISK
         return Need(2000, START_MINUTES + math.ceil(2 * seconds / 60))
+
+    def shard_statistics(self, wildcards: Any, input: Any) -> Need:
+        """Streams all shards, once for their checksums, and averages subsets of them."""
+        weights, n = num_weights(input.base), len(input.manifests)
+        work = weights * n * (PER_SHARD + PER_PAIR * n)
+        return self._need(2000, 2 * 4 * weights * n / DISK + work)
 
     def parameter_change(self, wildcards: Any, input: Any) -> Need:
         """Streams one vector; it may be merged in the same SLURM job, so no file tells its size."""

@@ -1,0 +1,46 @@
+"""Layers by name, and what chance gives for the agreement of signs."""
+
+import numpy as np
+import pytest
+
+from detoxmerge.measure.gram import layer_of, sign_agreement, signal_and_noise
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("transformer.h.3.attn.c_attn.weight", 3),
+        ("h.11.mlp.c_proj.bias", 11),
+        ("model.layers.0.self_attn.q_proj.weight", 0),
+        ("model.decoder.layers.10.fc1.weight", 10),
+        ("gpt_neox.layers.5.attention.dense.weight", 5),
+        ("model.layers.3.block_sparse_moe.experts.7.w1.weight", 3),
+        ("transformer.wte.weight", None),
+        ("transformer.ln_f.weight", None),
+        ("model.fc1.weight", None),
+    ],
+)
+def test_layer_is_the_first_number_of_a_name(name: str, layer: int | None) -> None:
+    assert layer_of(name) == layer
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 10])
+def test_chance_of_an_agreement_is_that_of_coin_flips(n: int) -> None:
+    found = sign_agreement(np.zeros(n + 1, dtype=np.int64))
+    flips = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    positive = flips.sum(axis=1)
+    exact = np.bincount(np.maximum(positive, n - positive), minlength=n + 1) / 2**n
+    assert found["null_shares"] == exact[found["num_same_sign"]].tolist()
+    assert sum(found["null_shares"]) == 1
+    assert found["full_consensus_null_share"] == 2.0 ** (1 - n)
+    assert found["full_consensus_share"] is None
+
+
+def test_signal_is_the_mean_inner_product_of_pairs() -> None:
+    vectors = np.random.default_rng(0).standard_normal((4, 9))
+    found = signal_and_noise(vectors @ vectors.T)
+    pairs = [vectors[i] @ vectors[j] for i in range(4) for j in range(i)]
+    assert found["signal_energy"] == pytest.approx(np.mean(pairs))
+    energy, mean = (vectors**2).sum() / 4, vectors.mean(axis=0)
+    assert found["signal_energy"] == pytest.approx((4 * mean @ mean - energy) / 3)
+    assert found["mean_vector_l2_norm"] == pytest.approx(np.linalg.norm(mean))
