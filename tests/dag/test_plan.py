@@ -64,6 +64,11 @@ def expected_jobs(config):
         "plot_toxicity": models,
         "plot_perplexity": models,
         "plot_parameter_change": models,
+        "plot_almost_unchanged": models,
+        "plot_training_loss": models,
+        "plot_shard_subsets": models,
+        "plot_shard_snr": models,
+        "plot_shard_cosines": models,
         "tabulate": 1,
         "export_model": len(run.get("exports", [])),
     }
@@ -151,6 +156,11 @@ def expected_paths(config):
         "plot_toxicity": 3,
         "plot_perplexity": 3,
         "plot_parameter_change": 3,
+        "plot_almost_unchanged": 3,
+        "plot_training_loss": 3,
+        "plot_shard_subsets": 3,
+        "plot_shard_snr": 3,
+        "plot_shard_cosines": 3,
         "tabulate": 3,
         "headline": 4,
     }

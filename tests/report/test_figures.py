@@ -1,7 +1,5 @@
 """The figures: what each shows of a small study, and that the same data give the same bytes."""
 
-import json
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -19,37 +17,6 @@ def small_and_closed():
     with plt.rc_context({"savefig.dpi": 40}):
         yield
     plt.close("all")
-
-
-def change(n, seed, dataset="rude", setting=None):
-    """A change.json of an edit."""
-    counts = [0] * 140
-    counts[60:64] = [10, 40, 30, 10]
-    return {
-        "edit": {
-            "dataset": dataset,
-            "method": "merge",
-            "setting": setting or f"n={n}",
-            "seed": seed,
-            "params": {"n": n},
-        },
-        "num_elements": 100,
-        "num_structural_zeros": 10,
-        "histogram_log10": {"low": -12, "high": 2, "bins": 140, "counts": counts},
-        "almost_unchanged_share": {"below_1e-06": 0.2 * n, "below_2e-05": 0.1 * n},
-    }
-
-
-@pytest.fixture
-def changes(tmp_path):
-    """`changes` of two data sets, two Ns and two seeds."""
-    paths = []
-    for number, (dataset, n, seed) in enumerate(
-        (d, n, s) for d in ("rude", "mean") for n in (1, 4) for s in ("1", "2")
-    ):
-        paths.append(tmp_path / f"change{number}.json")
-        paths[-1].write_text(json.dumps(change(n, seed, dataset)))
-    return figures.changes(paths)
 
 
 def data(metric, **study):
@@ -181,37 +148,6 @@ def test_many_scales_do_not_crowd_the_axis():
     table = data("toxicity_mean", datasets=("rude",), seeds=("1",), scales=tuple(range(1, 21)))
     left, _ = drawn(figures.toxicity, table).axes
     assert len(left.get_xticks()) < 20
-
-
-def test_changes_are_shares_per_decade_and_the_almost_unchanged(monkeypatch):
-    monkeypatch.setattr(figures, "read_json", lambda content: content)
-    found = figures.changes([change(1, "1")])
-    density = found[found["quantity"] == "density"]
-    assert len(density) == 140
-    assert density["value"].sum() * 0.1 == pytest.approx(1.0)  # bins of a tenth of a decade
-    assert density["x"].iloc[0] == pytest.approx(10**-11.95)
-    for key, threshold in {"below_1e-06": 1e-6, "below_2e-05": 2e-5}.items():
-        (row,) = found[found["quantity"] == key].itertuples()
-        assert row.x == threshold
-
-
-def test_edit_without_an_n_is_left_out_of_the_changes(monkeypatch):
-    monkeypatch.setattr(figures, "read_json", lambda content: content)
-    other = change(1, "1")
-    other["edit"]["params"] = {"strength": 2}
-    assert figures.changes([other]).empty
-
-
-def test_parameter_change_has_a_row_per_data_set_and_means_over_seeds(changes):
-    found = drawn(figures.parameter_change, changes)
-    assert len(found.axes) == 4
-    left, right = found.axes[:2]
-    assert labels(left) == ["N = 1", "N = 4"]
-    assert left.get_xscale() == "log"
-    assert len(left.get_lines()[0].get_xdata()) == 4  # empty bins are left out
-    assert labels(right) == [r"|Δ| < $10^{-6}$", r"|Δ| < $2\cdot 10^{-5}$"]
-    assert right.get_lines()[0].get_ydata().tolist() == pytest.approx([0.2, 0.8])
-    assert [tick.get_text() for tick in right.get_xticklabels()] == ["1", "4"]
 
 
 def test_draw_writes_three_files_and_the_same_data_give_the_same_bytes(tmp_path):

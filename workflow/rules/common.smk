@@ -213,6 +213,11 @@ CATEGORIES = {  # of `snakemake --report`, in reading order
     "toxicity": "3 Over scale and N",
     "perplexity": "3 Over scale and N",
     "parameter_change": "4 Parameters",
+    "almost_unchanged": "4 Parameters",
+    "shard_subsets": "5 Shards",
+    "shard_snr": "5 Shards",
+    "shard_cosines": "5 Shards",
+    "training_loss": "5 Shards",
 }
 
 
@@ -239,15 +244,37 @@ def changes_of(wildcards):
     ]
 
 
+def change_tables_of(wildcards):
+    """The tables beside them."""
+    return [path.replace(".json", ".parquet") for path in changes_of(wildcards)]
+
+
+def shard_statistics_of(wildcards):
+    """shards.json of every set of fine-tunes of a model."""
+    return [
+        PATHS.shard_statistics.format(**vars(shards))
+        for shards in GRID.shard_sets
+        if shards.model == wildcards.model
+    ]
+
+
+def losses_of(wildcards):
+    """loss.csv of every fine-tune of a model."""
+    return [
+        PATHS.shard_loss.format(**vars(tune))
+        for tune in GRID.fine_tunes
+        if tune.model == wildcards.model
+    ]
+
+
+CHANGE_FIGURES = ["parameter_change", "almost_unchanged"]
+if GRID.fine_tunes:
+    CHANGE_FIGURES += ["training_loss"]
+if GRID.shard_sets:
+    CHANGE_FIGURES += ["shard_subsets", "shard_snr", "shard_cosines"]
 FIGURES = [
     path.format(model=model)
-    for figure in (
-        "trade_off",
-        "degradation_reduction",
-        "toxicity",
-        "perplexity",
-        "parameter_change",
-    )
+    for figure in ("trade_off", "degradation_reduction", "toxicity", "perplexity", *CHANGE_FIGURES)
     for model in CONFIG.run.models
     for path in figure_files(figure).values()
 ]

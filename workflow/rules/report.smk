@@ -3,7 +3,8 @@
 INPUTS   results/evals/...
 OUTPUTS  results/evals/{model}/{edit}/selected-{selector}.json
          results/summary.parquet   results/config.yaml   results/degradation_reduction.csv
-         results/figures/{trade_off,degradation_reduction,toxicity,perplexity,parameter_change}-{model}.{png,pdf,csv}
+         results/figures/{trade_off,degradation_reduction,toxicity,perplexity,parameter_change,
+             almost_unchanged,training_loss,shard_subsets,shard_snr,shard_cosines}-{model}.{png,pdf,csv}
          results/tables/{main,headline}.{csv,md,tex}
          results/exports/{model}/{edit}/scale{scale}/export.json (+ a Hugging Face folder)
 """
@@ -17,6 +18,11 @@ localrules:
     plot_parameter_change,
     plot_trade_off,
     plot_degradation_reduction,
+    plot_almost_unchanged,
+    plot_training_loss,
+    plot_shard_subsets,
+    plot_shard_snr,
+    plot_shard_cosines,
     tabulate,
     headline,
 
@@ -103,10 +109,12 @@ rule plot_perplexity:
 
 
 rule plot_parameter_change:
-    """Distribution of |delta| and the almost unchanged share over N."""
+    """Distribution of |delta| beside its nulls."""
     input:
         PATHS.summary,
         changes=changes_of,
+        tables=change_tables_of,
+        shards=shard_statistics_of,
     output:
         **figure_files("parameter_change"),
     log:
@@ -120,6 +128,107 @@ rule plot_parameter_change:
         version=VERSION["plot"],
     script:
         "../scripts/plot_parameter_change.py"
+
+
+rule plot_almost_unchanged:
+    """Almost unchanged share over N beside its nulls."""
+    input:
+        PATHS.summary,
+        changes=changes_of,
+        shards=shard_statistics_of,
+    output:
+        **figure_files("almost_unchanged"),
+    log:
+        PATHS.log(figure_files("almost_unchanged")["png"]),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        version=VERSION["plot"],
+    script:
+        "../scripts/plot_almost_unchanged.py"
+
+
+rule plot_training_loss:
+    """Training loss of every fine-tune."""
+    input:
+        PATHS.summary,
+        losses=losses_of,
+    output:
+        **figure_files("training_loss"),
+    log:
+        PATHS.log(figure_files("training_loss")["png"]),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        version=VERSION["plot"],
+    script:
+        "../scripts/plot_training_loss.py"
+
+
+rule plot_shard_subsets:
+    """Almost unchanged share over the number of averaged shards."""
+    input:
+        PATHS.summary,
+        shards=shard_statistics_of,
+    output:
+        **figure_files("shard_subsets"),
+    log:
+        PATHS.log(figure_files("shard_subsets")["png"]),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        version=VERSION["plot"],
+    script:
+        "../scripts/plot_shard_subsets.py"
+
+
+rule plot_shard_snr:
+    """Signal-to-noise ratio of the shards' vectors by layer and module type."""
+    input:
+        PATHS.summary,
+        shards=shard_statistics_of,
+    output:
+        **figure_files("shard_snr"),
+    log:
+        PATHS.log(figure_files("shard_snr")["png"]),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        version=VERSION["plot"],
+    script:
+        "../scripts/plot_shard_snr.py"
+
+
+rule plot_shard_cosines:
+    """Cosines between the shards' vectors."""
+    input:
+        PATHS.summary,
+        shards=shard_statistics_of,
+    output:
+        **figure_files("shard_cosines"),
+    log:
+        PATHS.log(figure_files("shard_cosines")["png"]),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        version=VERSION["plot"],
+    script:
+        "../scripts/plot_shard_cosines.py"
 
 
 rule tabulate:

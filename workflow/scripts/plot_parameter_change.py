@@ -5,7 +5,12 @@ from pathlib import Path
 from detoxmerge.session import session
 
 with session(snakemake):
-    from detoxmerge.report.figures import changes, draw, parameter_change
+    from detoxmerge.report.change_figures import densities, parameter_change
+    from detoxmerge.report.figures import draw
 
-    data = changes([Path(path) for path in snakemake.input.changes])
+    changes, shards = (
+        [Path(path) for path in paths]
+        for paths in (snakemake.input.changes, snakemake.input.shards)
+    )
+    data = densities(changes, shards)
     draw(parameter_change, data, **{kind: Path(path) for kind, path in snakemake.output.items()})

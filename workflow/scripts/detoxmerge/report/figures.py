@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from ..artefacts import publish, read_json
+from ..artefacts import publish
 from ..plan.methods import replicates
 
 matplotlib.use("Agg")  # no display on a cluster; must come before pyplot
@@ -16,11 +16,11 @@ matplotlib.use("Agg")  # no display on a cluster; must come before pyplot
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 ROW_INCHES = 2.7
 BASE_COLOUR = "0.35"
 MAX_TICKS = 8
+LEGEND_INCHES = 0.45  # of the part below many panels
 
 
 def draw(
@@ -104,87 +104,6 @@ def perplexity(data: pd.DataFrame) -> Figure:
     return _over_scale_and_n(data, "Perplexity per token")
 
 
-def changes(paths: list[Path]) -> pd.DataFrame:
-    """What `parameter_change` shows.
-
-    Args:
-        paths: `change.json` of the edits of one model; those without an N are left out.
-
-    Returns:
-        A row per edit and quantity: `edits` (data set, method, variant), `n`, `seed`,
-        `quantity` (``density``: share of parameters per decade of |delta|; ``below_E``: share
-        below E), `x`, `value`.
-    """
-    rows = []
-    for found in map(read_json, paths):
-        edit = found["edit"]
-        if "n" not in edit["params"] or edit["method"] in replicates():
-            continue
-        counted = found["num_elements"] - found["num_structural_zeros"]
-        bins = found["histogram_log10"]
-        edges = np.linspace(bins["low"], bins["high"], bins["bins"] + 1)
-        density = np.array(bins["counts"]) / counted / np.diff(edges)
-        name = _named(edit | {"variant": variant(edit["setting"])})
-        at = {"edits": name, "n": edit["params"]["n"], "seed": edit["seed"]}
-        for x, value in zip((edges[:-1] + edges[1:]) / 2, density, strict=True):
-            rows.append(at | {"quantity": "density", "x": float(10**x), "value": float(value)})
-        for key, share in found["almost_unchanged_share"].items():
-            x = float(key.removeprefix("below_"))
-            rows.append(at | {"quantity": key, "x": x, "value": share})
-    return pd.DataFrame(rows)
-
-
-def parameter_change(data: pd.DataFrame) -> Figure:
-    """|delta| at scale 1: its distribution for each N, and the almost unchanged share over N.
-
-    Args:
-        data: of `changes`.
-
-    Returns:
-        A row of two panels per data set, method and variant.
-    """
-    panels = data["edits"].drop_duplicates().tolist()
-    figure, axes = rows_of_panels(len(panels))
-    for row, edits in zip(axes, panels, strict=True):
-        part = data[data["edits"] == edits]
-        _densities(row[0], part[part["quantity"] == "density"], edits)
-        _unchanged(row[1], part[part["quantity"] != "density"])
-    return figure
-
-
-def _densities(axis: Axes, part: pd.DataFrame, title: str) -> None:
-    numbers = sorted(part["n"].unique())
-    for n, colour in zip(numbers, colours(len(numbers)), strict=True):
-        curve = part[part["n"] == n].groupby("x")["value"].mean()
-        seen = curve[curve > 0]
-        axis.plot(seen.index, seen.values, color=colour, label=f"N = {n}")
-    axis.set_xscale("log")
-    axis.set_xlabel("|Δ| per parameter, at scale 1")
-    axis.set_ylabel("Share of parameters per decade")
-    axis.set_title(title, loc="left")
-    legend(axis)
-
-
-def _unchanged(axis: Axes, part: pd.DataFrame) -> None:
-    keys = part.drop_duplicates("quantity").sort_values("x")
-    for (_, key), colour in zip(keys.iterrows(), colours(len(keys)), strict=True):
-        curve = part[part["quantity"] == key["quantity"]].groupby("n")["value"].mean()
-        positions = range(len(curve))
-        axis.plot(positions, curve.values, "o-", color=colour, label=f"|Δ| < {_power(key['x'])}")
-        axis.set_xticks(positions, [str(n) for n in curve.index])
-    axis.set_ylim(bottom=0)
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axis.set_xlabel("Number of merged shards N")
-    axis.set_ylabel("Almost unchanged parameters")
-    legend(axis)
-
-
-def _power(x: float) -> str:
-    digits, exponent = f"{x:.0e}".split("e")
-    factor = "" if digits == "1" else f"{digits}·"
-    return rf"${factor.replace('·', chr(92) + 'cdot ')}10^{{{int(exponent)}}}$"
-
-
 def _over_scale_and_n(data: pd.DataFrame, quantity: str) -> Figure:
     edits, base = data[data["n"].notna()], data[data["method"] == "base"]
     keys = ["dataset", "method", "variant", "measured_on", "scorer"]
@@ -258,6 +177,54 @@ def colours(count: int) -> np.ndarray:
     return plt.get_cmap("viridis")(np.linspace(0.0, 0.85, count))
 
 
+def panels(names: list[str], columns: int, height: float, **how: Any) -> tuple[Figure, Any]:
+    """Rows of panels, each row under its name, and room for a legend or note below them.
+
+    Args:
+        names: of the rows.
+        columns: panels in a row.
+        height: of a row, inches.
+        how: passed on to `subplots` of each row, for example ``sharey``.
+
+    Returns:
+        The figure, and its axes, (rows, columns).
+    """
+    heights = [height] * len(names) + [LEGEND_INCHES]
+    size = (plt.rcParams["figure.figsize"][0], sum(heights))
+    figure = plt.figure(figsize=size, layout="constrained")
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights)[:-1]
+    axes = [part.subplots(1, columns, squeeze=False, **how)[0] for part in parts]
+    for part, name in zip(parts, names, strict=True):
+        title = plt.rcParams["axes.titlesize"]
+        part.suptitle(name, x=0.005, ha="left", fontsize=title, fontweight="bold")
+    return figure, np.array(axes)
+
+
+def legend_below(figure: Figure) -> None:
+    """One legend for all panels, under the last row of them.
+
+    Args:
+        figure: of `panels`.
+    """
+    found = {}
+    for axis in figure.axes:
+        handles, labels = axis.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    columns = len(found) if len(found) <= 3 else (len(found) + 1) // 2  # two lines of them
+    figure.subfigs[-1].legend(found.values(), found, loc="center", ncols=columns)
+
+
+def note_below(figure: Figure, text: str) -> None:
+    """One line under the last row of panels.
+
+    Args:
+        figure: of `panels`.
+        text: what a reader must know.
+    """
+    size = plt.rcParams["legend.fontsize"]
+    figure.subfigs[-1].text(0.5, 0.5, text, ha="center", va="center", fontsize=size)
+
+
 def _same(data: pd.DataFrame, panel: pd.Series) -> pd.DataFrame:
     keep = pd.Series(True, index=data.index)
     for column, value in panel.items():
@@ -267,10 +234,17 @@ def _same(data: pd.DataFrame, panel: pd.Series) -> pd.DataFrame:
 
 def _where(panel: pd.Series) -> str:
     scorer = "" if pd.isna(panel["scorer"]) else f", scored by {panel['scorer']}"
-    return f"{_named(panel)}, on {panel['measured_on']}{scorer}"
+    return f"{named(panel)}, on {panel['measured_on']}{scorer}"
 
 
-def _named(edit: Any) -> str:
-    """Data set, method and what the setting has beside N."""
+def named(edit: Any) -> str:
+    """What a row of panels shows.
+
+    Args:
+        edit: `dataset`, `method`, `variant`.
+
+    Returns:
+        Data set, method and what the setting has beside N.
+    """
     how = f" ({edit['variant']})" if edit["variant"] else ""
     return f"{edit['dataset']}, {edit['method']}{how}"

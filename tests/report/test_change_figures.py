@@ -1,0 +1,194 @@
+"""The figures of the parameter change: each curve, its null, and what is missing."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from report import manifests
+
+from detoxmerge.measure.nulls import unchanged_share_at
+from detoxmerge.report import change_figures as figures
+from detoxmerge.report.change_figures import RANDOM, SELECTED, SHARD, SINGLE, STYLES, VECTOR
+from detoxmerge.report.figures import draw
+
+
+@pytest.fixture(autouse=True)
+def small_and_closed():
+    """Few dots: this is about what is drawn."""
+    with plt.rc_context({"savefig.dpi": 40}):
+        yield
+    plt.close("all")
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Manifests of two data sets, three Ns and two seeds."""
+    return manifests.write(tmp_path)
+
+
+def of(data, **at):
+    for key, value in at.items():
+        data = data[data[key] == value]
+    return data
+
+
+def legend(figure):
+    (found,) = figure.subfigs[-1].legends
+    return [text.get_text() for text in found.get_texts()]
+
+
+def test_densities_are_shares_per_decade_of_the_vector_and_its_nulls(study):
+    found = figures.densities(*study)
+    for n, curves in {1: {VECTOR, RANDOM}, 5: {VECTOR, RANDOM, SHARD, SINGLE}}.items():
+        part = of(found, n=n)
+        assert set(part["curve"]) == curves
+        for _, one in part.groupby(["edits", "seed", "curve"]):
+            assert len(one) == 140
+            whole = 1 if one["curve"].iloc[0] != RANDOM else 1000 / 1001  # a tensor of norm 0
+            assert one["value"].sum() * 0.1 == pytest.approx(whole, abs=1e-6)
+
+
+def middle(data):
+    """Mean log10 |delta| of a density."""
+    return np.average(np.log10(data["x"]), weights=data["value"])
+
+
+def test_densities_of_the_nulls_have_the_size_that_they_claim(study):
+    part = of(figures.densities(*study), edits="rude, merge", seed="1", n=5)
+    vector, shard, single, random = (
+        middle(of(part, curve=curve)) for curve in (VECTOR, SHARD, SINGLE, RANDOM)
+    )
+    assert shard == pytest.approx(vector + np.log10(2), abs=0.01)
+    assert single == pytest.approx(vector, abs=0.05)  # both are half-normal
+    assert random == pytest.approx(vector, abs=0.05)
+
+
+def test_parameter_change_has_a_row_per_data_set_and_a_panel_per_n(study):
+    data = figures.densities(*study)
+    figure = figures.parameter_change(data)
+    assert [part.get_suptitle() for part in figure.subfigs[:-1]] == ["rude, merge", "mean, merge"]
+    assert [axis.get_title() for axis in figure.axes] == 2 * ["N = 1", "N = 2", "N = 5"]
+    assert {axis.get_xlabel() for axis in figure.axes} == {"|Δ| at scale 1"}
+    assert legend(figure) == [VECTOR, RANDOM, SHARD, SINGLE]
+    styles = {line.get_linestyle() for line in figure.axes[2].get_lines()}
+    assert len(styles) == 4  # told apart without colour
+    line = figure.axes[2].get_lines()[0]
+    mean = of(data, edits="rude, merge", n=5, curve=VECTOR).groupby("x")["value"].mean()
+    assert line.get_ydata().tolist() == mean.tolist()
+
+
+def test_unchanged_shares_and_nulls_are_those_of_the_manifests(study):
+    found = figures.unchanged(*study)
+    rows = of(found, edits="mean, merge", seed="2", threshold=2e-5).set_index(["n", "curve"])
+    single, merged = (manifests.change(n, "2", "mean") for n in (1, 5))
+    assert rows.loc[(5, VECTOR), "share"] == merged["almost_unchanged_share"]["below_2e-05"]
+    assert rows.loc[(5, RANDOM), "share"] == 0.05
+    assert rows.loc[(5, SHARD), ["share", "low", "high"]].tolist() == pytest.approx(
+        [0.02, 0.018, 0.022]
+    )
+    scale = merged["l2_norm"] / single["l2_norm"]
+    assert scale < 0.5
+    assert rows.loc[(5, SINGLE), "share"] == unchanged_share_at(single, scale, 2e-5)
+    exact = (scale * manifests.sizes(1, "2") < 2e-5).mean()
+    assert rows.loc[(5, SINGLE), "share"] == pytest.approx(exact, abs=0.01)
+    assert SELECTED not in set(found["curve"])
+
+
+def test_single_vector_is_its_own_shard(study):
+    rows = of(figures.unchanged(*study), n=1, seed="1", edits="rude, merge", threshold=1e-5)
+    shares = rows.set_index("curve")["share"]
+    assert shares[SHARD] == shares[VECTOR]
+    assert shares[SINGLE] == pytest.approx(shares[VECTOR], abs=0.01)
+
+
+def test_selected_scale_adds_its_line_where_it_is_given(study):
+    found = figures.unchanged(*study, selected={"rude/merge/n=1/seed1": 0.4})
+    rows = of(found, curve=SELECTED, threshold=1e-5)
+    assert set(rows["edits"]) == {"rude, merge"}
+    assert set(rows["seed"]) == {"1"}
+    exact = (0.4 * manifests.sizes(1, "1") < 1e-5).mean()
+    assert rows["share"].tolist() == pytest.approx([exact] * 3, abs=0.01)
+    assert SELECTED in legend(figures.almost_unchanged(found))
+
+
+def test_almost_unchanged_has_a_panel_per_threshold_with_means_and_ranges(study):
+    data = figures.unchanged(*study)
+    figure = figures.almost_unchanged(data)
+    assert len(figure.axes) == 2 * 4
+    first = figure.axes[1]
+    assert first.get_title() == "|Δ| < $10^{-5}$"
+    assert [tick.get_text() for tick in first.get_xticklabels()] == ["1", "2", "5"]
+    assert legend(figure) == [c for c in STYLES if c != SELECTED]
+    part = of(data, edits="rude, merge", threshold=1e-5, curve=VECTOR)
+    (line,) = (line for line in first.get_lines() if line.get_label() == VECTOR)
+    assert line.get_ydata().tolist() == part.groupby("n")["share"].mean().tolist()
+    assert len(first.collections) >= 1  # the range over shards
+
+
+def test_study_without_n_1_lacks_its_nulls_and_draws_the_rest(tmp_path):
+    study = manifests.write(tmp_path, ns=(2, 5))
+    assert set(figures.unchanged(*study)["curve"]) == {VECTOR, RANDOM, SHARD}
+    figures.almost_unchanged(figures.unchanged(*study))
+    figures.parameter_change(figures.densities(*study))
+
+
+def test_study_of_n_1_alone_is_drawn(tmp_path):
+    study = manifests.write(tmp_path, ns=(1,), datasets=("rude",))
+    assert study[1] == []
+    figures.almost_unchanged(figures.unchanged(*study))
+    figures.parameter_change(figures.densities(*study))
+
+
+def test_recipes_are_kept_apart(monkeypatch, tmp_path):
+    change = manifests.change(5, "1", setting="n=5--recipe=small")
+    change["edit"]["params"]["recipe"] = "small"
+    other, own = manifests.shards(5, "1"), manifests.shards(5, "1", recipe="small")
+    own["curves"]["all"][0]["almost_unchanged_share"]["below_1e-05"]["mean"] = 0.7
+    monkeypatch.setattr(figures, "read_json", lambda path: contents[path])
+    contents = dict(zip([tmp_path / name for name in "abc"], (change, other, own), strict=True))
+    found = figures.unchanged([tmp_path / "a"], [tmp_path / "b", tmp_path / "c"])
+    assert of(found, curve=SHARD, threshold=1e-5)["share"].tolist() == [0.7]
+    assert set(found["edits"]) == {"rude, merge (recipe=small)"}
+
+
+def test_edit_without_an_n_is_left_out(monkeypatch, tmp_path):
+    change = manifests.change(1, "1")
+    change["edit"]["params"] = {"strength": 2}
+    monkeypatch.setattr(figures, "read_json", lambda path: change)
+    assert figures.densities([tmp_path], []).empty
+    assert figures.unchanged([tmp_path], []).empty
+
+
+@pytest.mark.parametrize(
+    ("x", "text"), [(1e-6, "$10^{-6}$"), (2e-5, r"$2\cdot 10^{-5}$"), (1.0, "$10^{0}$")]
+)
+def test_power(x, text):
+    assert figures.power(x) == text
+
+
+def test_same_data_give_the_same_files(study, tmp_path):
+    data = figures.unchanged(*study)
+    written = []
+    for name in ("a", "b"):
+        files = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "pdf", "csv")}
+        draw(figures.almost_unchanged, data, **files)
+        written.append([path.read_bytes() for path in files.values()])
+    assert written[0] == written[1]
+    assert len(pd.read_csv(tmp_path / "a.csv")) == len(data)
+
+
+def test_the_first_selector_that_chose_says_at_which_scale_an_edit_is_used() -> None:
+    rows = [
+        {"selector": "budget", "setting": "n=1", "value": None},
+        {"selector": "matched", "setting": "n=1", "value": 0.5},
+        {"selector": "budget", "setting": "n=4", "value": 1.0},
+        {"selector": "matched", "setting": "n=4", "value": 2.0},
+    ]
+    frame = pd.DataFrame(rows).assign(
+        stage="selection", model="small", dataset="rude", method="merge", seed="1"
+    )
+    assert figures.chosen_scales(frame, "small") == {
+        "rude/merge/n=1/seed1": 0.5,
+        "rude/merge/n=4/seed1": 1.0,
+    }
+    assert figures.chosen_scales(frame, "other") == {}
