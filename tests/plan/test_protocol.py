@@ -9,8 +9,12 @@ from detoxmerge.plan.grid import Grid
 
 def expected(changes=None):
     """Path -> protocol of the smallest study, one model exported, after some changes."""
-    exports = {"run.exports": ["small/rude/merge/n=1/seed42/scalebest"]}
-    return Grid(load_config(study(exports | (changes or {})))).expected
+    extras = {
+        "selectors.best": {"rule": "pareto"},
+        "run.selectors": ["best"],
+        "run.exports": ["small/rude/merge/n=1/seed42/scalebest"],
+    }
+    return Grid(load_config(study(extras | (changes or {})))).expected
 
 
 def moved(changes):
@@ -54,6 +58,7 @@ def test_what_decides_no_number_moves_no_protocol(place, value):
         ("scorers.judge.thresholds", [0.5], {"toxicity-judge.json"}),
         ("scorers.judge.any_above", 0.6, {"toxicity-judge.json"}),
         ("scorers.judge.label", "insult", {"toxicity-judge.json"}),
+        ("selectors.best", {"rule": "ppl-ratio", "ratio": 1.1}, {"selected-best.json"}),
         ("scorers.judge.train.epochs", 1, {"scorer.json"}),
         ("models.small.pretrain.steps", 1, {"model.json"}),
         ("models.small.pretrain.texts", [comments(sample={"rows": 3, "seed": 1})], {"model.json"}),
@@ -73,6 +78,7 @@ def test_key_moves_the_protocol_of_its_own_stage_only(place, value, stages):
         ("measure_perplexity", {"perplexity.json"}),
         ("score_toxicity", {"toxicity-judge.json"}),
         ("parameter_change", {"change.json"}),
+        ("select_scale", {"selected-best.json"}),
         ("export_model", {"export.json"}),
         ("shard_statistics", {"shards.json"}),
     ],
