@@ -52,13 +52,17 @@ def test_the_schema_is_generated_from_the_config_model() -> None:
 
 
 def test_the_readme_shows_the_rules_own_graph() -> None:
+    """Without the figures and tables, which all hang on `summarise`."""
     command = [sys.executable, "-m", "snakemake", "--rulegraph", "mermaid-js"]
     command += ["--configfile", "config/demo.yaml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     names = dict(re.findall(r"(id\d+)\[(\w+)\]", done.stdout))
     graph = {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", done.stdout)}
+    leaves = {
+        edge for edge in graph if edge[1] == "all" or re.match("plot_|tabulate|headline", edge[1])
+    }
     shown = set(re.findall(r"^    (\w+) --> (\w+)$", (ROOT / "README.md").read_text(), re.M))
-    assert shown == graph
+    assert shown == graph - leaves
 
 
 def test_the_library_is_free_of_the_workflow() -> None:
