@@ -221,7 +221,7 @@ def test_path_outside_the_grammar_has_no_rule(empty_house, target):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("merge/n=5/seed42/scale0.33", "is not measured at scale '0.33'; did you mean '0.3"),
+        ("merge/n=5/seed42/scale0.33", "has no scale or selector '0.33'; did you mean '0.3"),
         ("merge/n=7/seed42/scale0.5", "the study has no edit 'gpt2/toxigen/merge/n=7/seed42'; did"),
     ],
 )
