@@ -199,20 +199,84 @@ def test_export_added_then_dropped(house):
 
 def test_export_at_the_scale_of_a_selector(house):
     """The choice is read when the job runs; another one makes the folder anew."""
-    chosen = house.results / "evals/pico" / EDITS[1] / "selected-budget.json"
-    path = f"results/toy/exports/pico/{EDITS[1]}/scalebudget/export.json"
-    assert "MissingInputException" in refusal(house.snakemake("--dry-run", "--", path))
+    path = f"results/toy/exports/pico/{EDITS[1]}/scalechosen/export.json"
+    assert "has no scale or selector 'chosen'" in refusal(house.snakemake("-n", "--", path))
 
-    chosen.write_text(json.dumps({"scales": ["0.5"], "reason": "as a test says"}))
+    def chosen(rule):
+        with house.config() as config:
+            config["selectors"] = {"chosen": rule}
+            config["run"]["selectors"] = ["chosen"]
+
+    chosen({"rule": "fixed", "scale": 0.5})
+    assert house.planned("--", path) == {"select_scale": 1, "export_model": 1}
     house.run("--", path)
     assert json.loads(house.path(path).read_text())["scale"] == "0.5"
     assert house.planned("--", path) == {}
 
-    chosen.write_text(json.dumps({"scales": [], "reason": "none is cheap enough"}))
-    assert house.planned("--", path) == {"export_model": 1}
+    chosen({"rule": "ppl-budget", "budget": 1.0e-9})
+    assert house.planned("--", path) == {"select_scale": 1, "export_model": 1}
     said = refusal(house.snakemake("--cores", "1", "--", path))
-    assert "export_model: the rule 'budget' found no scale" in said
-    assert "(none is cheap enough)" in said
+    assert "export_model: the rule 'chosen' found no scale" in said
+
+
+@pytest.fixture(scope="module")
+def two_stages(finished, tmp_path_factory):
+    """The toy study with a final stage at scale 0.5, finished; nobody may change it."""
+    house = finished.copy(tmp_path_factory.mktemp("stages") / "house")
+    with house.config() as config:
+        for kind, first, second in (
+            ("prompts", "openings", "unseen"),
+            ("corpora", "polite", "other"),
+        ):
+            entry = config[kind][first]
+            entry["generated"]["rows"] = 60
+            config[kind][second] = entry | {"part": "test"}
+            entry["part"] = "validation"
+        config["selectors"] = {"chosen": {"rule": "fixed", "scale": 0.5}}
+        config["run"]["selectors"] = ["chosen"]
+        config["run"]["final"] = {"prompts": ["unseen"], "corpora": ["other"], "scorers": ["tiny"]}
+    house.run()
+    return house
+
+
+def test_texts_of_the_two_stages_are_disjoint(two_stages):
+    prompts = [
+        {json.loads(line)["text"] for line in file.read_text().splitlines()}
+        for file in sorted(two_stages.results.glob("data/prompts/*/prompts.jsonl"))
+    ]
+    texts = [
+        set(file.read_text().split("\n\n"))
+        for file in sorted(two_stages.results.glob("data/corpora/*/corpus.txt"))
+    ]
+    for first, second in (prompts, texts):
+        assert first
+        assert second
+        assert not first & second
+
+
+def test_only_the_chosen_scale_is_measured_on_test_texts(two_stages):
+    found = summary(two_stages)
+    edits = found[(found["method"] == "merge") & found["measured_on"].isin(["unseen", "other"])]
+    assert set(edits["scale"]) == {0.5}
+    assert set(edits["stage"]) == {"final"}
+    assert two_stages.planned() == {}
+
+
+def test_scale_added_measures_no_final_anew_and_another_choice_does(two_stages, tmp_path):
+    house = two_stages.copy(tmp_path / "house")
+    logs = house.logs()
+    with house.config() as config:
+        config["run"]["scales"] = [0.5, 0.75, 1.0]
+    house.run()
+    found = house.measured(logs)
+    assert all(done == 1 for (_, stem), (done, of) in found.items() if of == 3), found
+    assert all(done == 0 for (_, stem), (done, of) in found.items() if of == 1), found
+
+    logs = house.logs()
+    with house.config() as config:
+        config["selectors"]["chosen"]["scale"] = 1.0
+    house.run()
+    assert set(house.measured(logs).values()) == {(1, 1)}
 
 
 def test_learning_rate_changed(house):
