@@ -11,7 +11,14 @@ import torch
 from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 
 from detoxmerge.artefacts import read_json, write_manifest
-from detoxmerge.measure.generation import InverseCdf, continuations, generate, uniforms
+from detoxmerge.measure import generation
+from detoxmerge.measure.generation import (
+    Continuation,
+    InverseCdf,
+    continuations,
+    generate,
+    uniforms,
+)
 from detoxmerge.plan.catalogue import Generation
 from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.errors import UserError
@@ -23,7 +30,7 @@ def sampling(**changed: Any) -> dict[str, Any]:
     return protocol(Generation(samples=3, new_tokens=6, **changed)) | {"dtype": "float32"}
 
 
-def run(batch_size: int = 4, model: Any = None, **changed: Any) -> list[list[str]]:
+def run(batch_size: int = 4, model: Any = None, **changed: Any) -> list[list[Continuation]]:
     model = model or pico.gpt2()
     return continuations(model, pico.tokenizer(), PROMPTS, sampling(**changed), batch_size)
 
@@ -90,8 +97,31 @@ def test_tiny_nucleus_is_greedy_decoding() -> None:
             break
     new = greedy[0, ids.shape[1] :].tolist()
     text = tokenizer.decode([t for t in new if t != tokenizer.eos_token_id])
-    assert found == [text] * 3
+    truncated = tokenizer.eos_token_id not in new
+    assert found == [Continuation(text, truncated)] * 3
     assert continuations(model, tokenizer, PROMPTS[:1], sampling(top_k=1), 4)[0] == found
+
+
+def test_sampling_that_no_end_of_text_token_stopped_is_truncated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of equally probable tokens, the end-of-text token is the first: drawn by the number 0."""
+    numbers = np.full((3, 6), 0.5)
+    numbers[1, 2] = numbers[2, 5] = 0.0  # in the middle, and as the very last token
+    monkeypatch.setattr(generation, "uniforms", lambda seed, prompt, sample, _: numbers[sample])
+    model, tokenizer = pico.gpt2(), pico.tokenizer()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    (found,) = continuations(model, tokenizer, PROMPTS[:1], sampling(top_p=1.0), 4)
+    token = tokenizer.decode([150])
+    assert found == [
+        Continuation(6 * token, truncated=True),
+        Continuation(2 * token, truncated=False),
+        Continuation(5 * token, truncated=False),
+    ]
+    tokenizer.eos_token = None  # nothing can stop it
+    assert all(c.truncated for c in continuations(model, tokenizer, ["I"], sampling(), 4)[0])
 
 
 def test_top_k_is_off_at_0_and_explicit() -> None:
@@ -148,7 +178,9 @@ def test_the_lines_are_in_the_dexperts_form(job: dict[str, Any]) -> None:
     rows = [json.loads(line) for line in lines]
     assert [row["prompt"]["text"] for row in rows] == PROMPTS
     assert all(len(row["generations"]) == 3 for row in rows)
-    assert all(g.keys() == {"text"} for row in rows for g in row["generations"])
+    found = [g for row in rows for g in row["generations"]]
+    assert all(g.keys() == {"text", "truncated"} for g in found)
+    assert {g["truncated"] for g in found} <= {True, False}
 
 
 def test_a_second_run_measures_nothing_and_a_new_scale_only_itself(
@@ -167,8 +199,6 @@ def test_a_second_run_measures_nothing_and_a_new_scale_only_itself(
 def test_a_job_stopped_after_one_scale_goes_on_with_the_next(
     job: dict[str, Any], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from detoxmerge.measure import generation
-
     calls, real = [], generation.continuations
 
     def stop_at_second(*arguments: Any) -> Any:

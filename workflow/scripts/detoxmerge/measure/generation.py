@@ -10,7 +10,7 @@ in their last bits, and a token flips where the number lies within that distance
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,13 @@ from ..device import pick_device
 from ..edit.recipe import EditedModel
 from ..plan.errors import UserError
 from .scales import each_scale, record_path
+
+
+class Continuation(NamedTuple):
+    """What was sampled after a prompt; `truncated`: no end-of-text token within `new_tokens`."""
+
+    text: str
+    truncated: bool
 
 
 def generate(
@@ -57,7 +64,7 @@ def generate(
         batch_size: rows at a time; decides nothing but speed.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: manifest; beside it, per scale, JSON lines
-            `{"prompt": {"text": ...}, "generations": [{"text": ...}, ...]}`.
+            `{"prompt": {"text": ...}, "generations": [{"text": ..., "truncated": ...}, ...]}`.
 
     Raises:
         UserError: a prompt does not fit the model's context, or the edit is broken.
@@ -74,7 +81,7 @@ def generate(
         found = continuations(model, loaded["tokenizer"], texts, protocol, batch_size)
         lines = [
             json.dumps(
-                {"prompt": {"text": text}, "generations": [{"text": t} for t in row]},
+                {"prompt": {"text": text}, "generations": [c._asdict() for c in row]},
                 ensure_ascii=False,
             )
             for text, row in zip(texts, found, strict=True)
@@ -99,7 +106,7 @@ def continuations(
     prompts: list[str],
     protocol: Mapping[str, Any],
     batch_size: int,
-) -> list[list[str]]:
+) -> list[list[Continuation]]:
     """Sample continuations.
 
     Args:
@@ -110,7 +117,7 @@ def continuations(
         batch_size: rows (prompt and sample) at a time.
 
     Returns:
-        P lists of K texts: what follows the prompt, up to the end-of-text token.
+        P lists of K: what follows the prompt, up to the end-of-text token.
 
     Raises:
         UserError: a prompt is longer than the model's context allows, or has no tokens.
@@ -120,11 +127,12 @@ def continuations(
     # rows of similar length share a batch: little padding
     jobs = [(p, k) for p in range(len(prompts)) for k in range(protocol["samples"])]
     jobs.sort(key=lambda job: (len(rows[job[0]]), job))
-    found: list[list[str]] = [[""] * protocol["samples"] for _ in prompts]
+    empty = Continuation("", truncated=False)
+    found = [[empty] * protocol["samples"] for _ in prompts]
     for batch in _batches(jobs, batch_size):
-        texts = _sample(model, tokenizer, [rows[p] for p, _ in batch], batch, protocol)
-        for (p, k), text in zip(batch, texts, strict=True):
-            found[p][k] = text
+        sampled = _sample(model, tokenizer, [rows[p] for p, _ in batch], batch, protocol)
+        for (p, k), continuation in zip(batch, sampled, strict=True):
+            found[p][k] = continuation
     return found
 
 
@@ -181,7 +189,7 @@ def _sample(
     rows: list[list[int]],
     jobs: list[tuple[int, int]],
     protocol: Mapping[str, Any],
-) -> list[str]:
+) -> list[Continuation]:
     """One batch: left-padded, filtered by the library's warpers, sampled by `InverseCdf`."""
     width, new = max(map(len, rows)), protocol["new_tokens"]
     pad = pad_token(tokenizer)
@@ -209,12 +217,10 @@ def _sample(
         generation_config=config,
         logits_processor=LogitsProcessorList(steps),
     )
-    kept = [_until_eos(row[width:].tolist(), tokenizer.eos_token_id) for row in out]
-    return tokenizer.batch_decode(kept, skip_special_tokens=True)
-
-
-def _until_eos(ids: list[int], eos: int | None) -> list[int]:
-    return ids[: ids.index(eos)] if eos in ids else ids
+    new_ids, eos = [row[width:].tolist() for row in out], tokenizer.eos_token_id
+    kept = [ids[: ids.index(eos)] if eos in ids else ids for ids in new_ids]
+    texts = tokenizer.batch_decode(kept, skip_special_tokens=True)
+    return [Continuation(t, eos not in ids) for t, ids in zip(texts, new_ids, strict=True)]
 
 
 def _batches(jobs: list[Any], size: int) -> Iterator[list[Any]]:
