@@ -94,7 +94,11 @@ def test_anyones_generations_can_be_read(tmp_path: Path) -> None:
     ]
     path = tmp_path / "g.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)) + "\n")
-    assert read_generations(path) == [["a"], ["b", ""]]
+    found = read_generations(path)
+    assert found["text"].tolist() == ["a", "b", ""]
+    assert found[["prompt", "sample"]].to_numpy().tolist() == [[0, 0], [1, 0], [1, 1]]
+    assert found["prompt_text"].tolist() == ["p", "q", "q"]
+    assert found["truncated"].isna().all()  # nobody else's file says it
 
 
 @pytest.mark.parametrize("line", ["{", '{"generations": ["a"]}', '{"texts": []}'])

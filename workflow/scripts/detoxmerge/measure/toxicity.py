@@ -50,16 +50,13 @@ def score_toxicity(
     def measure(scale: str) -> dict[str, Any]:
         if not loaded:
             loaded["predict"] = _predictor(scorer, protocol["label"], device)
-        texts = read_generations(record_path(generations, scale, ".jsonl"))
-        flat = [text for row in texts for text in row]
-        scores = score_texts(flat, loaded["predict"], batch_size)
-        prompt = np.repeat(np.arange(len(texts)), [len(row) for row in texts])
-        sample = np.concatenate([np.arange(len(row)) for row in texts])
-        frame = pd.DataFrame({"prompt": prompt, "sample": sample, "toxicity": scores})
+        frame = read_generations(record_path(generations, scale, ".jsonl"))
+        texts = frame["text"].tolist()
+        frame["toxicity"] = score_texts(texts, loaded["predict"], batch_size)
         with publish(record_path(out, scale, ".parquet")) as part:
-            frame.to_parquet(part, index=False)
+            frame[["prompt", "sample", "toxicity"]].to_parquet(part, index=False)
         summary = summarise_scores(frame, protocol["thresholds"], protocol["any_above"])
-        return summary | {"num_empty": sum(not text.strip() for text in flat)}
+        return summary | {"num_empty": sum(not text.strip() for text in texts)}
 
     each_scale(
         out,
@@ -76,14 +73,15 @@ def score_toxicity(
     )
 
 
-def read_generations(lines: Path) -> list[list[str]]:
+def read_generations(lines: Path) -> pd.DataFrame:
     """Continuations in the DExperts form.
 
     Args:
-        lines: JSON lines `{"prompt": {...}, "generations": [{"text": ...}, ...]}`.
+        lines: JSON lines `{"prompt": {"text": ...}, "generations": [{"text": ...}, ...]}`.
 
     Returns:
-        For each prompt the texts of its continuations.
+        A row per continuation: `prompt` and `sample` (0-based), `prompt_text`, `text`, `truncated`
+        (null where it was not recorded).
 
     Raises:
         UserError: a line is not of that form.
@@ -92,13 +90,18 @@ def read_generations(lines: Path) -> list[list[str]]:
     with open(lines, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
-                found.append([g["text"] for g in json.loads(line)["generations"]])
+                row = json.loads(line)
+                found += [
+                    (number - 1, sample, row["prompt"]["text"], g["text"], g.get("truncated"))
+                    for sample, g in enumerate(row["generations"])
+                ]
             except (json.JSONDecodeError, KeyError, TypeError) as error:
                 raise UserError(
                     f"{lines}, line {number}: not of the form "
-                    f'{{"prompt": {{...}}, "generations": [{{"text": ...}}]}} ({error!r})'
+                    f'{{"prompt": {{"text": ...}}, "generations": [{{"text": ...}}]}} ({error!r})'
                 ) from error
-    return found
+    columns = ["prompt", "sample", "prompt_text", "text", "truncated"]
+    return pd.DataFrame(found, columns=columns).astype({"truncated": "boolean"})
 
 
 def score_texts(texts: list[str], predict: Predict, batch_size: int) -> np.ndarray:
