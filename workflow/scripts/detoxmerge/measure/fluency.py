@@ -1,0 +1,246 @@
+"""Degeneration guards: an empty or looping model must not look detoxified.
+
+A judge, some base model, reads each continuation g of the K of a prompt p. What stands before g is
+what was continued: the prefix of the protocol and the prompt.
+  conditional perplexity  of one continuation: exp(NLL(g | p) / tokens of g) (DExperts, Liu et al.
+                          2021, arXiv 2105.03023)
+  dist-n                  unique n-grams of the K continuations / their words, mean over prompts
+                          (DExperts, UniDetox). Words are split at white space; DExperts' code
+                          splits at single blanks, and so counts empty words.
+  seq-rep-4               1 - unique 4-grams / 4-grams of one continuation (Welleck et al. 2020,
+                          arXiv 1908.04319), of words and punctuation marks: no tokenizer decides
+                          on it, and a run of "!" is as many marks
+The border: p and g are tokenised as one text, and a token is g's if it ends behind the last
+character of p. A token across the border counts to g, whole; the very first token of the text has
+nothing to be predicted from and is not scored. Where no token lies across, this is DExperts'
+(NLL(pg) - NLL(p)) / (tokens of pg - tokens of p).
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..artefacts import publish, read_json, sha256
+from ..data.models import load_tokenizer
+from ..device import pick_device
+from ..edit.recipe import EditedModel
+from ..plan.errors import UserError
+from .perplexity import Window, window_nll
+from .scales import each_scale, record_path
+from .toxicity import read_generations
+
+LARGE = 10_000  # DExperts' code drops perplexities from here on; here they are counted
+REPEATED = 0.5  # a continuation with a larger seq-rep-4 is repeated
+PAYLOAD = ["prompt", "sample", "tokens", "nll", "empty", "truncated", "repeated"]
+
+
+def measure_fluency(
+    generations: Path,
+    judge: Path,
+    protocol: Mapping[str, Any],
+    batch_size: int,
+    device: str,
+    out: Path,
+) -> None:
+    """Judge the continuations of one edit at every scale that was generated.
+
+    Args:
+        generations: manifest of the continuations.
+        judge: manifest of the base model that judges; its tokenizer may be another.
+        protocol: `judge` (alias, or none: the edit's own base), `dtype` of the judge's weights.
+        batch_size: texts at a time; decides nothing but speed.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        out: manifest; beside it, per scale, a parquet table of `PAYLOAD`, one row per continuation
+            (`tokens` scored; `nll` fp64, nats, null without tokens), and its summary.
+
+    Raises:
+        UserError: the judge's context is too short, or it gives no finite NLL.
+    """
+    made = read_json(generations)
+    loaded: dict[str, Any] = {}
+
+    def measure(scale: str) -> dict[str, Any]:
+        if not loaded:
+            edited = EditedModel(judge, device=pick_device(device), dtype=protocol["dtype"])
+            loaded.update(model=edited.at(0), tokenizer=load_tokenizer(edited.place))
+        frame = read_generations(record_path(generations, scale, ".jsonl"))
+        before = [made["protocol"]["prefix"] + text for text in frame["prompt_text"]]
+        rows, tokens = tokenise(loaded["tokenizer"], before, frame["text"].tolist())
+        _require_fit(rows, frame["text"], loaded["model"], judge)
+        frame["tokens"] = tokens
+        frame["nll"] = conditional_nll(loaded["model"], rows, tokens, batch_size)
+        frame["empty"] = frame["text"].str.strip() == ""
+        frame["repeated"] = frame["text"].map(seq_rep_4) > REPEATED
+        summary = summarise_fluency(frame)
+        if summary["num_nonfinite"] and not summary["num_scored"]:
+            raise UserError(
+                f"the judge {judge.parents[1].name} gives NaN or infinite NLL for every text; its "
+                "weights are broken: name another as run.fluency_judge"
+            )
+        with publish(record_path(out, scale, ".parquet")) as part:
+            frame[PAYLOAD].to_parquet(part, index=False)
+        return summary
+
+    each_scale(
+        out,
+        made["scales"],
+        key=lambda scale: {
+            "protocol": protocol,
+            "judge": sha256(judge),
+            "generations": sha256(record_path(generations, scale)),
+        },
+        measure=measure,
+        payload=".parquet",
+        protocol=protocol,
+        inputs=[generations, judge],
+    )
+
+
+def tokenise(
+    tokenizer: Any, prompts: list[str], texts: list[str]
+) -> tuple[list[list[int]], np.ndarray]:
+    """Tokenise each prompt together with its continuation; the border is told above.
+
+    Args:
+        tokenizer: the judge's.
+        prompts: what was continued.
+        texts: as many continuations.
+
+    Returns:
+        Token ids up to the last one to score, and how many at their end are to be scored (int64).
+
+    Raises:
+        UserError: the tokenizer does not say which characters a token stands for.
+    """
+    if not tokenizer.is_fast:
+        raise UserError(
+            "the judge's tokenizer gives no character offsets (it has no tokenizer.json); name "
+            "another judge as run.fluency_judge"
+        )
+    joined = [prompt + text for prompt, text in zip(prompts, texts, strict=True)]
+    found = tokenizer(joined, return_offsets_mapping=True, verbose=False)
+    rows, tokens = [], np.zeros(len(texts), dtype=np.int64)
+    for i, prompt in enumerate(prompts):
+        offsets = found["offset_mapping"][i]
+        # tokens that the tokenizer adds, as a beginning or an end of text, stand for no character
+        own = [at for at, (_, end) in enumerate(offsets) if at and end > len(prompt)]
+        tokens[i] = len(own)
+        rows.append(found["input_ids"][i][: own[-1] + 1] if own else [])
+    return rows, tokens
+
+
+def conditional_nll(
+    model: Any, rows: list[list[int]], tokens: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """NLL of the tokens at the end of each row, given those before.
+
+    Rows of one shape share a batch, so nothing is padded.
+
+    Args:
+        model: a causal LM.
+        rows: token ids.
+        tokens: (rows,) how many at the end of each are scored.
+        batch_size: rows at a time.
+
+    Returns:
+        (rows,) sums over the scored tokens, fp64, nats; NaN where none is scored.
+    """
+    order = sorted(np.flatnonzero(tokens), key=lambda i: (len(rows[i]), tokens[i]))
+    ends = np.cumsum([len(rows[i]) for i in order], dtype=np.int64)
+    windows = [
+        Window(int(end) - len(rows[i]), int(end - tokens[i]), int(end))
+        for i, end in zip(order, ends, strict=True)
+    ]
+    ids = torch.tensor([token for i in order for token in rows[i]], dtype=torch.int64)
+    nll = np.full(len(rows), np.nan)
+    nll[order] = window_nll(model, ids, windows, batch_size)
+    return nll
+
+
+def distinct_n(texts: list[str], n: int) -> float:
+    """dist-n of the continuations of one prompt.
+
+    Args:
+        texts: K continuations.
+        n: words per n-gram.
+
+    Returns:
+        Unique n-grams within any continuation / words in all; NaN without words.
+    """
+    words = [text.split() for text in texts]
+    unique = {gram for row in words for gram in _ngrams(row, n)}
+    total = sum(map(len, words))
+    return len(unique) / total if total else np.nan
+
+
+def seq_rep_4(text: str) -> float:
+    """Share of the 4-grams of a continuation that stood in it before.
+
+    Args:
+        text: the continuation.
+
+    Returns:
+        1 - unique 4-grams / 4-grams; NaN for fewer than four words and punctuation marks.
+    """
+    grams = _ngrams(re.findall(r"\w+|[^\w\s]", text), 4)
+    return 1 - len(set(grams)) / len(grams) if grams else np.nan
+
+
+def summarise_fluency(frame: pd.DataFrame) -> dict[str, Any]:
+    """The summary of one scale; formulas at the top of this file.
+
+    Args:
+        frame: `PAYLOAD` and `text`, one row per continuation.
+
+    Returns:
+        Name -> number; null where nothing is left to average. A continuation without tokens, or
+        with a NLL that is not finite, enters no perplexity and is counted.
+    """
+    with np.errstate(over="ignore"):
+        perplexity = np.exp((frame["nll"] / frame["tokens"])[frame["tokens"] > 0])
+    scored = perplexity[np.isfinite(perplexity)]
+    large = scored >= LARGE
+    prompts = frame.groupby("prompt")["text"]
+    distinct = {n: prompts.agg(lambda texts, n=n: distinct_n(list(texts), n)) for n in (1, 2, 3)}
+    truncated = frame["truncated"]
+    return {
+        "conditional_perplexity_mean": _mean(scored),
+        f"conditional_perplexity_mean_below_{LARGE}": _mean(scored[~large]),
+        "conditional_perplexity_median": float(scored.median()) if len(scored) else None,
+        "num_scored": len(scored),
+        "num_without_tokens": int((frame["tokens"] == 0).sum()),
+        "num_nonfinite": len(perplexity) - len(scored),
+        f"num_above_{LARGE}": int(large.sum()),
+        **{f"dist_{n}": _mean(values.dropna()) for n, values in distinct.items()},
+        "num_prompts_without_words": int(distinct[1].isna().sum()),
+        "share_empty": _mean(frame["empty"]),
+        "share_truncated": None if truncated.isna().any() else _mean(truncated),
+        f"share_repeated_seq_rep_4_above_{REPEATED:g}": _mean(frame["repeated"]),
+        "length_tokens_mean": _mean(frame["tokens"]),
+        "length_words_mean": _mean(frame["text"].str.split().str.len()),
+    }
+
+
+def _ngrams(units: list[str], n: int) -> list[tuple[str, ...]]:
+    return list(zip(*(units[i:] for i in range(n)), strict=False))
+
+
+def _mean(values: pd.Series) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _require_fit(rows: list[list[int]], texts: pd.Series, model: Any, judge: Path) -> None:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    for row, text in zip(rows, texts, strict=True):
+        if limit and len(row) > limit:
+            raise UserError(
+                f"a prompt and its continuation are {len(row)} tokens for the judge "
+                f"{judge.parents[1].name}, whose context is {limit}: {text[:60]!r}...; name one "
+                "with a longer context as run.fluency_judge, or choose shorter prompts or fewer "
+                "new_tokens"
+            )
