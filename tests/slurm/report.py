@@ -1,11 +1,13 @@
 """Puts what the tests found into docs/cluster.md: python -m slurm.report FAULTS.json CLUSTER.md"""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 MARK = "<!-- {}: made by `make slurm-faults` -->", "<!-- end of {} -->"
 FAULTS = ("fault", "what the user sees", "exit", "fine-tunes", "started again", "same bytes")
+LONGEST = 120
 REQUESTS = ("job", "jobs", "asked for (sacct)", "limit")
 
 
@@ -15,6 +17,13 @@ def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
+def said(line: str) -> str:
+    """A printed line without the progress bar before it, at most `LONGEST` characters."""
+    text = re.sub(r"^.*it/s\]", "", line)
+    text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return text if text == "nothing" else "`" + text.replace("|", "\\|") + "`"
+
+
 def faults(found: dict) -> str:
     """A row per fault."""
     return table(
@@ -22,7 +31,7 @@ def faults(found: dict) -> str:
         [
             (
                 row["fault"],
-                "`" + row["sees"].replace("|", "\\|") + "`",
+                said(row["sees"]),
                 row["exit"],
                 row["jobs"],
                 row["started_again"],

@@ -77,6 +77,7 @@ def test_time_limit_strikes(house, row):
     assert any(row["state"] == "TIMEOUT" for row in house.accounts())
 
 
+@quick
 def test_memory_limit_is_exceeded(house, row):
     house.start("--set-resources", "finetune_shard:mem_mb=attempt*attempt*400")
     assert house.wait() == 0
@@ -101,6 +102,7 @@ def test_node_is_lost(house, row):
     assert max(house.lives().values()) > 1
 
 
+@quick
 def test_controller_restarts(house, row):
     house.start()
     house.training()
@@ -241,6 +243,7 @@ def test_one_job_fails_for_good(house, row, undisturbed):
     assert house.lives()
 
 
+@quick
 def test_second_run_in_the_same_folder(house, row):
     house.start()
     house.training()

@@ -1,6 +1,7 @@
 """Several processes for one fine-tune, by `accelerate launch`, over nodes by srun."""
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -108,8 +109,9 @@ def _launch(processes: int, nodes: int) -> list[str]:
         return [*accelerate, "--main_process_port=0"]  # a free one
     with socket.create_server(("", 0)) as free:
         port = free.getsockname()[1]
-    # c10d gives the nodes their ranks, whatever --machine_rank says, which must be there; this node,
-    # the job's first, is where they meet
-    meet = ["--rdzv_backend=c10d", "--machine_rank=0", f"--main_process_ip={socket.gethostname()}"]
+    # this node, the job's first, is where they meet
+    meet = ["--rdzv_backend=c10d", f"--main_process_ip={socket.gethostname()}"]
+    here = shlex.join([*accelerate, *meet, f"--main_process_port={port}"])
     srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
-    return [*srun, "--cpu-bind=none", *accelerate, *meet, f"--main_process_port={port}"]
+    ranked = f'exec {here} --machine_rank="$SLURM_NODEID" "$@"'  # known on each node only
+    return [*srun, "--cpu-bind=none", "sh", "-c", ranked, "sh"]
