@@ -109,9 +109,11 @@ def _launch(processes: int, nodes: int) -> list[str]:
         return [*accelerate, "--main_process_port=0"]  # a free one
     with socket.create_server(("", 0)) as free:
         port = free.getsockname()[1]
-    # this node, the job's first, is where they meet
+    # this node, the job's first, is where they meet; the others must not offer that too
     meet = ["--rdzv_backend=c10d", f"--main_process_ip={socket.gethostname()}"]
     here = shlex.join([*accelerate, *meet, f"--main_process_port={port}"])
+    known = '--machine_rank="$SLURM_NODEID" --rdzv_conf="is_host=$first"'  # on each node only
+    script = f'first=0; [ "$SLURM_NODEID" = 0 ] && first=1; exec {here} {known} "$@"'
     srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
-    ranked = f'exec {here} --machine_rank="$SLURM_NODEID" "$@"'  # known on each node only
-    return [*srun, "--cpu-bind=none", "sh", "-c", ranked, "sh"]
+    # when one node's launcher fails, the others would wait for it until the time limit
+    return [*srun, "--kill-on-bad-exit=1", "--cpu-bind=none", "sh", "-c", script, "sh"]
