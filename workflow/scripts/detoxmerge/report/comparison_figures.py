@@ -88,29 +88,26 @@ def degradation_reduction(data: pd.DataFrame) -> Figure:
     Returns:
         A panel per data set, other parameters, prompt set, scorer, corpus and seed.
     """
-    data = data.copy()
-    if "setting" not in data:
-        data = data.assign(setting=None, toxicity=None, dataset=None)
-    data["variant"] = [variant(setting) for setting in data["setting"]]
-    keys = [
-        key
-        for key in ("dataset", "variant", "prompts", "scorer", "corpus", "seed")
-        if key in data and data[key].notna().all()
-    ]
-    panels = data[keys].drop_duplicates() if len(data) else pd.DataFrame([{}])
-    figure, axes = rows_of_panels(max(1, len(panels)), columns=1)
+    if data.empty:
+        figure, axes = rows_of_panels(1, columns=1)
+        _say_nothing(axes[0, 0])
+        return figure
+    data = data.assign(variant=[variant(setting) for setting in data["setting"]])
+    keys = ["dataset", "variant", "prompts", "scorer", "corpus", "seed"]
+    panels = data[keys].drop_duplicates()
+    figure, axes = rows_of_panels(len(panels), columns=1)
     for axis, (_, panel) in zip(axes.ravel(), panels.iterrows(), strict=True):
-        part = data[(data[keys] == panel).all(axis=1)] if keys else data
-        _reduction_panel(axis, part, panel)
+        _reduction_panel(axis, data[(data[keys] == panel).all(axis=1)], panel)
     return figure
 
 
+def _say_nothing(axis: Axes) -> None:
+    axis.text(0.5, 0.5, "no edit with N > 1 beside one of N = 1", ha="center", va="center")
+    axis.set_axis_off()
+
+
 def _reduction_panel(axis: Axes, part: pd.DataFrame, panel: pd.Series) -> None:
-    shown = part.dropna(subset=["toxicity"]) if len(part) else part
-    if shown.empty:
-        axis.text(0.5, 0.5, "no edit with N > 1 beside one of N = 1", ha="center", va="center")
-        axis.set_axis_off()
-        return
+    shown = part.dropna(subset=["toxicity"])
     for label, line, style in _lines(shown):
         line = line.sort_values("toxicity")
         axis.plot(line["toxicity"], line["reduction"], label=label, **style, markevery=4)

@@ -1,0 +1,41 @@
+"""The figures that compare edits: what they show, also where there is nothing to compare."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from report.frames import summary
+
+from detoxmerge.report.comparison_figures import degradation_reduction, points, trade_off
+
+
+def levels(values: list[float]) -> pd.DataFrame:
+    """Reduction of one edit at some levels of toxicity."""
+    at = {"dataset": "rude", "method": "merge", "setting": "n=4", "n": 4, "seed": "1"}
+    at |= {"prompts": "openings", "scorer": "judge", "corpus": "polite"}
+    rows = [at | {"toxicity": t, "reduction": 0.4, "low": 0.2, "high": np.nan} for t in values]
+    return pd.DataFrame(rows)
+
+
+def test_a_study_without_pairs_has_a_figure_that_says_so() -> None:
+    for empty in (pd.DataFrame(columns=["model"]), levels([0.1])[:0]):
+        figure = degradation_reduction(empty)
+        assert "no edit with N > 1" in figure.axes[0].texts[0].get_text()
+        plt.close(figure)
+
+
+def test_a_line_per_n_and_a_curve_that_nowhere_overlaps() -> None:
+    figure = degradation_reduction(levels([0.2, 0.1]))
+    assert figure.axes[0].get_legend_handles_labels()[1] == ["N = 4"]
+    plt.close(figure)
+    figure = degradation_reduction(levels([np.nan, np.nan]))
+    plt.close(figure)
+
+
+def test_trade_off_has_a_panel_per_data_set_and_a_line_per_n() -> None:
+    data = points(summary(), "small")
+    assert set(data["n"].dropna()) == {1, 4}
+    assert len(data[data["method"] == "base"]) == 1
+    figure = trade_off(data)
+    assert len(figure.axes) == 2
+    assert figure.axes[0].get_legend_handles_labels()[1] == ["N = 1", "N = 4"]
+    plt.close(figure)
