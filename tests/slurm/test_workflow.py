@@ -10,6 +10,7 @@ import yaml
 from slurm.driver import QUICK, SlurmHouse
 
 pytestmark = pytest.mark.slurm
+quick = pytest.mark.slurm_quick
 
 
 TOGETHER = "generate with score_toxicity"
@@ -60,6 +61,7 @@ def seconds(elapsed):
     return 3600 * int(hours) + 60 * int(minutes) + int(rest)
 
 
+@quick
 def test_every_costly_rule_is_a_job_with_its_request(finished, facts):
     jobs = submitted(finished)
     expected = {rule: n for rule, n in finished.expected.items() if not rule.startswith(HERE)}
@@ -89,6 +91,7 @@ def test_demo_runs_whole_and_nothing_of_it_again(demo):
     assert demo.planned("--profile", "slurm") == {}
 
 
+@quick
 def test_what_slurm_adds_to_a_job(finished, facts):
     """Elapsed in the queue's books, less the rules' own seconds: two Snakemakes start in a job."""
     rows = [row for rows in submitted(finished).values() for row in rows]
@@ -108,6 +111,7 @@ def test_what_slurm_adds_to_a_job(finished, facts):
     assert 0 < facts["overhead"]["seconds_added_per_job"] < 60
 
 
+@quick
 def test_nothing_of_it_runs_again(finished):
     assert finished.planned("--profile", "slurm") == {}
 
