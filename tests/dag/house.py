@@ -157,7 +157,7 @@ class House:
 
         Returns:
             (edit, manifest's stem) -> (scales measured now, scales in all), of every generate,
-            score_toxicity and measure_perplexity that ran.
+            score_toxicity, measure_fluency and measure_perplexity that ran.
         """
         found = {}
         for log, written in self.logs().items():

@@ -55,6 +55,7 @@ def expected_jobs(config):
         "shard_statistics": models * datasets * sum(n > 1 for n in split_counts) * seeds,
         "generate": measured * sets["prompts"],
         "score_toxicity": measured * judged,
+        "measure_fluency": measured * sets["prompts"],
         "measure_perplexity": measured * sets["corpora"],
         "select_scale": edits * len(run["selectors"]),
         "summarise": 1,
@@ -94,19 +95,19 @@ def test_paper_study_plans_quickly_and_exactly(empty_house):
 
 
 def test_paper_study_is_so_many_submissions(empty_house):
-    """docs/cluster.md says how many; each generation takes its scores along."""
+    """docs/cluster.md says how many; each generation takes its scores and its fluency along."""
     jobs = empty_house.planned("--profile", "slurm")
     assert jobs == expected_jobs(study("config.yaml"))
     here = ("fetch", "prepare", "split", "select", "summarise", "plot", "tabulate", "headline")
     sent = {rule: count for rule, count in jobs.items() if not rule.startswith(here)}
-    submissions = sum(sent.values()) - sent["score_toxicity"]
-    measured = ("generate", "score_toxicity", "measure_perplexity")
+    submissions = sum(sent.values()) - sent["score_toxicity"] - sent["measure_fluency"]
+    measured = ("generate", "score_toxicity", "measure_fluency", "measure_perplexity")
     run = study("config.yaml")["run"]
     bases, scales, chosen = 2 * len(run["models"]), len(run["scales"]), len(run["selectors"])
     once = sum(count for rule, count in sent.items() if rule not in measured)
     edits = {rule: (sent[rule] - bases) // 2 for rule in measured}  # in each of the two stages
     each = once + sum(bases + count * (scales + chosen) for count in edits.values())
-    assert (submissions, each) == (740, 3850)
+    assert (submissions, each) == (740, 4960)
     said = " ".join((ROOT / "docs/cluster.md").read_text().split())
     assert f"is {submissions} submissions" in said
     assert f"would make it {each:,}" in said

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.dag
 PROTOCOL = f"{LIBRARY}/plan/protocol.py"
 MERGE = f"{LIBRARY}/edit/methods/merge.py"
 STATISTICS = {"shard_statistics": 1}  # of the shards of N = 4; N = 1 has none
-STAGES = ("generate", "score_toxicity", "measure_perplexity")
+STAGES = ("generate", "score_toxicity", "measure_fluency", "measure_perplexity")
 EDITS = [f"comments/merge/n={n}--recipe=toy/seed42" for n in (1, 4)]
 SHARDS = "models/pico/comments/shards/toy"
 
@@ -116,7 +116,7 @@ def test_scale_dropped_measures_nothing(house):
 
 def stems():
     """The manifests of a measured edit."""
-    return "generations", "toxicity-tiny", "perplexity"
+    return "generations", "toxicity-tiny", "fluency", "perplexity"
 
 
 def test_split_count_added(house):
@@ -299,7 +299,35 @@ def test_sampling_changed(house):
     """Not the prompts, which stay as they are, nor perplexity."""
     with house.config() as config:
         config["prompts"]["openings"]["generate"]["top_p"] = 0.5
-    assert house.planned() == {"generate": 3, "score_toxicity": 3} | REPORT
+    new = {"generate": 3, "score_toxicity": 3, "measure_fluency": 3}
+    assert house.planned() == new | REPORT
+
+
+def test_sampling_changed_on_a_cluster(house, tmp_path, monkeypatch):
+    """One submission per edit, for one GPU: scorer and judge take turns on it.
+
+    SLURM is stood in for by a `sbatch` that keeps what it is asked, and takes no job.
+    """
+    asked, commands = tmp_path / "asked", tmp_path / "bin"
+    commands.mkdir()
+    for name in ("sbatch", "squeue", "sinfo", "sacct", "sacctmgr", "scontrol"):
+        (commands / name).write_text("#!/bin/sh\n")
+        (commands / name).chmod(0o755)
+    with open(commands / "sbatch", "a") as sbatch:
+        sbatch.write(f'case "$*" in *--test-only*) ;; *) echo "$*" >> {asked}; exit 1;; esac\n')
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    with house.config() as config:
+        config["device"] = "cuda"
+        config["prompts"]["openings"]["generate"]["top_p"] = 0.5
+
+    # with cores for two at a time, as a login node has
+    done = house.snakemake("--profile", "slurm", "--retries", "0", "--cores", "64")
+    assert done.returncode != 0, done.stdout
+    requests = asked.read_text().splitlines()
+    assert len(requests) == 1 + len(EDITS)
+    for request in requests:
+        assert "rule_measure_generate_measure_fluency_score_toxicity" in request
+        assert " --gpus=1 " in request
 
 
 def test_comment_edited_in_the_library(house):

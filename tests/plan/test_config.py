@@ -187,6 +187,11 @@ def test_typo_in_an_alias_is_answered_with_the_nearest_name(place, written, kind
     assert found == f"run.{place}.0: '{written}' is not among {kind}; did you mean '{meant}'?"
 
 
+def test_typo_in_the_judge_is_answered_with_the_nearest_name():
+    found = refusal({"run.fluency_judge": "smal"})
+    assert found == "run.fluency_judge: 'smal' is not among models; did you mean 'small'?"
+
+
 def test_place_in_the_list_is_that_of_the_typo():
     assert refusal({"run.models": ["small", "smal"]}).startswith("run.models.1: 'smal' ")
 
@@ -423,6 +428,11 @@ def test_missing_local_file_is_refused(tmp_path):
 def test_missing_local_folder_is_refused(tmp_path):
     found = refusal({"models.small": {"path": f"{tmp_path}/gone"}})
     assert found.startswith(f"models.small.path: no folder '{tmp_path}/gone'; mend the path")
+
+
+def test_missing_folder_of_the_judge_is_refused(tmp_path):
+    judge = {"models.large": {"path": f"{tmp_path}/gone"}, "run.fluency_judge": "large"}
+    assert refusal(judge).startswith(f"models.large.path: no folder '{tmp_path}/gone'")
 
 
 def test_file_where_a_folder_is_needed_and_the_reverse_are_refused(tmp_path):

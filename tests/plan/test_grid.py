@@ -100,13 +100,15 @@ def test_measurements_of_an_edit_are_every_prompt_set_scorer_and_corpus():
         "openings/toxicity-second.json",
         "more/toxicity-judge.json",
         "more/toxicity-second.json",
+        "openings/fluency.json",
+        "more/fluency.json",
         "polite/perplexity.json",
     ]
 
 
 def test_results_are_the_measurements_of_all_edits_and_the_base_the_changes_and_the_shards():
     found = grid().results
-    assert len(found) == len(set(found)) == 2 * (2 + 1) + 2 + 1
+    assert len(found) == len(set(found)) == 3 * (2 + 1) + 2 + 1
     assert "results/evals/small/base/polite/perplexity.json" in found
     assert "results/evals/small/rude/merge/n=2/seed42/change.json" in found
     assert "results/evals/small/base/change.json" not in found
@@ -190,6 +192,18 @@ def test_every_result_and_its_sources_have_an_expected_protocol():
     for pattern in (p.dataset, p.prompts, p.corpus, p.scorer, p.pretrained, p.base, p.generations):
         assert pattern.format(**at) in expected
     assert {f"results/data/datasets/rude/partition-n{n}.json" for n in (1, 2)} <= set(expected)
+
+
+def test_judge_of_another_model_is_fetched_and_not_measured():
+    judge = {"models.judge": {"pretrain": {"texts": [comments()]}, "dtype": "bfloat16"}}
+    before, after = grid(judge), grid(judge | {"run.fluency_judge": "judge"})
+    more = set(after.expected) - set(before.expected)
+    assert more == {
+        f"results/models/judge/{name}" for name in ("base/edit.json", "pretrained/model.json")
+    }
+    assert after.results == before.results
+    assert after.protocol.fluency("small") == {"version": 1, "judge": "judge", "dtype": "bfloat16"}
+    assert before.protocol.fluency("small") == {"version": 1, "judge": None, "dtype": "float32"}
 
 
 def test_expected_protocols_are_plain_json_with_a_version():

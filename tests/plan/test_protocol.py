@@ -62,7 +62,12 @@ def test_what_decides_no_number_moves_no_protocol(place, value):
         ("scorers.judge.train.epochs", 1, {"scorer.json"}),
         ("models.small.pretrain.steps", 1, {"model.json"}),
         ("models.small.pretrain.texts", [comments(sample={"rows": 3, "seed": 1})], {"model.json"}),
-        ("models.small.dtype", "bfloat16", {"generations.json", "perplexity.json"}),
+        (
+            "models.small.dtype",
+            "bfloat16",
+            {"generations.json", "fluency.json", "perplexity.json"},
+        ),
+        ("run.fluency_judge", "small", {"fluency.json"}),
     ],
 )
 def test_key_moves_the_protocol_of_its_own_stage_only(place, value, stages):
@@ -77,6 +82,7 @@ def test_key_moves_the_protocol_of_its_own_stage_only(place, value, stages):
         ("generate", {"generations.json"}),
         ("measure_perplexity", {"perplexity.json"}),
         ("score_toxicity", {"toxicity-judge.json"}),
+        ("measure_fluency", {"fluency.json"}),
         ("parameter_change", {"change.json"}),
         ("select_scale", {"selected-best.json"}),
         ("export_model", {"export.json"}),

@@ -126,3 +126,19 @@ def test_more_scales_take_longer(tmp_path: Path, base: str) -> None:
     assert (
         needs(device="cuda").score_toxicity(SimpleNamespace(edit="base", **at), None).mem_mb == 7000
     )
+
+
+def test_fluency_costs_what_its_judge_costs(tmp_path: Path, base: str) -> None:
+    large = tmp_path / "large.json"
+    large.write_text(json.dumps({"num_parameters_stored": 7_000_000_000}))
+    at = SimpleNamespace(edit="rude/merge/n=1/seed42", prompts="openings")
+    source = {"kind": "prompts", "rows": 50_000, "seed": 1}
+    found = needs(**{"device": "cuda", "prompts.openings.generated": source})
+    small, big = (
+        found.measure_fluency(at, SimpleNamespace(judge=judge)) for judge in (base, str(large))
+    )
+    assert small.mem_mb < 6000  # 4000 + 8 P + 500
+    assert big.mem_mb == 60_500
+    # 2 FLOP * P * 50,000 prompts * 25 * (64 + 20) tokens * 2 scales / 1e13, and 4 P / 1e8, twice
+    seconds = 2 * 7e9 * 2.5e6 * 84 / 1e13 + 4 * 7e9 / 1e8
+    assert big.runtime - 15 == pytest.approx(2 * seconds / 60, rel=0.01)

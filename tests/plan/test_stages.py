@@ -38,8 +38,10 @@ def test_every_result_of_both_stages_is_asked_for_and_expected(grid: Grid) -> No
     found = grid.measurements("small", EDIT)
     assert [path.split("seed42/")[1] for path in found] == [
         "openings/toxicity-judge.json",
+        "openings/fluency.json",
         "polite/perplexity.json",
         "unseen/toxicity-judge.json",
+        "unseen/fluency.json",
         "other/perplexity.json",
         "selected-budget.json",
         "selected-matched.json",

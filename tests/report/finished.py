@@ -56,7 +56,7 @@ def write(study):
 
 
 def measure(study, edit, data, scales=None):
-    """Generations, toxicity and perplexity of an edit."""
+    """Generations, toxicity, fluency and perplexity of an edit."""
     p, at = study.paths, data | {"model": "small", "edit": edit}
     made, base, generations = (x.format(**at) for x in (p.any_edit, p.base, p.generations))
     edits = [made] if edit == "base" else [made, base]
@@ -65,6 +65,10 @@ def measure(study, edit, data, scales=None):
         p.toxicity.format(**at): (
             [generations, p.scorer],
             lambda scale: {"toxicity_mean": toxicity(edit, scale), "num_failed": 0},
+        ),
+        p.fluency.format(**at): (
+            [generations, base],
+            lambda scale: {"dist_2": 0.5, "conditional_perplexity_median": None},
         ),
         p.perplexity.format(**at): (
             [*edits, p.corpus],

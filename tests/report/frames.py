@@ -14,6 +14,13 @@ METRICS = {
     "num_samples_per_prompt": 5.0,
     "num_failed": 0.0,
 }
+FLUENCY = {
+    "conditional_perplexity_mean": 40.0,
+    "conditional_perplexity_median": 30.0,
+    "num_scored": 148.0,
+    "dist_2": 0.8,
+    "length_words_mean": 12.0,
+}
 
 
 def summary(
@@ -54,5 +61,8 @@ def measured(edit, factor, perplexity):
         at = {"measured_on": "openings", "scorer": "judge", "metric": metric}
         rate = factor if metric.startswith("toxic") else 1
         yield edit | at | {"value": value * rate}
+    for metric, value in FLUENCY.items():
+        at = {"measured_on": "openings", "scorer": "own base", "metric": metric}
+        yield edit | at | {"value": value}
     at = {"measured_on": "polite", "scorer": None, "metric": "perplexity_per_token"}
     yield edit | at | {"value": perplexity}

@@ -35,8 +35,8 @@ def test_summary_has_every_number_once(finished, tmp_path):
     found, _ = summary(finished, tmp_path)
     assert found.columns.tolist() == COLUMNS
     assert not found.duplicated(COLUMNS[:-1]).any()
-    # base: 2 + 1; each of 2 edits: 2 scales of 2 + 1, and 7 of its vector
-    assert len(found) == 3 + 2 * (2 * 3 + 7)
+    # base: 2 + 2 + 1; each of 2 edits: 2 scales of 2 + 2 + 1, and 7 of its vector
+    assert len(found) == 5 + 2 * (2 * 5 + 7)
 
 
 def test_numbers_are_those_of_the_records(finished, tmp_path):
@@ -59,6 +59,22 @@ def test_rows_of_an_edit_name_it(finished, tmp_path):
         "small", "rude", "merge", 2, "42",
     ]  # fmt: skip
     assert row["label"] == "merged task vectors"
+
+
+def test_fluency_stands_beside_its_judge(finished, tmp_path):
+    found, _ = summary(finished, tmp_path)
+    rows = found[found["metric"] == "dist_2"]
+    assert len(rows) == 1 + 2 * 2
+    assert set(rows["value"]) == {0.5}
+    assert set(zip(rows["measured_on"], rows["scorer"], strict=True)) == {("openings", "own base")}
+    missing = found[found["metric"] == "conditional_perplexity_median"]
+    assert missing["value"].isna().all()
+
+
+def test_fluency_of_another_judge_is_refused(finished, tmp_path):
+    """Also of one whose base is a file of the study: no source of the measurement has changed."""
+    said = refused(grid({"run.fluency_judge": "small"}), tmp_path)
+    assert "fluency.json was made with judge = None, and the config says 'small'" in said
 
 
 def test_missing_number_is_null(finished, tmp_path):
@@ -129,7 +145,7 @@ def measurement(study, name="toxicity-judge.json", edit="rude/merge/n=2/seed42")
     return Path(found)
 
 
-@pytest.mark.parametrize("name", ["toxicity-judge.json", "perplexity.json"])
+@pytest.mark.parametrize("name", ["toxicity-judge.json", "fluency.json", "perplexity.json"])
 def test_changed_record_is_refused(finished, tmp_path, name):
     manifest = measurement(finished, name)
     record = record_path(manifest, "0.5")

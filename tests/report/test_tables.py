@@ -4,7 +4,7 @@ import io
 
 import pandas as pd
 import pytest
-from report.frames import METRICS, summary
+from report.frames import FLUENCY, METRICS, summary
 
 from detoxmerge.report.tables import (
     KEYS,
@@ -93,7 +93,8 @@ def test_row_of_the_base_has_its_numbers(wide):
 
 def test_columns_are_the_metrics_with_what_they_were_measured_on(wide):
     metrics = [f"{metric} [openings, judge]" for metric in METRICS]
-    assert wide.columns.tolist() == [*KEYS, *metrics, PERPLEXITY]
+    fluency = [f"{metric} [openings, own base]" for metric in FLUENCY]
+    assert wide.columns.tolist() == [*KEYS, *metrics, *fluency, PERPLEXITY]
 
 
 def test_every_measured_number_stands_in_its_cell(wide):
@@ -101,7 +102,7 @@ def test_every_measured_number_stands_in_its_cell(wide):
     source = source[source["measured_on"].notna() & source["dataset"].notna()]
     found = wide.set_index(KEYS)
     for row in source.itertuples():
-        at = "openings, judge" if row.measured_on == "openings" else "polite"
+        at = f"openings, {row.scorer}" if row.measured_on == "openings" else "polite"
         key = tuple(getattr(row, name) for name in KEYS)
         value = found.loc[key, f"{row.metric} [{at}]"]
         assert value == row.value or (pd.isna(value) and pd.isna(row.value))
@@ -129,10 +130,13 @@ def test_markdown_says_how_much_was_measured_and_shows_the_metrics_that_are_read
         TOXICITY,
         "toxic_share_above_0.5 [openings, judge]",
         "num_failed [openings, judge]",
+        "conditional_perplexity_median [openings, own base]",
+        "dist_2 [openings, own base]",
+        "length_words_mean [openings, own base]",
         PERPLEXITY,
     ]
     assert rule.count("---") == len(names)
-    assert base == "| small | - | base | - | - | 0 | 0.2 | 0.1 | 0 | 20 |"
+    assert base == "| small | - | base | - | - | 0 | 0.2 | 0.1 | 0 | 30 | 0.8 | 12 | 20 |"
 
 
 def test_every_markdown_row_has_a_cell_per_column(wide):
@@ -145,7 +149,7 @@ def test_second_scorer_and_corpus_get_columns_of_their_own():
     frame = summary(datasets=("rude",), seeds=("1",))
     more = frame[frame["measured_on"].notna()].copy()
     more["value"] += 1
-    more["scorer"] = more["scorer"].replace("judge", "second")
+    more["scorer"] = more["scorer"].replace({"judge": "second", "own base": "large"})
     more["measured_on"] = more["measured_on"].replace("polite", "novels")
     table = main_table(pd.concat([frame, more], ignore_index=True))
     assert len(table) == 1 + 4

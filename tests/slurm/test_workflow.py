@@ -71,7 +71,7 @@ def test_every_costly_rule_is_a_job_with_its_request(finished, facts):
     for name, rows in jobs.items():
         for row in rows:
             assert row["state"] == "COMPLETED"
-            # one also for two GPU rules
+            # one also for three GPU rules
             assert ("gres/gpu=1" in row["reqtres"]) == (name not in NO_GPU), row
             assert re.search(r"mem=\d+[MG]", row["reqtres"])
             assert row["timelimit"] != "UNLIMITED"

@@ -67,10 +67,23 @@ def say_what_memory_lacked():
 
 
 def measured_together(wildcards):
-    """One SLURM job generates and scores: by the first scorer, as two would ask for two GPUs."""
+    """One SLURM job generates, scores by the first scorer, and judges; each loads its own model."""
     first = CONFIG.run.stages[GRID.stage_of(wildcards.prompts)].scorers[0]
     on_a_cluster = workflow.remote_exec or not workflow.local_exec
     return "measure" if on_a_cluster and getattr(wildcards, "scorer", first) == first else None
+
+
+def turn(wildcards):
+    """In that job one at a time: side by side each would ask for a GPU. Elsewhere no limit."""
+    return 1 if measured_together(wildcards) else 0
+
+
+# of each SLURM job, not of the whole run; registered, as a job does not read the profile
+resource_scopes:
+    turn="local",
+
+
+workflow.register_resource("turn", 1)
 
 
 def recipe_of(wildcards):

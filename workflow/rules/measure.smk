@@ -5,7 +5,7 @@ One job loads the model once and measures every scale. Each scale is a record of
 output, with the key of what made it; a job that runs again measures only what is missing.
 
 INPUTS   results/models/{model}/{edit}/edit.json   results/data/...
-OUTPUTS  results/evals/{model}/{edit}/{prompts}/{generations,toxicity-{scorer}}.json
+OUTPUTS  results/evals/{model}/{edit}/{prompts}/{generations,toxicity-{scorer},fluency}.json
          results/evals/{model}/{edit}/{corpus}/perplexity.json   .../{edit}/change.json
          results/evals/{model}/{dataset}/shards/{recipe}/n{n}/seed{seed}/shards.json
 """
@@ -59,12 +59,40 @@ rule score_toxicity:
     threads: CPUS
     resources:
         gpu=GPU,
+        turn=turn,
         mem_mb=NEEDS.mem_mb("score_toxicity"),
         runtime=NEEDS.runtime("score_toxicity"),
     params:
         protocol=lambda w: PROTOCOL.toxicity(w.scorer),
     script:
         "../scripts/score_toxicity.py"
+
+
+rule measure_fluency:
+    """Judge the continuations: conditional perplexity, diversity, repetition, length."""
+    input:
+        generations=PATHS.generations,
+        judge=lambda w: PATHS.base.format(model=CONFIG.run.judge_of(w.model)),
+    output:
+        PATHS.fluency,
+    log:
+        PATHS.log(PATHS.fluency),
+    benchmark:
+        PATHS.benchmark(PATHS.fluency)
+    group:
+        measured_together
+    conda:
+        "../../envs/detoxmerge.yaml"
+    threads: CPUS
+    resources:
+        gpu=GPU,
+        turn=turn,
+        mem_mb=NEEDS.mem_mb("measure_fluency"),
+        runtime=NEEDS.runtime("measure_fluency"),
+    params:
+        protocol=lambda w: PROTOCOL.fluency(w.model),
+    script:
+        "../scripts/measure_fluency.py"
 
 
 rule measure_perplexity:

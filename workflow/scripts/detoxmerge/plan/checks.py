@@ -38,6 +38,9 @@ def unknown_aliases(raw: dict[str, Any]) -> list[str]:
             for i, name in enumerate(names)
             if isinstance(name, str) and name not in known
         ]
+    judge, models = run.get("fluency_judge"), raw.get("models")
+    if isinstance(judge, str) and isinstance(models, dict) and judge not in models:
+        errors.append(f"run.fluency_judge: '{judge}' is not among models; {nearest(judge, models)}")
     methods = raw.get("methods")
     return errors + [
         f"methods.{name}: no file edit/methods/{name}.py; {nearest(name, METHODS)}"

@@ -78,6 +78,9 @@ class Run(Entry):
     scales: list[Annotated[float, AfterValidator(_scale)]] = Field(
         min_length=1, description="how far to go along an edit"
     )
+    fluency_judge: str | None = Field(
+        None, description="model that judges continuations; none: each model's own base"
+    )
     sweep: Stage = Field(description="every scale, on validation texts: what selectors read")
     selectors: list[str] = Field([], description="rules that choose scales for the final stage")
     final: Stage | None = Field(None, description="the chosen scales only, on test texts")
@@ -96,6 +99,15 @@ class Run(Entry):
         if self.final and not self.selectors:
             raise ValueError("`final` measures chosen scales: name a rule in run.selectors")
         return self
+
+    def judge_of(self, model: str) -> str:
+        """The model whose base judges the continuations of a model's edits."""
+        return self.fluency_judge or model
+
+    @property
+    def bases(self) -> list[str]:
+        """Models whose base is needed: those that are edited, and the judge."""
+        return list(dict.fromkeys([*self.models, *map(self.judge_of, self.models)]))
 
 
 class Config(Entry):

@@ -105,7 +105,7 @@ def missing_paths(config: "schema.Config") -> list[str]:
 def _local_paths(config: "schema.Config") -> Iterator[tuple[str, str, Callable[[Path], bool], str]]:
     """(where, path, test, kind) of every local path that the selection uses."""
     run = config.run
-    for alias in _known(run.models, config.models):
+    for alias in _known(run.bases, config.models):
         model: Model = config.models[alias]
         if model.path:
             yield f"models.{alias}.path", model.path, Path.is_dir, "folder"

@@ -269,7 +269,7 @@ class Grid:
         ]
 
     def measurements(self, model: str, edit: str) -> list[str]:
-        """Manifests of toxicity and perplexity of one edit, in both stages, and of its choices."""
+        """Manifests of everything measured of one edit, in both stages, and of its choices."""
         p, at = self.paths, {"model": model, "edit": edit}
         found = []
         for stage in self.run.stages.values():
@@ -277,6 +277,7 @@ class Grid:
                 p.toxicity.format(prompts=prompts, scorer=scorer, **at)
                 for prompts, scorer in product(stage.prompts, stage.scorers)
             ]
+            found += [p.fluency.format(prompts=prompts, **at) for prompts in stage.prompts]
             found += [p.perplexity.format(corpus=corpus, **at) for corpus in stage.corpora]
         return found + self.choices(model, edit)
 
@@ -305,10 +306,11 @@ class Grid:
                 yield p.corpus.format(corpus=alias), protocol.corpus(alias)
             for alias in stage.scorers:
                 yield p.scorer.format(scorer=alias), protocol.scorer(alias)
-        for alias in self.run.models:
+        for alias in self.run.bases:
             yield p.base.format(model=alias), protocol.base(alias)
             if self.config.models[alias].pretrain:
                 yield p.pretrained.format(model=alias), protocol.pretrained(alias)
+        for alias in self.run.models:
             yield from self._expected_measurements(alias, "base")
         for edit in self.edits:
             yield p.edit.format(**vars(edit)), protocol.edit(edit.method)
@@ -331,6 +333,7 @@ class Grid:
                 for scorer in stage.scorers:
                     path = p.toxicity.format(prompts=prompts, scorer=scorer, **at)
                     yield path, protocol.toxicity(scorer)
+                yield p.fluency.format(prompts=prompts, **at), protocol.fluency(model)
             for corpus in stage.corpora:
                 path = p.perplexity.format(corpus=corpus, **at)
                 yield path, protocol.perplexity(model, corpus)

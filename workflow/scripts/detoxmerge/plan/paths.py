@@ -47,6 +47,7 @@ class Paths:
         evals = results + "/evals/{model}/{edit}"
         self.generations = evals + "/{prompts}/generations.json"
         self.toxicity = evals + "/{prompts}/toxicity-{scorer}.json"
+        self.fluency = evals + "/{prompts}/fluency.json"
         self.perplexity = evals + "/{corpus}/perplexity.json"
         self.change = evals + "/change.json"
         self.selected = evals + "/selected-{selector}.json"

@@ -23,6 +23,7 @@ VERSION = {
     "finetune_shard": 1,
     "generate": 2,
     "score_toxicity": 1,
+    "measure_fluency": 1,
     "measure_perplexity": 2,
     "parameter_change": 2,
     "shard_statistics": 1,
@@ -107,6 +108,12 @@ class Protocol:
             thresholds=entry.thresholds,
             any_above=entry.any_above,
         )
+
+    def fluency(self, model: str) -> dict[str, Any]:
+        """Who judges a model's edits (none: its own base), and the dtype of the judge's weights."""
+        run = self.config.run
+        dtype = self.config.models[run.judge_of(model)].dtype
+        return self._of("measure_fluency", judge=run.fluency_judge, dtype=dtype)
 
     def perplexity(self, model: str, corpus: str) -> dict[str, Any]:
         """Window and stride, in tokens, and the dtype of the weights."""

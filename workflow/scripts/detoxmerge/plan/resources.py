@@ -16,6 +16,7 @@ minutes  = START + 2 * work / speed
   training             6 P FLOP per token (Kaplan et al. 2020, arXiv 2001.08361), 8 P if
                        activations are computed twice
   perplexity           2 P FLOP per token of each window
+  fluency              2 P FLOP of the judge per token of a prompt and its continuation
   generating           per step of a batch: the weights read once, or 2 P FLOP per row, whichever
                        takes longer, and OVERHEAD of the library
   merging              bytes of all shards read once
@@ -40,6 +41,7 @@ OVERHEAD = 0.05  # seconds per generated token and batch
 START_MINUTES = 15
 PER_SHARD, PER_PAIR = 4e-8, 6e-9  # seconds per weight; measured with 2 to 20 shards
 CHARACTERS_PER_TOKEN = 3.0
+PROMPT_TOKENS = 64  # of a prompt with its prefix
 MANY_PROMPTS = 100_000  # where the config does not say: all of RealToxicityPrompts
 
 
@@ -136,7 +138,7 @@ class Needs:
             4 * weights / BYTES_PER_SECOND[self.device],
             2 * weights * g.batch_size / self._speed("float32"),
         )
-        memory = measure_mb(self.device, weights, g.batch_size * (g.new_tokens + 64))
+        memory = measure_mb(self.device, weights, g.batch_size * (g.new_tokens + PROMPT_TOKENS))
         return self._need(memory, steps * per_step * self._scales(wildcards) + self._load(weights))
 
     def measure_perplexity(self, wildcards: Any, input: Any) -> Need:
@@ -155,11 +157,23 @@ class Needs:
 
         It may run in the SLURM job that makes its texts, so the config tells how many there are.
         """
+        tokens = 2 * self.config.prompts[wildcards.prompts].generate.new_tokens
+        flop = 2 * 1.4e8 * tokens * self._texts(wildcards)
+        return self._need(SOFTWARE_MB[self.device] + 3000, flop / self._speed("float32"))
+
+    def measure_fluency(self, wildcards: Any, input: Any) -> Need:
+        """Every continuation with its prompt, by the judge; the texts may be yet to come, too."""
+        g = self.config.prompts[wildcards.prompts].generate
+        weights, tokens = num_weights(input.judge), PROMPT_TOKENS + g.new_tokens
+        flop = 2 * weights * tokens * self._texts(wildcards)
+        memory = measure_mb(self.device, weights, g.batch_size * tokens)
+        return self._need(memory, flop / self._speed("float32") + self._load(weights))
+
+    def _texts(self, wildcards: Any) -> int:
         entry = self.config.prompts[wildcards.prompts]
         sized = entry.sample or entry.generated
-        texts = (sized.rows if sized else MANY_PROMPTS) * entry.generate.samples
-        flop = 2 * 1.4e8 * texts * 2 * entry.generate.new_tokens * self._scales(wildcards)
-        return self._need(SOFTWARE_MB[self.device] + 3000, flop / self._speed("float32"))
+        prompts = sized.rows if sized else MANY_PROMPTS
+        return prompts * entry.generate.samples * self._scales(wildcards)
 
     def _scales(self, wildcards: Any) -> int:
         return 1 if wildcards.edit == "base" else len(self.config.run.scales)

@@ -14,7 +14,9 @@ of continuations with a score strictly above T, `expected max toxicity` the mean
 highest score of their continuations, `toxicity probability any above T` the share of prompts with
 any score strictly above T. A score that could not be had is missing and counted as failed, never 0.
 `perplexity per token` is exp(sum of NLL / scored tokens) in strided windows; it compares models
-with the same tokenizer only."""
+with the same tokenizer only. `conditional perplexity` is that of a continuation after its prompt,
+under the judge; `dist n` is the share of unique n-grams among a prompt's continuations, mean over
+prompts; a repeated continuation is one in which more than half of the 4-grams stood before."""
 
 LIMITS = """\
 - A lower score is not a safe model. It can still write toxic, false or biased text, and all limits
@@ -135,11 +137,14 @@ def _measured(content: Content) -> str:
     for (name, scorer), rows in groupby(
         content["measured"], key=lambda r: (r["measured_on"], r["scorer"])
     ):
-        if scorer:
+        if scorer in study["scorers"]:
             prompts = dict(study["prompts"][name])
             about = f"Prompts: {prompts.pop('source')}. Continuations: {_pairs(prompts)}. "
             about += f"Scorer: {study['scorers'][scorer]}."
             title = f"### Toxicity on `{name}`, scored by `{scorer}`"
+        elif scorer:
+            about = "The same continuations."
+            title = f"### Fluency on `{name}`, judged by `{scorer}`"
         else:
             about, title = f"Text: {study['corpora'][name]}.", f"### Perplexity on `{name}`"
         table = ["| | this model | base model |", "|---|---|---|"]

@@ -1,16 +1,17 @@
 """All measurements of a study in one table, one number per row."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
 
 from ..artefacts import publish, read_json, write_text
 from ..measure.scales import scales_of
+from ..plan.config import Stage
 from ..plan.errors import UserError
 from ..plan.grid import Grid
 from ..plan.methods import METHODS
@@ -26,6 +27,7 @@ COLUMNS = [
     "difference", "difference_low", "difference_high",
 ]  # fmt: skip
 NOT_A_METRIC = {"key", "scale", "payload", "sha256"}
+OWN_BASE = "own base"  # stands where a scorer or judge does; no alias has a blank
 
 
 def summarise(grid: Grid, out: Path, config_out: Path) -> None:
@@ -78,7 +80,7 @@ def _chosen(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[d
 def measured_rows(
     grid: Grid, bootstrap: Bootstrap, at: dict[str, Any], model: str, edit: str
 ) -> Iterator[dict[str, Any]]:
-    """Toxicity and perplexity of one edit in both stages.
+    """Toxicity, fluency and perplexity of one edit in both stages.
 
     Args:
         grid: the study.
@@ -95,31 +97,45 @@ def measured_rows(
     """
     choices = grid.choices(model, edit)
     for stage, sets in grid.run.stages.items():
-        paths, bases = _paths(grid, model, edit, sets), _paths(grid, model, "base", sets)
-        for (measured_on, scorer), path in paths.items():
-            given = grid.scales_of(edit, measured_on)
+        bases = _sets(grid, model, "base", sets)
+        for ours, theirs in zip(_sets(grid, model, edit, sets), bases, strict=True):
+            given = grid.scales_of(edit, ours.measured_on)
             scales = scales_of(given, choices)
             chosen_by: dict[str, list[str]] = {}
             if given is None:
-                _require_scales(path, scales)
+                _require_scales(ours.manifest, scales)
                 chosen_by = _chosen_by(grid, choices)
             for scale in scales:
-                base = None if edit == "base" else bases[measured_on, scorer]
-                found = _numbers(bootstrap, path, scale, base, judged=scorer is not None)
+                found = _numbers(bootstrap, ours, scale, None if edit == "base" else theirs)
                 where = {"stage": stage, "scale": float(scale)}
-                where |= {"measured_on": measured_on, "scorer": scorer}
+                where |= {"measured_on": ours.measured_on, "scorer": ours.scorer}
                 for selector, number in product(chosen_by.get(scale, [None]), found):
                     yield at | where | {"selector": selector} | number
 
 
-def _paths(grid: Grid, model: str, edit: str, stage: Any) -> dict[tuple[str, str | None], Path]:
-    """(prompt set or corpus, scorer or None) -> manifest."""
-    p, at = grid.paths, {"model": model, "edit": edit}
-    found: dict[tuple[str, str | None], Path] = {
-        (prompts, scorer): Path(p.toxicity.format(prompts=prompts, scorer=scorer, **at))
-        for prompts, scorer in product(stage.prompts, stage.scorers)
-    }
-    return found | {(c, None): Path(p.perplexity.format(corpus=c, **at)) for c in stage.corpora}
+class Measured(NamedTuple):
+    """A manifest whose numbers stand in the summary."""
+
+    manifest: Path
+    measured_on: str
+    scorer: str | None
+    """Or judge."""
+    draw: Callable[[Bootstrap, pd.DataFrame], dict[str, Drawn]] | None
+    """What resamples the table behind its records."""
+
+
+def _sets(grid: Grid, model: str, edit: str, stage: Stage) -> list[Measured]:
+    p, at, found = grid.paths, {"model": model, "edit": edit}, []
+    for prompts, scorer in product(stage.prompts, stage.scorers):
+        path = p.toxicity.format(prompts=prompts, scorer=scorer, **at)
+        found.append(Measured(Path(path), prompts, scorer, Bootstrap.toxicity))
+    for prompts in stage.prompts:
+        path, judge = p.fluency.format(prompts=prompts, **at), grid.run.fluency_judge or OWN_BASE
+        found.append(Measured(Path(path), prompts, judge, None))
+    for corpus in stage.corpora:
+        path = p.perplexity.format(corpus=corpus, **at)
+        found.append(Measured(Path(path), corpus, None, Bootstrap.perplexity))
+    return found
 
 
 def _chosen_by(grid: Grid, choices: list[str]) -> dict[str, list[str]]:
@@ -140,15 +156,14 @@ def _require_scales(manifest: Path, scales: list[str]) -> None:
 
 
 def _numbers(
-    bootstrap: Bootstrap, manifest: Path, scale: str, base: Path | None, *, judged: bool
+    bootstrap: Bootstrap, measured: Measured, scale: str, base: Measured | None
 ) -> list[dict[str, Any]]:
     """Metric, value, difference from the base and intervals of everything in a record."""
 
-    def drawn(of: Path, at: str) -> dict[str, Drawn]:
-        payload = read_payload(of, at)
-        return bootstrap.toxicity(payload) if judged else bootstrap.perplexity(payload)
+    def drawn(of: Measured, at: str) -> dict[str, Drawn]:
+        return of.draw(bootstrap, read_payload(of.manifest, at)) if of.draw else {}
 
-    record, ours = read_record(manifest, scale), drawn(manifest, scale)
+    record, ours = read_record(measured.manifest, scale), drawn(measured, scale)
     theirs = drawn(base, "0") if base else {}
     found = []
     for metric, value in record.items():

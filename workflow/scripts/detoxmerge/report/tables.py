@@ -15,6 +15,9 @@ READ = (
     "expected_max",
     "toxicity_probability",
     "perplexity",
+    "conditional_perplexity_median",  # a model that talks nonsense, in loops, or not at all
+    "dist_2",
+    "length_words_mean",
     "num_failed",
 )
 
