@@ -29,11 +29,11 @@ class SlurmHouse(House):
         """With SLURM's commands, where there is a cluster."""
         return environment() | (self.cluster.env if self.cluster else {})
 
-    def start(self, *args: str) -> None:
-        """Start `snakemake --profile slurm` here, up to the merge."""
+    def start(self, *args: str, until: str = "merge_edit") -> None:
+        """Start `snakemake --profile slurm` here, up to a rule."""
         with open(self.output, "a") as log:
             self.driver = subprocess.Popen(
-                self.command("--profile", "slurm", *QUICK, "--until", "merge_edit", *args),
+                self.command("--profile", "slurm", *QUICK, "--until", until, *args),
                 cwd=self.folder,
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,

@@ -7,41 +7,41 @@ import time
 
 import pytest
 import yaml
-from slurm.driver import QUICK, SlurmHouse
+from dag.house import RESULTS
+from slurm.driver import SlurmHouse
 
 pytestmark = pytest.mark.slurm
 quick = pytest.mark.slurm_quick
 
 
-TOGETHER = "generate with score_toxicity"
+TOGETHER = "generate with score_toxicity and measure_fluency"
+TAKEN_ALONG = ("score_toxicity", "measure_fluency")
 HERE = ("fetch_", "prepare_", "split_", "select_", "summarise", "plot_", "tabulate", "headline")
 NO_GPU = ("merge_edit", "parameter_change", "shard_statistics", "export_model")
 
 
 @pytest.fixture(scope="module")
-def finished(prepared, cluster, tmp_path_factory):
-    """The toy study with N = 2 and short fine-tunes, finished through SLURM."""
-    house = SlurmHouse(prepared.copy(tmp_path_factory.mktemp("whole") / "house").folder, cluster)
-    with house.config() as config:
-        config["recipes"]["toy"]["epochs"] = 2
-    house.expected = house.planned("--profile", "slurm")
-    begin = time.monotonic()
-    done = house.snakemake("--profile", "slurm", *QUICK)
-    house.seconds = time.monotonic() - begin
-    assert done.returncode == 0, done.stdout[-6000:]
-    return house
-
-
-@pytest.fixture(scope="module")
-def demo(cluster, tmp_path_factory):
-    """The demo's study, whole, through SLURM; its jobs ask for a GPU and compute without."""
+def finished(cluster, tmp_path_factory):
+    """The demo's study, all of its jobs with little to do in each, finished through SLURM."""
     house = SlurmHouse.build(tmp_path_factory.mktemp("demo") / "house")
     house.cluster = cluster
     shutil.copy(house.path("config/demo.yaml"), house.path("toy.yaml"))
     with house.config() as config:
-        config["device"] = "auto"
-    house.start("--until", "all")
+        config["results"] = RESULTS
+        config["device"] = "auto"  # a GPU is asked for; the jobs compute without
+        config["models"]["demo"]["pretrain"]["steps"] = 20
+        config["datasets"]["demo-comments"]["generated"]["rows"] = 300
+        config["recipes"]["demo"]["epochs"] = 1
+        config["scorers"]["demo-scorer"]["train"]["epochs"] = 1
+        for prompts in config["prompts"].values():
+            prompts["sample"]["rows"] = 8
+        for corpus in config["corpora"].values():
+            corpus["sample"]["rows"] = 20
+    house.expected = house.planned("--profile", "slurm")
+    begin = time.monotonic()
+    house.start(until="all")
     assert house.wait(1500) == 0, house.said()[-6000:]
+    house.seconds = time.monotonic() - begin
     return house
 
 
@@ -50,7 +50,7 @@ def submitted(house):
     found = {}
     for row in house.accounts():
         rule = re.match(r"rule_(.+?)(_wildcards_.*)?$", row["comment"])[1]
-        single = rule in house.expected and rule not in ("generate", "score_toxicity")
+        single = rule in house.expected and rule not in ("generate", *TAKEN_ALONG)
         found.setdefault(rule if single else TOGETHER, []).append(row)
     return found
 
@@ -66,7 +66,8 @@ def test_every_costly_rule_is_a_job_with_its_request(finished, facts):
     jobs = submitted(finished)
     expected = {rule: n for rule, n in finished.expected.items() if not rule.startswith(HERE)}
     expected[TOGETHER] = expected.pop("generate")
-    assert expected.pop("score_toxicity") == expected[TOGETHER]
+    for rule in TAKEN_ALONG:
+        assert expected.pop(rule) == expected[TOGETHER]
     assert {name: len(rows) for name, rows in jobs.items()} == expected
     for name, rows in jobs.items():
         for row in rows:
@@ -84,11 +85,6 @@ def test_every_costly_rule_is_a_job_with_its_request(finished, facts):
         }
         for name, rows in jobs.items()
     ]
-
-
-def test_demo_runs_whole_and_nothing_of_it_again(demo):
-    assert {row["state"] for row in demo.accounts()} == {"COMPLETED"}
-    assert demo.planned("--profile", "slurm") == {}
 
 
 @quick
@@ -119,25 +115,27 @@ def test_nothing_of_it_runs_again(finished):
 def test_an_added_n_submits_only_its_own_jobs(finished, tmp_path):
     house = SlurmHouse(finished.copy(tmp_path / "house").folder, finished.cluster)
     with house.config() as config:
-        config["methods"]["merge"]["n"] = [2, 4]
-    done = house.snakemake("--profile", "slurm", *QUICK)
-    assert done.returncode == 0, done.stdout[-6000:]
-    house.expected = dict.fromkeys(("finetune_shard", "measure_perplexity", *NO_GPU), 1)
+        config["methods"]["merge"]["n"] = [1, 2, 4, 3]
+    house.start(until="all")
+    assert house.wait(900) == 0, house.said()[-6000:]
+    house.expected = finished.expected
     jobs = {name: len(rows) for name, rows in submitted(house).items()}
     assert jobs == {
-        "finetune_shard": 4,
+        "finetune_shard": 3,
         "merge_edit": 1,
-        "measure_perplexity": 1,
+        "measure_perplexity": 2,  # of both stages
         "parameter_change": 1,
         "shard_statistics": 1,
-        TOGETHER: 1,
+        TOGETHER: 2,
     }
-    folders = house.results.glob("models/pico/comments/shards/toy/n*/shard*")
-    before = finished.results.glob("models/pico/comments/shards/toy/n*/shard*")
+    folders, before = (
+        set(one.results.glob("models/demo/demo-comments/shards/demo/n*/shard*"))
+        for one in (house, finished)
+    )
     new = {f"{f.parent.name}/{f.name}" for f in folders} - {
         f"{f.parent.name}/{f.name}" for f in before
     }
-    assert new == {f"n4/shard{i}" for i in range(4)}
+    assert new == {f"n3/shard{i}" for i in range(3)}
 
 
 @pytest.mark.parametrize(
@@ -174,7 +172,7 @@ def test_gres_form(house):
     house.replace("profiles/slurm/config.yaml", 'GPU_REQUEST = "gpus"', 'GPU_REQUEST = "gres"')
     with house.config() as config:
         config["recipes"]["toy"]["epochs"] = 2
-    house.start("--until", "finetune_shard")
+    house.start(until="finetune_shard")
     assert house.wait() == 0
     asked = {row["reqtres"] for row in house.accounts()}
     assert all("gres/gpu=1" in tres for tres in asked)
@@ -184,7 +182,7 @@ def test_a_fine_tune_over_two_nodes(house):
     with house.config() as config:
         spread = {"processes": 2, "nodes": 2, "strategy": "fsdp"}
         config["recipes"]["toy"] |= spread | {"epochs": 2, "batch_size": 4}
-    house.start("--until", "finetune_shard")
+    house.start(until="finetune_shard")
     assert house.wait() == 0
     for row in house.accounts():
         assert row["state"] == "COMPLETED"
