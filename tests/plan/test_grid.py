@@ -7,6 +7,7 @@ import pytest
 from plan.studies import comments, load_config, prompts, study
 from pydantic import BaseModel
 
+from detoxmerge.plan.exports import find_export
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.methods import METHODS, of_kind
 
@@ -129,7 +130,7 @@ def test_exports_are_manifests_with_a_protocol_and_no_measurements():
     assert after.exports == [f"results/exports/{name}/export.json" for name in names]
     assert set(after.expected) - set(before.expected) == set(after.exports)
     assert after.results == before.results
-    edit, scale = after.find_export(names[1])
+    edit, scale = find_export(after, names[1])
     assert (edit, scale) == (after.edits[1], "budget")
 
 

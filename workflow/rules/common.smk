@@ -17,6 +17,7 @@ from detoxmerge.plan.cluster import CLUSTER_JOB, memory_advice, require_ready
 from detoxmerge.plan.files import expand_path, files_of_model, files_of_scorer
 from detoxmerge.plan.config import load_config
 from detoxmerge.plan.errors import UserError, nearest
+from detoxmerge.plan.exports import find_export
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.methods import METHODS, of_kind
 from detoxmerge.plan.protocol import VERSION
@@ -207,7 +208,7 @@ def edit_tensors(wildcards):
 def told_by_card(wildcards):
     """What a model card tells: measurements of edit and base, and a selector's choice of scale."""
     try:
-        edit, scale = GRID.find_export("{model}/{edit}/scale{scale}".format(**wildcards))
+        edit, scale = find_export(GRID, "{model}/{edit}/scale{scale}".format(**wildcards))
     except UserError as error:
         sys.exit(str(error))
     at = {"model": edit.model, "edit": edit.edit, "selector": scale}

@@ -163,6 +163,7 @@ def load_config(raw: dict[str, Any]) -> Config:
         SystemExit: with one sentence per error: where, what, how to mend it.
     """
     from .checks import bad_methods, repetitions, unknown_aliases
+    from .exports import unknown_exports
     from .files import missing_paths
     from .grid import Grid
     from .stages import bad_selectors, shared_texts
@@ -174,7 +175,7 @@ def load_config(raw: dict[str, Any]) -> Config:
         errors += [*repetitions(config), *missing_paths(config), *shared_texts(config)]
         errors += [] if errors else bad_selectors(config)
         if not errors:  # a study with errors has no grid
-            errors = Grid(config).unknown_exports()
+            errors = unknown_exports(Grid(config))
     except UserError as found:
         errors = [str(found)]
     except ValidationError as found:

@@ -1,7 +1,6 @@
 """What a study consists of: every edit, every measurement, every file. Computed once, as text."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -11,7 +10,8 @@ from pydantic import BaseModel
 
 from .checks import settings
 from .config import Config
-from .errors import UserError, nearest
+from .expected import expected_protocols
+from .exports import find_export
 from .methods import METHODS
 from .paths import Paths
 from .protocol import Protocol
@@ -220,54 +220,6 @@ class Grid:
                 return edit
         raise KeyError([s for m, s in self.settings if m == wildcards.method])
 
-    def find_export(self, name: str) -> tuple[Edit, str]:
-        """The edit behind `{model}/{edit}/scale{scale}`.
-
-        Args:
-            name: as in `run.exports`, and in the path of the export.
-
-        Returns:
-            The edit; its scale, as it stands in paths, or the name of a selector.
-
-        Raises:
-            UserError: the study has no such edit, or does not measure that scale.
-        """
-        edits = {f"{edit.model}/{edit.edit}": edit for edit in self.edits}
-        place, _, segment = name.rpartition("/")
-        if not segment.startswith("scale"):
-            raise UserError(
-                f"'{name}' does not end with its scale; write {{model}}/{{edit}}/scale{{scale}}, "
-                f"for example {next(iter(edits))}/scale{self.scales[-1]}"
-            )
-        if place not in edits:
-            raise UserError(f"the study has no edit '{place}'; {nearest(place, edits)}")
-        scale = segment.removeprefix("scale")
-        known = [*self.scales, *self.run.selectors]
-        if scale not in known:
-            raise UserError(
-                f"'{place}' has no scale or selector '{scale}'; {nearest(scale, known)}"
-            )
-        return edits[place], scale
-
-    def unknown_exports(self) -> list[str]:
-        """One sentence per name in `run.exports` that is no edit of the study at a scale of it."""
-        errors = []
-        for i, name in enumerate(self.run.exports):
-            try:
-                self.find_export(name)
-            except UserError as error:
-                errors.append(f"run.exports.{i}: {error}")
-        return errors
-
-    @cached_property
-    def exports(self) -> list[str]:
-        """Manifest of every exported model."""
-        found = [self.find_export(name) for name in self.run.exports]
-        return [
-            self.paths.export.format(model=edit.model, edit=edit.edit, scale=scale)
-            for edit, scale in found
-        ]
-
     def measurements(self, model: str, edit: str) -> list[str]:
         """Manifests of everything measured of one edit, in both stages, and of its choices."""
         p, at = self.paths, {"model": model, "edit": edit}
@@ -291,51 +243,15 @@ class Grid:
         return found + [self.paths.shard_statistics.format(**vars(s)) for s in self.shard_sets]
 
     @cached_property
+    def exports(self) -> list[str]:
+        """Manifest of every exported model."""
+        found = [find_export(self, name) for name in self.run.exports]
+        return [
+            self.paths.export.format(model=edit.model, edit=edit.edit, scale=scale)
+            for edit, scale in found
+        ]
+
+    @cached_property
     def expected(self) -> dict[str, dict[str, Any]]:
         """Manifest -> the protocol it must have recorded, for every manifest of the study."""
-        return dict(self._expected())
-
-    def _expected(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        p, protocol = self.paths, self.protocol
-        for alias in self.run.datasets:
-            yield p.dataset.format(dataset=alias), protocol.dataset(alias)
-        for stage in self.run.stages.values():
-            for alias in stage.prompts:
-                yield p.prompts.format(prompts=alias), protocol.prompts(alias)
-            for alias in stage.corpora:
-                yield p.corpus.format(corpus=alias), protocol.corpus(alias)
-            for alias in stage.scorers:
-                yield p.scorer.format(scorer=alias), protocol.scorer(alias)
-        for alias in self.run.bases:
-            yield p.base.format(model=alias), protocol.base(alias)
-            if self.config.models[alias].pretrain:
-                yield p.pretrained.format(model=alias), protocol.pretrained(alias)
-        for alias in self.run.models:
-            yield from self._expected_measurements(alias, "base")
-        for edit in self.edits:
-            yield p.edit.format(**vars(edit)), protocol.edit(edit.method)
-            yield from self._expected_measurements(edit.model, edit.edit)
-            yield p.change.format(model=edit.model, edit=edit.edit), protocol.change()
-        for tune in self.fine_tunes:
-            yield p.shard.format(**vars(tune)), protocol.shard(tune.recipe)
-            yield p.partition.format(**vars(tune)), protocol.partition()
-        for shards in self.shard_sets:
-            yield p.shard_statistics.format(**vars(shards)), protocol.shard_statistics()
-        for path in self.exports:
-            yield path, protocol.export()
-
-    def _expected_measurements(self, model: str, edit: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        p, protocol, at = self.paths, self.protocol, {"model": model, "edit": edit}
-        for stage in self.run.stages.values():
-            for prompts in stage.prompts:
-                generations = p.generations.format(prompts=prompts, **at)
-                yield generations, protocol.generate(model, prompts)
-                for scorer in stage.scorers:
-                    path = p.toxicity.format(prompts=prompts, scorer=scorer, **at)
-                    yield path, protocol.toxicity(scorer)
-                yield p.fluency.format(prompts=prompts, **at), protocol.fluency(model)
-            for corpus in stage.corpora:
-                path = p.perplexity.format(corpus=corpus, **at)
-                yield path, protocol.perplexity(model, corpus)
-        for selector, path in zip(self.run.selectors, self.choices(model, edit), strict=False):
-            yield path, protocol.selection(selector)
+        return dict(expected_protocols(self))

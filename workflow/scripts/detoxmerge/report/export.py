@@ -18,6 +18,7 @@ from ..data.models import load_model, load_tokenizer, model_folder, weight_files
 from ..edit.recipe import load_edited
 from ..edit.tensors import layout, open_tensors
 from ..plan.errors import UserError
+from ..plan.exports import find_export
 from ..plan.grid import Grid
 from .intervals import Bootstrap
 from .license import license_files, license_of
@@ -52,7 +53,7 @@ def export_model(grid: Grid, name: str, out: Path) -> None:
         UserError: the edit does not change weights, a measurement was not made as the config says,
             or the selector chose no scale or several.
     """
-    edit, scale = grid.find_export(name)
+    edit, scale = find_export(grid, name)
     base = Path(grid.paths.base.format(model=edit.model))
     made = Path(grid.paths.edit.format(**vars(edit)))
     measured = [path for one in (edit.edit, "base") for path in grid.measurements(edit.model, one)]

@@ -1,0 +1,69 @@
+"""Which protocol each manifest of a study must have recorded."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .grid import Grid
+
+Expected = Iterator[tuple[str, dict[str, Any]]]
+
+
+def expected_protocols(grid: "Grid") -> Expected:
+    """Every manifest that the study makes or reads.
+
+    Args:
+        grid: the study.
+
+    Yields:
+        Path and protocol.
+    """
+    p, protocol = grid.paths, grid.protocol
+    yield from _sources(grid)
+    for alias in grid.run.models:
+        yield from _measurements(grid, alias, "base")
+    for edit in grid.edits:
+        yield p.edit.format(**vars(edit)), protocol.edit(edit.method)
+        yield from _measurements(grid, edit.model, edit.edit)
+        yield p.change.format(model=edit.model, edit=edit.edit), protocol.change()
+    for tune in grid.fine_tunes:
+        yield p.shard.format(**vars(tune)), protocol.shard(tune.recipe)
+        yield p.partition.format(**vars(tune)), protocol.partition()
+    for shards in grid.shard_sets:
+        yield p.shard_statistics.format(**vars(shards)), protocol.shard_statistics()
+    for path in grid.exports:
+        yield path, protocol.export()
+
+
+def _sources(grid: "Grid") -> Expected:
+    p, protocol = grid.paths, grid.protocol
+    for alias in grid.run.datasets:
+        yield p.dataset.format(dataset=alias), protocol.dataset(alias)
+    for stage in grid.run.stages.values():
+        for alias in stage.prompts:
+            yield p.prompts.format(prompts=alias), protocol.prompts(alias)
+        for alias in stage.corpora:
+            yield p.corpus.format(corpus=alias), protocol.corpus(alias)
+        for alias in stage.scorers:
+            yield p.scorer.format(scorer=alias), protocol.scorer(alias)
+    for alias in grid.run.bases:
+        yield p.base.format(model=alias), protocol.base(alias)
+        if grid.config.models[alias].pretrain:
+            yield p.pretrained.format(model=alias), protocol.pretrained(alias)
+
+
+def _measurements(grid: "Grid", model: str, edit: str) -> Expected:
+    p, protocol, at = grid.paths, grid.protocol, {"model": model, "edit": edit}
+    for stage in grid.run.stages.values():
+        for prompts in stage.prompts:
+            generations = p.generations.format(prompts=prompts, **at)
+            yield generations, protocol.generate(model, prompts)
+            for scorer in stage.scorers:
+                path = p.toxicity.format(prompts=prompts, scorer=scorer, **at)
+                yield path, protocol.toxicity(scorer)
+            yield p.fluency.format(prompts=prompts, **at), protocol.fluency(model)
+        for corpus in stage.corpora:
+            path = p.perplexity.format(corpus=corpus, **at)
+            yield path, protocol.perplexity(model, corpus)
+    for selector, path in zip(grid.run.selectors, grid.choices(model, edit), strict=False):
+        yield path, protocol.selection(selector)

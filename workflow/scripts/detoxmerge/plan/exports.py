@@ -1,0 +1,55 @@
+"""The models that `run.exports` names."""
+
+from typing import TYPE_CHECKING
+
+from .errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from .grid import Edit, Grid
+
+
+def find_export(grid: "Grid", name: str) -> "tuple[Edit, str]":
+    """The edit behind `{model}/{edit}/scale{scale}`.
+
+    Args:
+        grid: the study.
+        name: as in `run.exports`, and in the path of the export.
+
+    Returns:
+        The edit; its scale, as it stands in paths, or the name of a selector.
+
+    Raises:
+        UserError: the study has no such edit, or does not measure that scale.
+    """
+    edits = {f"{edit.model}/{edit.edit}": edit for edit in grid.edits}
+    place, _, segment = name.rpartition("/")
+    if not segment.startswith("scale"):
+        raise UserError(
+            f"'{name}' does not end with its scale; write {{model}}/{{edit}}/scale{{scale}}, "
+            f"for example {next(iter(edits))}/scale{grid.scales[-1]}"
+        )
+    if place not in edits:
+        raise UserError(f"the study has no edit '{place}'; {nearest(place, edits)}")
+    scale = segment.removeprefix("scale")
+    known = [*grid.scales, *grid.run.selectors]
+    if scale not in known:
+        raise UserError(f"'{place}' has no scale or selector '{scale}'; {nearest(scale, known)}")
+    return edits[place], scale
+
+
+def unknown_exports(grid: "Grid") -> list[str]:
+    """One sentence per name in `run.exports` that is no edit of the study at a scale of it.
+
+    Args:
+        grid: the study.
+
+    Returns:
+        Empty, if all are known.
+    """
+    errors = []
+    for i, name in enumerate(grid.run.exports):
+        try:
+            find_export(grid, name)
+        except UserError as error:
+            errors.append(f"run.exports.{i}: {error}")
+    return errors
