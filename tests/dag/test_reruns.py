@@ -319,15 +319,31 @@ def test_sampling_changed_on_a_cluster(house, tmp_path, monkeypatch):
     with house.config() as config:
         config["device"] = "cuda"
         config["prompts"]["openings"]["generate"]["top_p"] = 0.5
+    again = house.planned()
 
     # with cores for two at a time, as a login node has
     done = house.snakemake("--profile", "slurm", "--retries", "0", "--cores", "64")
     assert done.returncode != 0, done.stdout
     requests = asked.read_text().splitlines()
     assert len(requests) == 1 + len(EDITS)
+    assert house.planned() == again  # what was refused is still to be done
     for request in requests:
         assert "rule_measure_generate_measure_fluency_score_toxicity" in request
         assert " --gpus=1 " in request
+
+
+def test_change_that_failed_is_tried_again(house):
+    """Not forgotten: Snakemake keeps the new parameters as those of the old results behind it."""
+    whole = house.path(f"{LIBRARY}/train/finetune.py").read_text()
+    house.replace(f"{LIBRARY}/train/finetune.py", "def finetune_shard(", "def gone(")
+    with house.config() as config:
+        config["recipes"]["toy"]["learning_rate"] = 2.0e-3
+    wanted = house.planned()
+    assert wanted["finetune_shard"] == 5
+    done = house.snakemake("--cores", "2", "--keep-going")
+    assert done.returncode != 0
+    house.path(f"{LIBRARY}/train/finetune.py").write_text(whole)
+    assert house.planned() == wanted
 
 
 def test_comment_edited_in_the_library(house):
