@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from report import finished as hand
 from report.finished import grid, write
 
 from detoxmerge.plan.grid import Grid
@@ -76,6 +77,40 @@ def test_rounded_tables_show_value_interval_and_range(finished: Grid, tmp_path: 
 def test_a_study_without_pairs_has_an_empty_table(finished: Grid, tmp_path: Path) -> None:
     files = made(grid({"methods.merge": {"n": [2]}}), tmp_path)
     assert len(files["headline.csv"].splitlines()) == 1
+
+
+def flat(edit: str, scale: str) -> float:
+    """Toxicity that no edit lowers."""
+    return 0.5
+
+
+def dear_in_one_window(path: str, scale: str, payload=hand.payload) -> pd.DataFrame:
+    """Where it is not drawn, in 30 % of the replicates, the single edit costs nothing."""
+    table = payload(path, scale)
+    if "perplexity" in path and "n=1" in path:
+        table["nll"] = payload(path, "0")["nll"] + float(scale) * np.array([5.0, -2.0, -2.0])
+    return table
+
+
+@pytest.mark.parametrize(
+    ("name", "replacement", "note"),
+    [
+        ("toxicity", flat, "undefined: one of the two is nowhere less toxic than the base"),
+        ("payload", dear_in_one_window, "uncertain: undefined in 29% of the replicates"),
+    ],
+)
+def test_a_note_stands_where_a_value_would_claim_too_much(
+    monkeypatch, tmp_path: Path, name: str, replacement: object, note: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hand, name, replacement)
+    study = grid()
+    write(study)
+    files = made(study, tmp_path)
+    assert pd.read_csv(tmp_path / "headline.csv").iloc[0]["note"].startswith(note)
+    cells = files["headline.markdown"].splitlines()[-1]
+    assert note in cells
+    assert "%" not in cells.replace("% of the replicates", "")
 
 
 def test_the_same_measurements_give_the_same_bytes(finished: Grid, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from detoxmerge.report.statistics import (
     Curve,
     compare,
     degradation_reduction,
+    falls_beyond_chance,
     jackknife,
     levels_of,
     means,
@@ -109,6 +110,19 @@ def test_curves_that_do_not_overlap_have_no_value() -> None:
 def test_a_single_edit_that_costs_nothing_leaves_nothing_to_be_reduced() -> None:
     merged, single = pair(4, CHEAP, 3.0 - 0.01 * SCALES)
     assert np.isnan(compare(merged, single, seed=1, replicates=50).overall.value)
+
+
+@pytest.mark.parametrize(("fall", "at_least", "at_most"), [(0.0, 0, 13), (0.2, 200, 200)])
+def test_the_lowest_of_many_scales_is_below_the_base_by_chance(
+    fall: float, at_least: int, at_most: int
+) -> None:
+    """Of 200 studies with 20 scales 2.5 % may take it for a fall; 13 are one in 1,000."""
+    random, passed = np.random.default_rng(2), 0
+    true = 0.5 - fall * (np.arange(21) > 0)
+    for _ in range(200):
+        data = true + 0.02 * random.standard_normal((1, 21))
+        passed += falls_beyond_chance(data, data + 0.02 * random.standard_normal((400, 21)))
+    assert at_least <= passed <= at_most
 
 
 def test_missing_scores_count_for_nothing() -> None:

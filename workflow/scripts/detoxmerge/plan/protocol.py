@@ -31,7 +31,7 @@ VERSION = {
     "summarise": 2,
     "plot": 2,
     "tabulate": 2,
-    "headline": 1,
+    "headline": 2,
     "export_model": 1,
 }
 

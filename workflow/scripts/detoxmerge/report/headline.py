@@ -129,7 +129,6 @@ def _prompts(ours: Curve, theirs: Curve) -> dict[str, int]:
 
 def _overall(found: Comparison) -> dict[str, Any]:
     overall = found.overall
-    defined = math.isfinite(overall.value)
     return {
         "degradation_reduction": overall.value,
         "low": overall.low,
@@ -137,14 +136,18 @@ def _overall(found: Comparison) -> dict[str, Any]:
         "undefined_replicates": overall.undefined_share,
         "toxicity_from": found.levels[0],
         "toxicity_to": found.levels[-1],
-        "note": "" if defined else _why_undefined(found),
+        "note": _why_undefined(found),
     }
 
 
 def _why_undefined(found: Comparison) -> str:
+    """Empty where there is a value with an interval."""
+    value, low, _, undefined = found.overall
     if np.isnan(found.levels).all():
-        return "undefined: one of the two is nowhere less toxic than the base"
-    return "undefined: the single task vector costs no perplexity there"
+        return "undefined: one of the two is nowhere less toxic than the base by more than chance"
+    if math.isnan(value):
+        return "undefined: the single task vector costs no perplexity there"
+    return f"uncertain: undefined in {undefined:.0%} of the replicates" if math.isnan(low) else ""
 
 
 def _levels(found: Comparison) -> Iterator[dict[str, float]]:

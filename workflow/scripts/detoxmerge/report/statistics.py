@@ -133,6 +133,28 @@ def levels_of(first: np.ndarray, second: np.ndarray, count: int = LEVELS) -> np.
     return np.where((lowest < base)[:, None], levels, np.nan)
 
 
+def falls_beyond_chance(
+    toxicity: np.ndarray, drawn: np.ndarray, confidence: float = CONFIDENCE
+) -> bool:
+    """Whether an edit is anywhere less toxic than the base by more than sampling explains.
+
+    Of many scales some are below the base by chance. So the largest fall max_s f_s is held against
+    what replicates give around the data's own falls, max_s (f*_s - f_s) (White, Econometrica 68,
+    2000).
+
+    Args:
+        toxicity: (1, S) from the data, scale 0 first.
+        drawn: (B, S) from each replicate.
+        confidence: 0..1; the upper (1 - confidence) / 2 are beyond chance.
+
+    Returns:
+        True if the largest fall is; with NaN among the numbers it is not.
+    """
+    falls, drawn_falls = (found[:, :1] - found for found in (toxicity, drawn))
+    chance = (drawn_falls - falls).max(axis=1)
+    return bool(falls.max() > np.quantile(chance, (1 + confidence) / 2))
+
+
 def degradation_reduction(
     merged: tuple[np.ndarray, np.ndarray], single: tuple[np.ndarray, np.ndarray], levels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +211,8 @@ def compare(
         confidence: 0..1.
 
     Returns:
-        Values and intervals, NaN where the curves do not overlap.
+        Values and intervals, NaN where the curves do not overlap, and everywhere if one of the two
+        does not detoxify beyond chance: then the levels are noise.
     """
     prompts = resamples(replicates, merged.toxicity_sums.shape[1], seed)
     windows = resamples(replicates, len(merged.tokens), seed + 1)
@@ -197,6 +220,9 @@ def compare(
     data = [means(curve, *once) for curve in (merged, single)]
     drawn = [means(curve, prompts, windows) for curve in (merged, single)]
     levels = levels_of(data[0][0], data[1][0])
+    for (toxicity, _), (of_replicates, _) in zip(data, drawn, strict=True):
+        if not falls_beyond_chance(toxicity, of_replicates, confidence):
+            levels = np.full_like(levels, np.nan)
     at_level, overall = degradation_reduction(*data, levels)
     own = levels_of(drawn[0][0], drawn[1][0])
     drawn_overall = degradation_reduction(*drawn, own)[1]
@@ -219,7 +245,8 @@ def reduction(merged: Curve, single: Curve) -> float:
         single: what it is compared with.
 
     Returns:
-        The value of `compare`, without an interval; NaN where undefined.
+        The value of `compare`, but neither an interval nor a test against chance; NaN where
+        undefined.
     """
     once = [np.ones((1, n)) for n in (merged.toxicity_sums.shape[1], len(merged.tokens))]
     data = [means(curve, *once) for curve in (merged, single)]
