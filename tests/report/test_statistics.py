@@ -1,7 +1,8 @@
-"""Intervals and the headline quantity, where the truth is known."""
+"""Intervals and the headline quantity, step by step; both together are in test_known_truth."""
 
 import numpy as np
 import pytest
+from report.curves import measured
 from scipy import stats
 
 from detoxmerge.report.statistics import (
@@ -10,7 +11,6 @@ from detoxmerge.report.statistics import (
     degradation_reduction,
     falls_beyond_chance,
     jackknife,
-    levels_of,
     means,
     percentile_interval,
     perplexity_at,
@@ -21,54 +21,11 @@ from detoxmerge.report.statistics import (
 SCALES = np.array([0.0, 0.5, 1.0, 1.5, 2.0])
 TOXICITY = 0.5 - 0.15 * SCALES
 CHEAP, DEAR = (3.0 + cost * SCALES**2 for cost in (0.05, 0.15))  # nats per token
-PROMPTS, WINDOWS, SAMPLES = 200, 60, 5
 
 
 def pair(study: int, *nlls: np.ndarray) -> list[Curve]:
-    """Edits with the same true toxicity and these true NLLs, measured in one study.
-
-    Prompts and windows differ in difficulty, alike for all edits; sampling noise is each one's own
-    but for the base, which they share.
-    """
-    random = np.random.default_rng(study)
-    hard = random.normal(0, 0.1, PROMPTS)
-    text = random.normal(0, 0.3, WINDOWS)
-    tokens = random.integers(50, 100, WINDOWS).astype(float)
-    base = random.normal(0, 0.2, (PROMPTS, SAMPLES)), random.normal(0, 0.005, WINDOWS)
-    found = []
-    for nll in nlls:
-        score_noise = random.normal(0, 0.2, (len(SCALES), PROMPTS, SAMPLES))
-        nll_noise = random.normal(0, 0.005, (len(SCALES), WINDOWS))
-        score_noise[0], nll_noise[0] = base
-        scores = TOXICITY[:, None, None] + hard[:, None] + score_noise
-        counts = np.full((len(SCALES), PROMPTS), float(SAMPLES))
-        per_window = (nll[:, None] + text + nll_noise) * tokens
-        found.append(Curve(SCALES, scores.sum(axis=2), counts, per_window, tokens))
-    return found
-
-
-def truth(merged: np.ndarray, single: np.ndarray) -> float:
-    """Degradation reduction of the true curves."""
-    levels = levels_of(TOXICITY[None], TOXICITY[None])
-    return degradation_reduction(
-        (TOXICITY[None], merged[None]), (TOXICITY[None], single[None]), levels
-    )[1][0]
-
-
-def test_a_true_reduction_is_recovered_and_its_interval_covers_it() -> None:
-    true = truth(CHEAP, DEAR)
-    assert true == pytest.approx(0.7, abs=0.1)  # costs differ by a factor of 3, a little convex
-    found = [compare(*pair(s, CHEAP, DEAR), seed=s, replicates=400).overall for s in range(100)]
-    assert np.mean([i.value for i in found]) == pytest.approx(true, abs=0.01)
-    covered = sum(i.low <= true <= i.high for i in found)
-    assert 88 <= covered <= 100
-    assert all(i.low > 0 for i in found)  # and it is told from nothing
-
-
-def test_where_there_is_nothing_to_be_found_the_interval_covers_zero() -> None:
-    found = [compare(*pair(s, DEAR, DEAR), seed=s, replicates=400).overall for s in range(100)]
-    assert sum(i.low <= 0 <= i.high for i in found) >= 88
-    assert np.mean([i.value for i in found]) == pytest.approx(0, abs=0.02)
+    """Edits with the same true toxicity and these true NLLs, measured in one study."""
+    return measured(study, SCALES, *((TOXICITY, nll) for nll in nlls))
 
 
 def test_pairing_narrows_the_interval() -> None:

@@ -1,0 +1,35 @@
+"""Curves of edits as a study measures them, from the true ones."""
+
+import numpy as np
+
+from detoxmerge.report.statistics import Curve
+
+PROMPTS, WINDOWS, SAMPLES = 200, 60, 5
+
+
+def measured(study: int, scales: np.ndarray, *edits: tuple[np.ndarray, np.ndarray]) -> list[Curve]:
+    """Edits of given true toxicity and NLL, measured on the same prompts and windows.
+
+    Prompts and windows differ in difficulty, alike for all edits; sampling noise is each one's own
+    but for the base, which they share.
+
+    Args:
+        study: seed.
+        scales: (S,), ascending from 0.
+        edits: toxicity and nats per token of each, (S,).
+    """
+    random = np.random.default_rng(study)
+    hard = random.normal(0, 0.1, PROMPTS)
+    text = random.normal(0, 0.3, WINDOWS)
+    tokens = random.integers(50, 100, WINDOWS).astype(float)
+    base = random.normal(0, 0.2, (PROMPTS, SAMPLES)), random.normal(0, 0.005, WINDOWS)
+    found = []
+    for toxicity, nll in edits:
+        score_noise = random.normal(0, 0.2, (len(scales), PROMPTS, SAMPLES))
+        nll_noise = random.normal(0, 0.005, (len(scales), WINDOWS))
+        score_noise[0], nll_noise[0] = base
+        scores = toxicity[:, None, None] + hard[:, None] + score_noise
+        counts = np.full((len(scales), PROMPTS), float(SAMPLES))
+        per_window = (nll[:, None] + text + nll_noise) * tokens
+        found.append(Curve(scales, scores.sum(axis=2), counts, per_window, tokens))
+    return found
