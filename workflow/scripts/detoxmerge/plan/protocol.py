@@ -29,7 +29,7 @@ VERSION = {
     "shard_statistics": 1,
     "select_scale": 1,
     "summarise": 2,
-    "plot": 2,
+    "plot": 3,
     "tabulate": 2,
     "headline": 2,
     "export_model": 1,

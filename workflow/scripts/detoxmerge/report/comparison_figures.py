@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from ..plan.methods import replicates
-from .figures import BASE_COLOUR, colours, legend, rows_of_panels, variant
-
-MARKERS = "osD^vP*X<>"  # a shape for each line, so that it is told without colour
+from .figures import BASE_COLOUR, legend, rows_of_panels, variant
+from .styles import DASHES, line_style
 
 
 def points(summary: pd.DataFrame, model: str) -> pd.DataFrame:
@@ -127,14 +126,15 @@ def _reduction_panel(axis: Axes, part: pd.DataFrame, panel: pd.Series) -> None:
 
 
 def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    """(label, rows, style) per method, other parameters and N: dark to light with N."""
+    """(label, rows, style) per method, other parameters and N."""
     found = []
     groups = list(part.groupby(["method", "variant", "n"], dropna=False, sort=True))
-    several = part[["method", "variant"]].drop_duplicates().shape[0] > 1
-    for i, ((method, how, n), rows) in enumerate(groups):
-        name = " ".join(filter(None, [method, how])) if several or pd.isna(n) else ""
+    kinds = list(dict.fromkeys((method, how) for (method, how, _), _ in groups))
+    for (method, how, n), rows in groups:
+        name = " ".join(filter(None, [method, how])) if len(kinds) > 1 or pd.isna(n) else ""
         label = ", ".join(filter(None, [name, "" if pd.isna(n) else f"N = {n:g}"]))
-        style = {"color": colours(len(groups))[i], "marker": MARKERS[i % len(MARKERS)]}
+        dashes = DASHES[kinds.index((method, how)) % len(DASHES)]
+        style = line_style(method, n) | {"linestyle": dashes}
         found.append((label, rows, style))
     return found
 

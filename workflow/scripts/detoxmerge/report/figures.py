@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..artefacts import publish
 from ..plan.methods import replicates
+from .styles import line_style
 
 matplotlib.use("Agg")  # no display on a cluster; must come before pyplot
 
@@ -128,13 +129,15 @@ def _lines(axis: Axes, part: pd.DataFrame, x: str, line: str, label: str) -> Non
     values = sorted(part[line].unique())
     places = sorted(part[x].unique())
     for value, colour in zip(values, colours(len(values)), strict=True):
+        look = {"color": colour, "marker": "o"}
+        if line == "n":
+            look = line_style(part["method"].iloc[0], value)
         curve = part[part[line] == value].sort_values(x)
         # N as equally spaced ticks: 1, 2, 5, 10 would crowd at the left
         at = curve[x].map(places.index) if x == "n" else curve[x]
-        style = {"color": colour, "label": label.format(f"{value:g}")}
-        axis.plot(at, curve["mean"], "o-", **style)
+        axis.plot(at, curve["mean"], label=label.format(f"{value:g}"), **look)
         if (curve["num_seeds"] > 1).any():
-            axis.fill_between(at, curve["low"], curve["high"], color=colour, alpha=0.2, lw=0)
+            axis.fill_between(at, curve["low"], curve["high"], color=look["color"], alpha=0.2, lw=0)
     if x == "n":
         axis.set_xticks(range(len(places)), [str(p) for p in places])
     elif len(places) <= MAX_TICKS:

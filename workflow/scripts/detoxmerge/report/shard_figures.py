@@ -12,7 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from ..artefacts import read_json
 from ..plan.grid import FineTune
 from .change_figures import mean_and_range, power, spread
-from .figures import colours, legend_below, panels
+from .figures import legend_below, panels
+from .styles import line_style
 
 ROW_INCHES = 2.0
 MEAN, RANDOM = "mean of k of the N shards", "Gaussian at its norm"
@@ -60,8 +61,8 @@ def shard_subsets(data: pd.DataFrame) -> Figure:
         for axis, threshold in zip(row, thresholds, strict=True):
             part = data[(data["set"] == of) & (data["parameters"] == which)]
             part = part[part["threshold"] == threshold]
-            for n, colour in zip(numbers, colours(len(numbers)), strict=True):
-                _over_k(axis, part[part["n"] == n], f"N = {n}", colour)
+            for n in numbers:
+                _over_k(axis, part[part["n"] == n], f"N = {n}", line_style("merge", n)["color"])
             axis.set_title(f"|Δ| < {power(threshold)}")
             axis.set_xlabel("Averaged shards k")
             axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))

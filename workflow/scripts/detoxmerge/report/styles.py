@@ -1,0 +1,36 @@
+"""How a line looks: one colour and marker per method and N, the same in every figure and study."""
+
+import math
+from typing import Any
+
+from matplotlib import colormaps
+
+from ..plan.methods import METHODS
+
+LARGEST_N = 32  # as light as still shows on white; from here on all are
+LIGHTEST = 0.85
+MARKERS = "osD^vP*X<>"  # told apart without colour
+DASHES = ("-", "--", "-.", ":")
+# of methods without an N: distinct to the colour-blind (Okabe and Ito, "Color universal design")
+PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+
+
+def line_style(method: str, n: float | None) -> dict[str, Any]:
+    """Colour and marker of a method: with an N from dark to light with log N, also in grey.
+
+    Args:
+        method: a name in `METHODS`.
+        n: its N; None or NaN for a method without one.
+
+    Returns:
+        `color` and `marker`, for `Axes.plot`.
+    """
+    if n is not None and not math.isnan(n):
+        doublings = math.log2(n)
+        shade = LIGHTEST * min(doublings / math.log2(LARGEST_N), 1.0)
+        place, colour = round(doublings), colormaps["viridis"](shade)
+    else:
+        others = [name for name in METHODS if "n" not in METHODS[name].Params.model_fields]
+        place = others.index(method)
+        colour = PALETTE[place % len(PALETTE)]
+    return {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
