@@ -43,7 +43,7 @@ def faults(found: dict) -> str:
 
 
 def requests(found: dict) -> str:
-    """A row per kind of job, and what SLURM adds."""
+    """A row per request, and what SLURM adds."""
     rows = [(r["job"], r["count"], r["asked"], r["limit"]) for r in found["requests"]]
     o = found["overhead"]
     return (

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import time
+from collections import Counter
 
 import pytest
 import yaml
@@ -76,14 +77,12 @@ def test_every_costly_rule_is_a_job_with_its_request(finished, facts):
             assert ("gres/gpu=1" in row["reqtres"]) == (name not in NO_GPU), row
             assert re.search(r"mem=\d+[MG]", row["reqtres"])
             assert row["timelimit"] != "UNLIMITED"
+    asked = Counter(
+        (name, row["reqtres"], row["timelimit"]) for name, rows in jobs.items() for row in rows
+    )
     facts["requests"] = [
-        {
-            "job": name,
-            "count": len(rows),
-            "asked": rows[0]["reqtres"],
-            "limit": rows[0]["timelimit"],
-        }
-        for name, rows in jobs.items()
+        {"job": name, "count": count, "asked": tres, "limit": limit}
+        for (name, tres, limit), count in asked.items()
     ]
 
 
