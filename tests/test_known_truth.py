@@ -24,7 +24,7 @@ from detoxmerge.measure.gram import sign_agreement, signal_and_noise
 from detoxmerge.measure.shards import shard_statistics
 from detoxmerge.plan.grid import Edit
 from detoxmerge.report.change_figures import RANDOM, SHARD, SINGLE, VECTOR, unchanged
-from detoxmerge.report.statistics import LEVELS, compare
+from detoxmerge.report.comparison import LEVELS, compare
 
 STUDIES, N, SHAPE, SIGMA = 100, 5, (64, 64), 2e-5
 NAMES = [f"study{i:02}.weight" for i in range(STUDIES)]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from detoxmerge.report.statistics import Curve
+from detoxmerge.report.comparison import Curve
 
 PROMPTS, WINDOWS, SAMPLES = 200, 60, 5
 

@@ -10,9 +10,9 @@ from report import finished as hand
 from report.finished import grid, write
 
 from detoxmerge.plan.grid import Grid
+from detoxmerge.report.comparison import perplexity_at
 from detoxmerge.report.headline import headline, single_of
 from detoxmerge.report.payloads import curve_of
-from detoxmerge.report.statistics import perplexity_at
 
 READ = {"prompts": "openings", "scorer": "judge", "corpus": "polite"}
 

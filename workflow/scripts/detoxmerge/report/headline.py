@@ -13,16 +13,9 @@ from ..artefacts import publish, write_text
 from ..plan.grid import Edit, Grid
 from ..plan.methods import METHODS
 from ..plan.slug import setting_slug
+from .comparison import Comparison, Curve, compare, reduction
 from .payloads import curve_of
-from .statistics import (
-    Comparison,
-    Curve,
-    Interval,
-    compare,
-    jackknife,
-    prompts_needed,
-    reduction,
-)
+from .statistics import Interval, jackknife, prompts_needed
 from .tables import to_latex, to_markdown
 
 HALF_WIDTH = 0.005  # of mean toxicity, for the number of prompts that would be needed

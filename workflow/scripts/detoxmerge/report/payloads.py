@@ -10,7 +10,7 @@ from ..artefacts import read_json, sha256
 from ..measure.scales import record_path
 from ..plan.errors import UserError
 from ..plan.grid import Grid
-from .statistics import Curve
+from .comparison import Curve
 
 
 def read_record(manifest: Path, scale: str) -> dict[str, Any]:

@@ -1,0 +1,205 @@
+"""Two edits at the same toxicity: what each costs there, and how sure that is.
+
+Both are measured on the same prompts with the same random numbers, and on the same windows of the
+same text. A replicate draws prompts and windows with replacement, once for all edits: what makes a
+prompt or a window hard cancels in differences (paired bootstrap; Efron and Tibshirani 1993,
+chapters 6 and 8).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .statistics import CONFIDENCE, REPLICATES, Interval, percentile_interval, resamples
+
+LEVELS = 20
+
+
+class Curve(NamedTuple):
+    """One edit over its scales; the base model, scale 0, comes first. Arrays are fp64."""
+
+    scales: np.ndarray  # (S,), ascending from 0
+    toxicity_sums: np.ndarray  # (S, P), sum of the scores of a prompt's continuations
+    toxicity_counts: np.ndarray  # (S, P), how many of them have a score
+    nll: np.ndarray  # (S, W), nats per window
+    tokens: np.ndarray  # (W,), scored tokens per window
+
+
+def means(curve: Curve, prompts: np.ndarray, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean toxicity and mean NLL per token of every scale, in every replicate.
+
+    Args:
+        curve: S scales.
+        prompts: (B, P) weights.
+        windows: (B, W) weights.
+
+    Returns:
+        Two (B, S) arrays: sum of the scores / number of scores, and nats per token, whose
+        exponential is the perplexity.
+    """
+    toxicity = (prompts @ curve.toxicity_sums.T) / (prompts @ curve.toxicity_counts.T)
+    return toxicity, (windows @ curve.nll.T) / (windows @ curve.tokens)[:, None]
+
+
+def perplexity_at(toxicity: np.ndarray, nll: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Perplexity where an edit first reaches a level of toxicity, on its way from the base.
+
+    Between two scales toxicity and NLL per token are interpolated linearly: NLL is smooth in the
+    scale, its exponential is not.
+
+    Args:
+        toxicity: (B, S), scale 0 first.
+        nll: (B, S), nats per token.
+        levels: (B, L).
+
+    Returns:
+        (B, L); NaN where no scale reaches the level. The base's where it is there already.
+    """
+    reached = toxicity[:, None, :] <= levels[:, :, None]
+    at = reached.argmax(axis=2)
+    before = np.maximum(at - 1, 0)
+    high, low = (np.take_along_axis(toxicity, index, axis=1) for index in (before, at))
+    from_nll, to_nll = (np.take_along_axis(nll, index, axis=1) for index in (before, at))
+    step = np.where(at > 0, high - low, 1.0)  # above 0: `before` has not reached the level
+    share = np.where(at > 0, (high - levels) / step, 0.0)
+    found = np.exp(from_nll + share * (to_nll - from_nll))
+    return np.where(reached.any(axis=2), found, np.nan)
+
+
+def levels_of(first: np.ndarray, second: np.ndarray, count: int = LEVELS) -> np.ndarray:
+    """Equally spaced levels from the base's toxicity down to what both edits reach.
+
+    Args:
+        first: (B, S) toxicity of one edit, scale 0 first.
+        second: (B, T) of the other.
+        count: L.
+
+    Returns:
+        (B, L), descending, without the base's own; NaN in replicates where one of the two is
+        nowhere below the base: the curves do not overlap.
+    """
+    base = first[:, 0]
+    lowest = np.maximum(first.min(axis=1), second.min(axis=1))
+    above = np.arange(count - 1, -1, -1) / count  # ends in 0: the lowest level itself, unrounded
+    levels = lowest[:, None] + (base - lowest)[:, None] * above
+    return np.where((lowest < base)[:, None], levels, np.nan)
+
+
+def falls_beyond_chance(
+    toxicity: np.ndarray, drawn: np.ndarray, confidence: float = CONFIDENCE
+) -> bool:
+    """Whether an edit is anywhere less toxic than the base by more than sampling explains.
+
+    Of many scales some are below the base by chance. So the largest fall max_s f_s is held against
+    what replicates give around the data's own falls, max_s (f*_s - f_s) (White, Econometrica 68,
+    2000).
+
+    Args:
+        toxicity: (1, S) from the data, scale 0 first.
+        drawn: (B, S) from each replicate.
+        confidence: 0..1; the upper (1 - confidence) / 2 are beyond chance.
+
+    Returns:
+        True if the largest fall is; with NaN among the numbers it is not.
+    """
+    falls, drawn_falls = (found[:, :1] - found for found in (toxicity, drawn))
+    chance = (drawn_falls - falls).max(axis=1)
+    return bool(falls.max() > np.quantile(chance, (1 + confidence) / 2))
+
+
+def degradation_reduction(
+    merged: tuple[np.ndarray, np.ndarray], single: tuple[np.ndarray, np.ndarray], levels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much less a merged edit costs than a single one at the same toxicity.
+
+    At a level t: r(t) = 1 - (PPL_merged(t) - PPL_0) / (PPL_single(t) - PPL_0), Kim et al. (COLM
+    2024), who give it for one t. Over a range: the costs are summed over the levels before they are
+    divided, 1 - sum_t (PPL_merged(t) - PPL_0) / sum_t (PPL_single(t) - PPL_0), since the ratio at a
+    level near the base's is 0 / 0.
+
+    Args:
+        merged: toxicity and NLL per token, (B, S) each, scale 0 first.
+        single: likewise, (B, T); the same base.
+        levels: (B, L).
+
+    Returns:
+        r at each level, (B, L), and over the range, (B,). NaN where a curve does not reach the
+        level, or where the single edit costs nothing: there is nothing to be reduced.
+    """
+    base = np.exp(single[1][:, :1])
+    ours, theirs = (perplexity_at(*edit, levels) - base for edit in (merged, single))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at_level = np.where(theirs > 0, 1 - ours / theirs, np.nan)
+        total = theirs.sum(axis=1)
+        overall = np.where(total > 0, 1 - ours.sum(axis=1) / total, np.nan)
+    return at_level, overall
+
+
+class Comparison(NamedTuple):
+    """Degradation reduction over a range of toxicity, and at each level of it."""
+
+    overall: Interval
+    levels: np.ndarray  # (L,), from the base's toxicity downwards
+    at_level: list[Interval]
+
+
+def compare(
+    merged: Curve,
+    single: Curve,
+    seed: int,
+    replicates: int = REPLICATES,
+    confidence: float = CONFIDENCE,
+) -> Comparison:
+    """Degradation reduction at matched toxicity, with paired bootstrap intervals.
+
+    Over the range each replicate has levels of its own, from its own base to its own common
+    minimum; at a level the level is the same in all.
+
+    Args:
+        merged: an edit.
+        single: what it is compared with, on the same prompts and windows.
+        seed: of the resampling.
+        replicates: B.
+        confidence: 0..1.
+
+    Returns:
+        Values and intervals, NaN where the curves do not overlap, and everywhere if one of the two
+        does not detoxify beyond chance: then the levels are noise.
+    """
+    prompts = resamples(replicates, merged.toxicity_sums.shape[1], seed)
+    windows = resamples(replicates, len(merged.tokens), seed + 1)
+    once = [np.ones((1, weights.shape[1])) for weights in (prompts, windows)]
+    data = [means(curve, *once) for curve in (merged, single)]
+    drawn = [means(curve, prompts, windows) for curve in (merged, single)]
+    levels = levels_of(data[0][0], data[1][0])
+    for (toxicity, _), (of_replicates, _) in zip(data, drawn, strict=True):
+        if not falls_beyond_chance(toxicity, of_replicates, confidence):
+            levels = np.full_like(levels, np.nan)
+    at_level, overall = degradation_reduction(*data, levels)
+    own = levels_of(drawn[0][0], drawn[1][0])
+    drawn_overall = degradation_reduction(*drawn, own)[1]
+    drawn_level = degradation_reduction(*drawn, np.repeat(levels, replicates, axis=0))[0]
+    return Comparison(
+        percentile_interval(float(overall[0]), drawn_overall, confidence),
+        levels[0],
+        [
+            percentile_interval(float(v), column, confidence)
+            for v, column in zip(at_level[0], drawn_level.T, strict=True)
+        ],
+    )
+
+
+def reduction(merged: Curve, single: Curve) -> float:
+    """Degradation reduction over the range, from the data themselves.
+
+    Args:
+        merged: an edit.
+        single: what it is compared with.
+
+    Returns:
+        The value of `compare`, but neither an interval nor a test against chance; NaN where
+        undefined.
+    """
+    once = [np.ones((1, n)) for n in (merged.toxicity_sums.shape[1], len(merged.tokens))]
+    data = [means(curve, *once) for curve in (merged, single)]
+    return float(degradation_reduction(*data, levels_of(data[0][0], data[1][0]))[1][0])
