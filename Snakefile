@@ -12,10 +12,12 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/edit.smk"
 include: "workflow/rules/measure.smk"
+include: "workflow/rules/report_files.smk"
 include: "workflow/rules/report.smk"
 
 

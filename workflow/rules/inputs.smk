@@ -1,0 +1,74 @@
+"""What the rules of data.smk, train.smk and edit.smk read: their input functions.
+
+INPUTS   the grid, and local files that the config names
+OUTPUTS  input functions
+"""
+
+from detoxmerge.plan.errors import nearest
+from detoxmerge.plan.files import expand_path, files_of_model, files_of_scorer
+
+
+def pretrained(wildcards):
+    """A base model that this workflow trains itself has to be trained first."""
+    refuse_code_trigger()
+    here = CONFIG.models[wildcards.model].pretrain
+    return PATHS.pretrained.format(model=wildcards.model) if here else []
+
+
+def local_files(*sources):
+    """Local files of config entries, so that one that changes is prepared again."""
+    refuse_code_trigger()
+    return [expand_path(path) for source in sources for path in source.path or []]
+
+
+def local_model(wildcards):
+    """The files of a base model in a local folder: other weights there are another model."""
+    refuse_code_trigger()
+    return files_of_model(CONFIG.models[wildcards.model])
+
+
+def local_checkpoint(wildcards):
+    """The files of a scorer's local checkpoint."""
+    refuse_code_trigger()
+    return files_of_scorer(CONFIG.scorers[wildcards.scorer])
+
+
+def raw(kind):
+    """An input function: the local files of the entry of this kind that a wildcard names."""
+    wildcard = {"datasets": "dataset", "prompts": "prompts", "corpora": "corpus"}[kind]
+    return lambda w: local_files(getattr(CONFIG, kind)[w[wildcard]])
+
+
+def recipe_of(wildcards):
+    """How a shard is fine-tuned."""
+    return CONFIG.recipes[wildcards.recipe]
+
+
+def over_nodes(wildcards, value):
+    """A value for fine-tunes that several nodes share; the resource is unset for all others."""
+    return value if recipe_of(wildcards).nodes > 1 else None
+
+
+def edit_at(wildcards):
+    """The edit behind an edit's wildcards, or a sentence for one that the study does not have."""
+    try:
+        return GRID.find(wildcards)
+    except KeyError as error:
+        sys.exit(
+            f"{wildcards.method} has no setting '{wildcards.setting}' for {wildcards.model} in the "
+            f"config; {nearest(wildcards.setting, error.args[0])}"
+        )
+
+
+def manifests(wildcards):
+    """What a method asks for, as small manifests: compared by checksum, each naming its tensors'."""
+    return GRID.inputs_of(edit_at(wildcards))
+
+
+def tensors(wildcards):
+    """The deltas beside those manifests: they must be there, but a newer date means nothing."""
+    return [
+        ancient(path.replace("meta.json", "delta.safetensors"))
+        for path in manifests(wildcards)
+        if "/shards/" in path
+    ]

@@ -1,0 +1,111 @@
+"""What report.smk reads and writes: its input functions, and each figure and table with its place
+in the report.
+
+INPUTS   the grid
+OUTPUTS  FIGURES, TABLES for rule all; input functions and output files for report.smk
+"""
+
+from detoxmerge.plan.errors import UserError
+from detoxmerge.plan.exports import find_export
+
+CATEGORIES = {  # of `snakemake --report`, in reading order
+    "trade_off": "1 What it costs",
+    "degradation_reduction": "1 What it costs",
+    "headline": "2 Tables",
+    "main": "2 Tables",
+    "toxicity": "3 Over scale and N",
+    "perplexity": "3 Over scale and N",
+    "parameter_change": "4 Parameters",
+    "almost_unchanged": "4 Parameters",
+    "shard_subsets": "5 Shards",
+    "shard_snr": "5 Shards",
+    "shard_cosines": "5 Shards",
+    "training_loss": "5 Shards",
+}
+
+
+def told(path, subject, **labels):
+    """A file that stands in the report, with its caption."""
+    caption, category = f"../report/{subject}.rst", CATEGORIES[subject]
+    title = subject.replace("_", " ")
+    return report(path, caption=caption, category=category, labels={"shows": title} | labels)
+
+
+def figure_files(figure):
+    """The three files of a figure."""
+    pattern = PATHS.figure.replace("{figure}", figure)
+    files = {kind: f"{pattern}.{kind}" for kind in ("png", "pdf", "csv")}
+    return files | {"png": told(files["png"], figure, model="{model}")}
+
+
+def table_files(table):
+    """The three files of a table."""
+    csv = PATHS.table.format(table=table)
+    kinds = {"markdown": "md", "latex": "tex"}
+    files = {kind: csv.replace(".csv", f".{suffix}") for kind, suffix in kinds.items()}
+    return {"csv": told(csv, table)} | files
+
+
+def read_for_choice(wildcards):
+    """What a selector reads."""
+    return GRID.read_for_choice(wildcards.model, wildcards.edit, wildcards.selector)
+
+
+def changes_of(wildcards):
+    """change.json of every edit of a model."""
+    return [
+        PATHS.change.format(model=edit.model, edit=edit.edit)
+        for edit in GRID.edits
+        if edit.model == wildcards.model
+    ]
+
+
+def change_tables_of(wildcards):
+    """The tables beside them."""
+    return [path.replace(".json", ".parquet") for path in changes_of(wildcards)]
+
+
+def shard_statistics_of(wildcards):
+    """shards.json of every set of fine-tunes of a model."""
+    return [
+        PATHS.shard_statistics.format(**vars(shards))
+        for shards in GRID.shard_sets
+        if shards.model == wildcards.model
+    ]
+
+
+def losses_of(wildcards):
+    """loss.csv of every fine-tune of a model."""
+    return [
+        PATHS.shard_loss.format(**vars(tune))
+        for tune in GRID.fine_tunes
+        if tune.model == wildcards.model
+    ]
+
+
+def told_by_card(wildcards):
+    """What a model card tells: measurements of edit and base, and a selector's choice of scale."""
+    try:
+        edit, scale = find_export(GRID, "{model}/{edit}/scale{scale}".format(**wildcards))
+    except UserError as error:
+        sys.exit(str(error))
+    at = {"model": edit.model, "edit": edit.edit, "selector": scale}
+    return {
+        "measured": GRID.measurements(edit.model, edit.edit)
+        + GRID.measurements(edit.model, "base"),
+        "selected": [] if scale in GRID.scales else PATHS.selected.format(**at),
+    }
+
+
+CHANGE_FIGURES = ["parameter_change", "almost_unchanged"]
+if GRID.fine_tunes:
+    CHANGE_FIGURES += ["training_loss"]
+if GRID.shard_sets:
+    CHANGE_FIGURES += ["shard_subsets", "shard_snr", "shard_cosines"]
+FIGURES = [
+    path.format(model=model)
+    for figure in ("trade_off", "degradation_reduction", "toxicity", "perplexity", *CHANGE_FIGURES)
+    for model in CONFIG.run.models
+    for path in figure_files(figure).values()
+]
+TABLES = [path for table in ("main", "headline") for path in table_files(table).values()]
