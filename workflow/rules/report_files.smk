@@ -102,10 +102,11 @@ if GRID.fine_tunes:
     CHANGE_FIGURES += ["training_loss"]
 if GRID.shard_sets:
     CHANGE_FIGURES += ["shard_subsets", "shard_snr", "shard_cosines"]
+# `str` takes the caption off: rule all would render it, which has no wildcards
 FIGURES = [
-    path.format(model=model)
+    str(path).format(model=model)
     for figure in ("trade_off", "degradation_reduction", "toxicity", "perplexity", *CHANGE_FIGURES)
     for model in CONFIG.run.models
     for path in figure_files(figure).values()
 ]
-TABLES = [path for table in ("main", "headline") for path in table_files(table).values()]
+TABLES = [str(path) for table in ("main", "headline") for path in table_files(table).values()]
