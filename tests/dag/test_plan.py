@@ -162,8 +162,8 @@ def expected_paths(config):
         "plot_shard_subsets": 3,
         "plot_shard_snr": 3,
         "plot_shard_cosines": 3,
-        "tabulate": 3,
-        "headline": 4,
+        "tabulate": 4,
+        "headline": 5,
     }
     jobs = expected_jobs(config)
     total = sum(outputs.get(rule, 1) * count for rule, count in jobs.items())

@@ -19,7 +19,7 @@ READ = {"prompts": "openings", "scorer": "judge", "corpus": "polite"}
 
 def made(study: Grid, folder: Path) -> dict[str, str]:
     """Every file of the headline."""
-    files = {kind: folder / f"headline.{kind}" for kind in ("csv", "markdown", "latex")}
+    files = {kind: folder / f"headline.{kind}" for kind in ("csv", "markdown", "latex", "html")}
     headline(study, **files, levels=folder / "levels.csv")
     return {path.name: path.read_text() for path in [*files.values(), folder / "levels.csv"]}
 

@@ -1,6 +1,8 @@
 """The main table: a row per edit, seed and scale, the base first, nothing lost on the way."""
 
 import io
+import re
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from detoxmerge.report.tables import (
     main_table,
     tabulate,
     to_cells,
+    to_html,
     to_latex,
     to_markdown,
 )
@@ -78,6 +81,18 @@ def test_latex_has_a_line_per_row_and_nothing_that_tex_would_read_as_a_command(f
     assert text.count(r"\\") == 1 + 5
     assert r"toxicity\_mean [openings, judge]" in text
     assert "n=4" in text
+
+
+def test_html_has_every_cell_whole_and_nothing_that_a_browser_would_read_as_a_tag(final):
+    cells = pd.concat([to_cells(main_table(final))] * 30)
+    cells["note"] = "a < b" + ", and so on" * 20
+    text = to_html(cells, "30 prompts < 40")
+    assert "<p>30 prompts &lt; 40</p>" in text
+    assert not re.search("src|href|url|import", text)
+    table = text[text.index("<table") :].replace("<wbr/>", "").replace("<br/>", " ")
+    head, *rows = ElementTree.fromstring(table).iter("tr")
+    assert [cell.text for cell in head] == cells.columns.tolist()
+    assert [[cell.text for cell in row] for row in rows] == cells.to_numpy().tolist()
 
 
 def test_table_has_a_row_per_edit_seed_and_scale_and_one_of_the_base(wide):
@@ -158,16 +173,16 @@ def test_second_scorer_and_corpus_get_columns_of_their_own():
     assert table["perplexity_per_token [novels]"].iloc[0] == 21.0
 
 
-def test_tabulate_writes_both_files_the_same_each_time(tmp_path):
+def test_tabulate_writes_all_files_the_same_each_time(tmp_path):
     summary().to_parquet(tmp_path / "summary.parquet")
     found = []
     for _ in range(2):
-        files = [tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex")]
+        files = [tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex", "html")]
         tabulate(tmp_path / "summary.parquet", *files)
         found.append([file.read_bytes() for file in files])
     assert found[0] == found[1]
     again = pd.read_csv(tmp_path / "main.csv")
     assert again[TOXICITY].tolist() == main_table(summary())[TOXICITY].tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "main.csv", "main.md", "main.tex", "summary.parquet",
+        "main.csv", "main.html", "main.md", "main.tex", "summary.parquet",
     ]  # fmt: skip

@@ -5,7 +5,7 @@ OUTPUTS  results/evals/{model}/{edit}/selected-{selector}.json
          results/summary.parquet   results/config.yaml   results/degradation_reduction.csv
          results/figures/{trade_off,degradation_reduction,toxicity,perplexity,parameter_change,
              almost_unchanged,training_loss,shard_subsets,shard_snr,shard_cosines}-{model}.{png,pdf,csv}
-         results/tables/{main,headline}.{csv,md,tex}
+         results/tables/{main,headline}.{csv,md,tex,html}
          results/exports/{model}/{edit}/scale{scale}/export.json (+ a Hugging Face folder)
 """
 

@@ -39,11 +39,11 @@ def figure_files(figure):
 
 
 def table_files(table):
-    """The three files of a table."""
+    """The four files of a table."""
     csv = PATHS.table.format(table=table)
-    kinds = {"markdown": "md", "latex": "tex"}
+    kinds = {"markdown": "md", "latex": "tex", "html": "html"}
     files = {kind: csv.replace(".csv", f".{suffix}") for kind, suffix in kinds.items()}
-    return {"csv": told(csv, table)} | files
+    return {"csv": csv} | files | {"html": told(files["html"], table)}
 
 
 def read_for_choice(wildcards):

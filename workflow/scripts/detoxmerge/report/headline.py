@@ -16,12 +16,12 @@ from ..plan.slug import setting_slug
 from .comparison import Comparison, Curve, compare, reduction
 from .payloads import curve_of
 from .statistics import Interval, jackknife, prompts_needed
-from .tables import to_latex, to_markdown
+from .tables import to_html, to_latex, to_markdown
 
 HALF_WIDTH = 0.005  # of mean toxicity, for the number of prompts that would be needed
 
 
-def headline(grid: Grid, csv: Path, markdown: Path, latex: Path, levels: Path) -> None:
+def headline(grid: Grid, csv: Path, markdown: Path, latex: Path, html: Path, levels: Path) -> None:
     """Compare every edit with N > 1 with the one of N = 1 that has the same other parameters.
 
     Args:
@@ -29,6 +29,7 @@ def headline(grid: Grid, csv: Path, markdown: Path, latex: Path, levels: Path) -
         csv: a row per edit, prompt set, scorer and corpus; full precision.
         markdown: the same, rounded.
         latex: the same, rounded.
+        html: the same, rounded; a page.
         levels: CSV for the figure: the reduction at each level of toxicity.
     """
     rows, curves = [], []
@@ -44,6 +45,7 @@ def headline(grid: Grid, csv: Path, markdown: Path, latex: Path, levels: Path) -
     cells = _cells(table)
     write_text(markdown, to_markdown(cells))
     write_text(latex, to_latex(cells))
+    write_text(html, to_html(cells))
     print(f"{len(rows)} comparisons")
 
 

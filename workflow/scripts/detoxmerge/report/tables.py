@@ -1,5 +1,6 @@
-"""The main table: one row per model, edit, seed and choice or scale, as CSV, Markdown and LaTeX."""
+"""The main table, one row per model, edit, seed and choice or scale, and the formats of tables."""
 
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -20,9 +21,17 @@ READ = (
     "length_words_mean",
     "num_failed",
 )
+STYLE = """
+body { font: 13px sans-serif; }
+table { border-collapse: collapse; }
+th, td { text-align: left; vertical-align: top; padding: 0.3em 0.6em; }
+td { white-space: nowrap; }
+th { border-bottom: 1px solid; }
+tr:nth-child(even) { background: #eee; }
+"""
 
 
-def tabulate(summary: Path, csv: Path, markdown: Path, latex: Path) -> None:
+def tabulate(summary: Path, csv: Path, markdown: Path, latex: Path, html: Path) -> None:
     """Write the main table: the final stage where there is one, else the sweep.
 
     Args:
@@ -32,12 +41,15 @@ def tabulate(summary: Path, csv: Path, markdown: Path, latex: Path) -> None:
             before the bracket what belongs to it.
         markdown: the metrics that are read, rounded; the base model opens each model's rows.
         latex: the same, a tabular of booktabs.
+        html: the same, a page.
     """
     wide = main_table(pd.read_parquet(summary))
+    cells, note = to_cells(wide), counts(wide)
     with publish(csv) as part:
         wide.to_csv(part, index=False)
-    write_text(markdown, counts(wide) + to_markdown(to_cells(wide)))
-    write_text(latex, to_latex(to_cells(wide)))
+    write_text(markdown, note + to_markdown(cells))
+    write_text(latex, to_latex(cells))
+    write_text(html, to_html(cells, note))
     print(f"{len(wide)} rows")
 
 
@@ -128,6 +140,24 @@ def to_latex(cells: pd.DataFrame) -> str:
     """
     escaped = cells.rename(columns=_escape).map(_escape)
     return escaped.to_latex(index=False, column_format="l" * len(cells.columns))
+
+
+def to_html(cells: pd.DataFrame, note: str = "") -> str:
+    """A table of text as a page, as the report shows it.
+
+    Args:
+        cells: strings.
+        note: stands above the table.
+
+    Returns:
+        HTML that loads nothing; what a browser would read as a tag is escaped.
+    """
+    with pd.option_context("display.max_colwidth", None):  # pandas would cut long notes
+        table = cells.to_html(index=False, border=0)
+    # columns stay narrow: names may break, and what stands in brackets has a line of its own
+    table = table.replace("_", "_<wbr/>").replace(" [", "<br/>[")
+    head = f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<style>{STYLE}</style>\n'
+    return f"{head}<p>{escape(note)}</p>\n{table}\n"
 
 
 def _escape(text: str) -> str:
