@@ -8,26 +8,41 @@ OUTPUTS  FIGURES, TABLES for rule all; input functions and output files for repo
 from detoxmerge.plan.errors import UserError
 from detoxmerge.plan.exports import find_export
 
-CATEGORIES = {  # of `snakemake --report`, in reading order
-    "trade_off": "1 What it costs",
-    "degradation_reduction": "1 What it costs",
-    "headline": "2 Tables",
-    "main": "2 Tables",
-    "toxicity": "3 Over scale and N",
-    "perplexity": "3 Over scale and N",
-    "parameter_change": "4 Parameters",
-    "almost_unchanged": "4 Parameters",
-    "shard_subsets": "5 Shards",
-    "shard_snr": "5 Shards",
-    "shard_cosines": "5 Shards",
-    "training_loss": "5 Shards",
+CATEGORIES = {  # of `snakemake --report`, and the titles in them, in reading order
+    "1 What it costs": {
+        "trade_off": "Perplexity against toxicity",
+        "degradation_reduction": "Degradation reduction by toxicity",
+    },
+    "2 Tables": {
+        "headline": "Degradation reduction",
+        "main": "All edits",
+    },
+    "3 Over scale and N": {
+        "toxicity": "Toxicity",
+        "perplexity": "Perplexity",
+    },
+    "4 Parameters": {
+        "parameter_change": "Parameter change",
+        "almost_unchanged": "Almost unchanged parameters",
+    },
+    "5 Shards": {
+        "training_loss": "Training loss",
+        "shard_cosines": "Cosines between shards",
+        "shard_snr": "Signal and noise of shards",
+        "shard_subsets": "Means of k shards",
+    },
+}
+# the page sorts by name, so each title has its number
+PLACES = {
+    subject: (category, f"{category.split()[0]}.{i} {title}")
+    for category, titles in CATEGORIES.items()
+    for i, (subject, title) in enumerate(titles.items(), start=1)
 }
 
 
 def told(path, subject, **labels):
     """A file that stands in the report, with its caption."""
-    caption, category = f"../report/{subject}.rst", CATEGORIES[subject]
-    title = subject.replace("_", " ")
+    caption, (category, title) = f"../report/{subject}.rst", PLACES[subject]
     return report(path, caption=caption, category=category, labels={"shows": title} | labels)
 
 
@@ -97,15 +112,16 @@ def told_by_card(wildcards):
     }
 
 
-CHANGE_FIGURES = ["parameter_change", "almost_unchanged"]
+DRAWN = ["trade_off", "degradation_reduction", "toxicity", "perplexity"]
+DRAWN += ["parameter_change", "almost_unchanged"]
 if GRID.fine_tunes:
-    CHANGE_FIGURES += ["training_loss"]
+    DRAWN += ["training_loss"]
 if GRID.shard_sets:
-    CHANGE_FIGURES += ["shard_subsets", "shard_snr", "shard_cosines"]
+    DRAWN += ["shard_subsets", "shard_snr", "shard_cosines"]
 # `str` takes the caption off: rule all would render it, which has no wildcards
 FIGURES = [
     str(path).format(model=model)
-    for figure in ("trade_off", "degradation_reduction", "toxicity", "perplexity", *CHANGE_FIGURES)
+    for figure in DRAWN
     for model in CONFIG.run.models
     for path in figure_files(figure).values()
 ]
