@@ -71,6 +71,7 @@ def expected_jobs(config):
         "plot_shard_snr": models,
         "plot_shard_cosines": models,
         "tabulate": 1,
+        "tabulate_seeds": 1,
         "export_model": len(run.get("exports", [])),
     }
     return {rule: count for rule, count in jobs.items() if count}
@@ -163,6 +164,7 @@ def expected_paths(config):
         "plot_shard_snr": 3,
         "plot_shard_cosines": 3,
         "tabulate": 4,
+        "tabulate_seeds": 4,
         "headline": 5,
     }
     jobs = expected_jobs(config)

@@ -62,7 +62,7 @@ addEventListener("load", () => read().catch(error => seen.errors.push(error.stac
 
 ORDER = {
     "1 What it costs": ["trade_off", "degradation_reduction"],
-    "2 Tables": ["headline", "main"],
+    "2 Tables": ["headline", "main", "seeds"],
     "3 Over scale and N": ["toxicity", "perplexity"],
     "4 Parameters": ["parameter_change", "almost_unchanged"],
     "5 Shards": ["training_loss", "shard_cosines", "shard_snr", "shard_subsets"],

@@ -87,7 +87,7 @@ def test_base_is_measured_at_scale_zero_only():
 
 def test_measurements_of_an_edit_are_every_prompt_set_scorer_and_corpus():
     changes = {
-        "prompts.more": prompts(),
+        "prompts.more": prompts(generate={"seed": 1}),
         "scorers.second": {"detoxify": "unbiased"},
         "run.sweep": {
             "prompts": ["openings", "more"],

@@ -39,3 +39,24 @@ def test_trade_off_has_a_panel_per_data_set_and_a_line_per_n() -> None:
     assert len(figure.axes) == 2
     assert figure.axes[0].get_legend_handles_labels()[1] == ["N = 1", "N = 4"]
     plt.close(figure)
+
+
+def test_trade_off_shows_each_of_several_training_seeds_behind_their_mean() -> None:
+    data = points(summary(datasets=("rude",)), "small")
+    edits = data[data["method"] != "base"]
+    assert edits["seed"].value_counts(dropna=False).to_dict() == {None: 4, "1": 4, "2": 4}
+    at = edits[(edits["n"] == 4) & (edits["scale"] == 0.5)]
+    mean = at["seed"].isna()
+    assert at.loc[mean, "toxicity"].tolist() == [np.mean(at.loc[~mean, "toxicity"])]
+    figure = trade_off(data)
+    thin = [line for line in figure.axes[0].lines if line.get_linewidth() < 1]
+    assert len(thin) == 2 * 2
+    assert {len(line.get_xdata()) for line in thin} == {1 + 2}  # from the base on
+    assert max(len(line.get_xdata()) for line in figure.axes[0].lines) == 1 + 2  # the mean, too
+    plt.close(figure)
+
+    alone = points(summary(datasets=("rude",), seeds=("1",)), "small")
+    assert alone["seed"].isna().all()  # the mean of one seed is that seed
+    figure = trade_off(alone)
+    assert not [line for line in figure.axes[0].lines if line.get_linewidth() < 1]
+    plt.close(figure)

@@ -125,7 +125,7 @@ def test_an_added_n_submits_only_its_own_jobs(finished, tmp_path):
         "measure_perplexity": 2,  # of both stages
         "parameter_change": 1,
         "shard_statistics": 1,
-        TOGETHER: 2,
+        TOGETHER: 3,  # of three prompt sets
     }
     folders, before = (
         set(one.results.glob("models/demo/demo-comments/shards/demo/n*/shard*"))

@@ -5,7 +5,7 @@ OUTPUTS  results/evals/{model}/{edit}/selected-{selector}.json
          results/summary.parquet   results/config.yaml   results/degradation_reduction.csv
          results/figures/{trade_off,degradation_reduction,toxicity,perplexity,parameter_change,
              almost_unchanged,training_loss,shard_subsets,shard_snr,shard_cosines}-{model}.{png,pdf,csv}
-         results/tables/{main,headline}.{csv,md,tex,html}
+         results/tables/{main,seeds,headline}.{csv,md,tex,html}
          results/exports/{model}/{edit}/scale{scale}/export.json (+ a Hugging Face folder)
 """
 
@@ -24,6 +24,7 @@ localrules:
     plot_shard_snr,
     plot_shard_cosines,
     tabulate,
+    tabulate_seeds,
     headline,
 
 
@@ -248,6 +249,25 @@ rule tabulate:
         version=VERSION["tabulate"],
     script:
         "../scripts/tabulate_main.py"  # tabulate.py would hide a package that torch imports
+
+
+rule tabulate_seeds:
+    """Mean and spread over training and generation seeds."""
+    input:
+        PATHS.summary,
+    output:
+        **table_files("seeds"),
+    log:
+        PATHS.log(table_files("seeds")["csv"]),
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        version=VERSION["tabulate_seeds"],
+    script:
+        "../scripts/tabulate_seeds.py"
 
 
 rule headline:

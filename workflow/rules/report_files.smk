@@ -16,6 +16,7 @@ CATEGORIES = {  # of `snakemake --report`, and the titles in them, in reading or
     "2 Tables": {
         "headline": "Degradation reduction",
         "main": "All edits",
+        "seeds": "Spread over seeds",
     },
     "3 Over scale and N": {
         "toxicity": "Toxicity",
@@ -125,4 +126,6 @@ FIGURES = [
     for model in CONFIG.run.models
     for path in figure_files(figure).values()
 ]
-TABLES = [str(path) for table in ("main", "headline") for path in table_files(table).values()]
+TABLES = [
+    str(path) for table in ("main", "seeds", "headline") for path in table_files(table).values()
+]

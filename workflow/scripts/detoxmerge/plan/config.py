@@ -166,6 +166,7 @@ def load_config(raw: dict[str, Any]) -> Config:
     from .exports import unknown_exports
     from .files import missing_paths
     from .grid import Grid
+    from .seeds import repeated_generations
     from .stages import bad_selectors, shared_texts
 
     try:
@@ -173,7 +174,7 @@ def load_config(raw: dict[str, Any]) -> Config:
         errors = [*unknown_aliases(raw), *bad_methods(raw)]
         config = Config(**raw)
         errors += [*repetitions(config), *missing_paths(config), *shared_texts(config)]
-        errors += [] if errors else bad_selectors(config)
+        errors += [] if errors else [*bad_selectors(config), *repeated_generations(config)]
         if not errors:  # a study with errors has no grid
             errors = unknown_exports(Grid(config))
     except UserError as found:

@@ -31,6 +31,7 @@ VERSION = {
     "summarise": 2,
     "plot": 3,
     "tabulate": 2,
+    "tabulate_seeds": 1,
     "headline": 2,
     "export_model": 1,
 }

@@ -21,15 +21,24 @@ def points(summary: pd.DataFrame, model: str) -> pd.DataFrame:
         model: alias.
 
     Returns:
-        The sweep, a row per edit, scale, prompt set, scorer and corpus: means over the seeds of
-        `toxicity`, `perplexity` and of the bounds of their difference from the base (`_low`,
-        `_high`), and `chosen_by`, the selectors that chose this scale for a seed, joined by commas.
-        The base has method `base`.
+        The sweep, a row per edit, scale, prompt set, scorer and corpus: means over the training
+        seeds of `toxicity`, `perplexity` and of the bounds of their difference from the base
+        (`_low`, `_high`), and `chosen_by`, the selectors that chose this scale for a seed, joined
+        by commas. Of several training seeds also a row for each; `seed` is null in the mean. The
+        base has method `base`.
     """
     shown = ~summary["method"].isin(replicates())
     rows = summary[shown & (summary["model"] == model)].copy()
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
     edit = ["dataset", "method", "variant", "n", "scale"]
+    several = rows.groupby(edit[:-1], dropna=False)["seed"].transform("nunique") > 1
+    each = _points(rows[several], [*edit, "seed"])
+    both = pd.concat([_points(rows, edit).assign(seed=None), each])
+    return both.sort_values([*edit, "prompts", "scorer", "corpus", "seed"], kind="stable")
+
+
+def _points(rows: pd.DataFrame, edit: list[str]) -> pd.DataFrame:
+    """Means over what is not in `edit`."""
     sweep = rows[rows["stage"] == "sweep"]
     numbers = {"value": "", "difference_low": "_low", "difference_high": "_high"}
 
@@ -44,8 +53,7 @@ def points(summary: pd.DataFrame, model: str) -> pd.DataFrame:
     perplexity = perplexity.rename(columns={"measured_on": "corpus"})
     chosen = rows[rows["metric"] == "selected_scale"].groupby(edit, dropna=False)["selector"]
     names = chosen.agg(lambda found: ", ".join(dict.fromkeys(found))).rename("chosen_by")
-    both = toxicity.merge(perplexity, on=edit).merge(names.reset_index(), on=edit, how="left")
-    return both.sort_values([*edit, "prompts", "scorer", "corpus"], kind="stable")
+    return toxicity.merge(perplexity, on=edit).merge(names.reset_index(), on=edit, how="left")
 
 
 def trade_off(data: pd.DataFrame) -> Figure:
@@ -56,7 +64,8 @@ def trade_off(data: pd.DataFrame) -> Figure:
 
     Returns:
         A panel per data set, prompt set, scorer and corpus; the base is a star, chosen scales have
-        a ring, bars are intervals of the paired difference from the base.
+        a ring, bars are intervals of the paired difference from the base. Of several training seeds
+        the line is the mean, and thin ones each.
     """
     base, edits = data[data["method"] == "base"], data[data["method"] != "base"]
     keys = ["dataset", "prompts", "scorer", "corpus"]
@@ -142,8 +151,10 @@ def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]
 def _trade_off_line(
     axis: Axes, start: pd.Series, line: pd.DataFrame, label: str, style: dict[str, Any]
 ) -> None:
-    line = pd.concat([start.to_frame().T, line]).sort_values("scale")
-    x, y = line["toxicity"].astype(float), line["perplexity"].astype(float)
+    for _, one in line[line["seed"].notna()].groupby("seed"):
+        _, x, y = _from_base(start, one)
+        axis.plot(x, y, color=style["color"], lw=0.6, alpha=0.5, zorder=1.9)
+    line, x, y = _from_base(start, line[line["seed"].isna()])
     errors = {}
     for name, column, at in (("xerr", "toxicity", x), ("yerr", "perplexity", y)):
         moved = at - float(start[column])
@@ -152,3 +163,9 @@ def _trade_off_line(
     axis.errorbar(x, y, **errors, label=label, **style, elinewidth=0.6, capsize=0)
     ringed = line["chosen_by"].notna()
     axis.plot(x[ringed], y[ringed], "o", mfc="none", mec=style["color"], ms=9, mew=1.2)
+
+
+def _from_base(start: pd.Series, line: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
+    """A line over its scales after the base model, with its toxicity and its perplexity."""
+    line = pd.concat([start.to_frame().T, line]).sort_values("scale")
+    return line, line["toxicity"].astype(float), line["perplexity"].astype(float)

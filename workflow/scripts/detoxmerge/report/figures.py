@@ -148,9 +148,10 @@ def legend(axis: Axes) -> None:
     """A legend beside the panel: no curve can run through it.
 
     Args:
-        axis: with labelled lines.
+        axis: without a legend, if it has no labelled line.
     """
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def rows_of_panels(count: int, columns: int = 2) -> tuple[Figure, Any]:

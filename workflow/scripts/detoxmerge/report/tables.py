@@ -96,7 +96,7 @@ def to_cells(wide: pd.DataFrame) -> pd.DataFrame:
     for name in wide.columns:
         if name in KEYS:
             if name != "selector" or wide[name].notna().any():
-                found[name] = [_cell(value) for value in wide[name]]
+                found[name] = [cell(value) for value in wide[name]]
         elif name.startswith(READ) and not any(f" {beside} [" in name for beside in BESIDE):
             found[name] = _with_bounds(wide, name, "low", "high")
             change = name.replace(" [", " difference [")
@@ -109,9 +109,9 @@ def _with_bounds(wide: pd.DataFrame, name: str, *bounds: str) -> list[str]:
     joint = "_" if " difference [" in name else " "
     columns = [wide.get(name.replace(" [", f"{joint}{bound} [")) for bound in bounds]
     if any(column is None for column in columns):
-        return [_cell(value) for value in wide[name]]
+        return [cell(value) for value in wide[name]]
     return [
-        _cell(value) + ("" if pd.isna(low) or pd.isna(high) else f" [{low:.4g}, {high:.4g}]")
+        cell(value) + ("" if pd.isna(low) or pd.isna(high) else f" [{low:.4g}, {high:.4g}]")
         for value, low, high in zip(wide[name], *columns, strict=True)
     ]
 
@@ -166,7 +166,15 @@ def _escape(text: str) -> str:
     return text
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """A value as it stands in a table that people read.
+
+    Args:
+        value: text, or a number; missing is a dash.
+
+    Returns:
+        Four digits of a float, anything else as it is.
+    """
     if pd.isna(value):
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,148 @@
+"""Several seeds as spread: how far a number moves when nothing but a seed changes.
+
+A cell x_tg is a metric of the edit of training seed t = 1..T, measured with generation seed
+g = 1..G_t. Generation seeds are prompt sets that differ in `generate.seed` alone; the perplexity of
+a corpus has none, it is one cell per training seed.
+  mean                 mean_t m_t with m_t = mean_g x_tg
+  sd_training_seeds    sqrt(sum_t (m_t - mean)^2 / (T - 1)), between training seeds
+  sd_generation_seeds  sqrt(sum_tg (x_tg - m_t)^2 / sum_t (G_t - 1)), pooled within training seeds
+These are the mean squares of a one-way analysis of variance (Searle, Casella and McCulloch,
+Variance Components, 1992, chapter 3), the one between divided by G. So sd_generation_seeds says how
+far one more sampling of the same model lies, and sd_training_seeds how far one more training. The
+square of the latter holds sampling noise, too: sd_generation_seeds^2 / G if it is independent, less
+as far as it is common to all models, for they share the random numbers of a generation seed.
+Training seeds share the shards, so how the data were cut is in neither; that a rule may choose
+another scale for each training seed is. One seed has no spread: the sd is missing, not 0.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..artefacts import publish, write_text
+from ..plan.config import Config
+from ..plan.seeds import generation_groups
+from .tables import cell, to_html, to_latex, to_markdown
+
+MEASURE = ["metric", "measured_on", "scorer"]
+EDIT = ["model", "dataset", "method", "setting", "stage", "selector"]
+COUNTS = ["num_training_seeds", "num_generation_seeds", "num_missing"]
+SHOWN = (
+    "toxicity_mean",
+    "expected_max_toxicity",
+    "toxicity_probability",
+    "perplexity_per_token",
+)
+
+
+def tabulate_seeds(
+    config: Config, summary: Path, csv: Path, markdown: Path, latex: Path, html: Path
+) -> None:
+    """Write the table of seeds: the final stage where there is one, else the sweep.
+
+    Args:
+        config: says which prompt sets are generation seeds of one, and which rules choose fronts.
+        summary: summary.parquet.
+        csv: of `spread_table`, full precision.
+        markdown: the same, rounded.
+        latex: the same, a tabular of booktabs.
+        html: the same, a page.
+    """
+    fronts = [name for name in config.run.selectors if config.selectors[name].rule == "pareto"]
+    table = spread_table(pd.read_parquet(summary), generation_groups(config), fronts)
+    with publish(csv) as part:
+        table.to_csv(part, index=False)
+    cells = _cells(table)
+    write_text(markdown, to_markdown(cells))
+    write_text(latex, to_latex(cells))
+    write_text(html, to_html(cells))
+    print(f"{len(table)} rows")
+
+
+def spread_table(
+    summary: pd.DataFrame, groups: Mapping[str, list[str]], fronts: Collection[str]
+) -> pd.DataFrame:
+    """A row per metric, and per edit and rule (or scale), whatever its seeds.
+
+    Args:
+        summary: rows with `metric` and `value`.
+        groups: prompt set -> all that differ from it by the generation seed alone, and itself.
+        fronts: selectors that choose several scales; they have a row per scale.
+
+    Returns:
+        `MEASURE` (`measured_on`: all sets of the group, or the corpus), `EDIT`, `scale_min` and
+        `scale_max` (a rule may choose another scale for each training seed), then of `spread`. A
+        count of seeds is null where there can be none: training seeds of the base model,
+        generation seeds of a corpus.
+    """
+    cells = _measured(summary)
+    several = cells["selector"].isna() | cells["selector"].isin(fronts)
+    cells["at"] = cells["scale"].where(several)
+    # as text: a list is no key
+    cells["group"] = [", ".join(groups.get(name, [name])) for name in cells["measured_on"]]
+    by = ["metric", "group", "scorer"]
+    cells["block"] = cells.groupby(by, dropna=False, sort=False).ngroup()
+    rows = []
+    for _, part in cells.groupby(["block", *EDIT, "at"], dropna=False, sort=False):
+        first = part.iloc[0]
+        row = first[["block", *MEASURE, *EDIT]].to_dict() | {"measured_on": first["group"]}
+        row |= {"scale_min": part["scale"].min(), "scale_max": part["scale"].max()} | spread(part)
+        if pd.isna(first["seed"]) or first["seed"] == "-":
+            row["num_training_seeds"] = None
+        if first["measured_on"] not in groups:
+            row["num_generation_seeds"] = None
+        rows.append(row)
+    table = pd.DataFrame(rows).astype(dict.fromkeys(COUNTS, "Int64"))
+    return table.sort_values("block", kind="stable", ignore_index=True).drop(columns="block")
+
+
+def spread(cells: pd.DataFrame) -> dict[str, float]:
+    """Mean and spread of one metric; the formulas stand at the top of this file.
+
+    Args:
+        cells: `seed` (of training), `measured_on`, `value` (NaN: missing), a row per cell.
+
+    Returns:
+        `num_training_seeds` and `num_generation_seeds` that have a value, `num_missing` (cells that
+        have none, and enter nothing), `mean`, `sd_training_seeds`, `sd_generation_seeds`, `min`,
+        `max` (of all cells); NaN where there is no value, or for an sd no second one.
+    """
+    known = cells.dropna(subset=["value"])
+    of_seed = known.groupby("seed", dropna=False)["value"]
+    means = of_seed.mean()
+    freedom = len(known) - len(means)
+    squares = ((known["value"] - of_seed.transform("mean")) ** 2).sum()
+    return {
+        "num_training_seeds": len(means),
+        "num_generation_seeds": known["measured_on"].nunique(),
+        "num_missing": len(cells) - len(known),
+        "mean": means.mean(),
+        "sd_training_seeds": means.std(ddof=1),
+        "sd_generation_seeds": math.sqrt(squares / freedom) if freedom else math.nan,
+        "min": known["value"].min(),
+        "max": known["value"].max(),
+    }
+
+
+def _measured(summary: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the stage that is shown; where a rule found no scale, rows without value."""
+    stage = "final" if (summary["stage"] == "final").any() else "sweep"
+    rows = summary[(summary["stage"] == stage) & summary["metric"].str.startswith(SHOWN)]
+    if stage == "final":
+        none = summary[(summary["stage"] == "selection") & summary["value"].isna()]
+        none = none[["model", "dataset", "method", "setting", "seed", "selector"]].reset_index()
+        none = none.merge(rows[MEASURE].drop_duplicates(), how="cross").set_index("index")
+        rows = pd.concat([rows, none.assign(stage=stage)]).sort_index(kind="stable")
+    return rows.copy()
+
+
+def _cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as text, one column for the scales."""
+    low, high = (table[name].map(cell) for name in ("scale_min", "scale_max"))
+    shown = table.drop(columns=["stage", "scale_min", "scale_max"]).map(cell)
+    scale = np.where(low == high, low, low + " to " + high)
+    shown.insert(shown.columns.get_loc(COUNTS[0]), "scale", scale)
+    return shown if table["selector"].notna().any() else shown.drop(columns="selector")
