@@ -27,7 +27,14 @@ def test_a_line_per_n_and_a_curve_that_nowhere_overlaps() -> None:
     figure = degradation_reduction(levels([0.2, 0.1]))
     assert figure.axes[0].get_legend_handles_labels()[1] == ["N = 4"]
     plt.close(figure)
-    figure = degradation_reduction(levels([np.nan, np.nan]))
+    figure = degradation_reduction(levels([0.2, 0.1]).assign(reduction=np.nan))
+    assert "undefined" in figure.axes[0].texts[0].get_text()
+    plt.close(figure)
+
+
+def test_a_merged_edit_that_costs_less_than_nothing_is_seen() -> None:
+    figure = degradation_reduction(levels([0.2, 0.1]).assign(reduction=1.2))
+    assert figure.axes[0].get_ylim()[1] > 1.2
     plt.close(figure)
 
 

@@ -98,7 +98,7 @@ def degradation_reduction(data: pd.DataFrame) -> Figure:
     """
     if data.empty:
         figure, axes = rows_of_panels(1, columns=1)
-        _say_nothing(axes[0, 0])
+        _say(axes[0, 0], "no edit with N > 1 beside one of N = 1")
         return figure
     data = data.assign(variant=[variant(setting) for setting in data["setting"]])
     keys = ["dataset", "variant", "prompts", "scorer", "corpus", "seed"]
@@ -109,13 +109,17 @@ def degradation_reduction(data: pd.DataFrame) -> Figure:
     return figure
 
 
-def _say_nothing(axis: Axes) -> None:
-    axis.text(0.5, 0.5, "no edit with N > 1 beside one of N = 1", ha="center", va="center")
+def _say(axis: Axes, words: str) -> None:
+    axis.text(0.5, 0.5, words, ha="center", va="center", transform=axis.transAxes)
     axis.set_axis_off()
 
 
 def _reduction_panel(axis: Axes, part: pd.DataFrame, panel: pd.Series) -> None:
-    shown = part.dropna(subset=["toxicity"])
+    axis.set_title(f"{panel['dataset']}, perplexity on {panel['corpus']}", loc="left")
+    shown = part.dropna(subset=["reduction"])
+    if shown.empty:
+        _say(axis, "undefined for every N; the notes of tables/headline say why")
+        return
     for label, line, style in _lines(shown):
         line = line.sort_values("toxicity")
         axis.plot(line["toxicity"], line["reduction"], label=label, **style, markevery=4)
@@ -124,13 +128,12 @@ def _reduction_panel(axis: Axes, part: pd.DataFrame, panel: pd.Series) -> None:
             alpha=0.15, lw=0,
         )  # fmt: skip
     axis.axhline(0, color=BASE_COLOUR, linestyle="--")
-    finite = shown["reduction"].dropna()
-    axis.set_ylim(max(-1.5, min(-0.2, finite.min() - 0.1)) if len(finite) else -0.2, 1.05)
+    low, high = shown["reduction"].min(), shown["reduction"].max()  # of the lines; bands are cut
+    axis.set_ylim(max(-1.5, min(-0.2, low - 0.1)), min(2.0, max(1.05, high + 0.05)))
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.invert_xaxis()
     axis.set_xlabel(f"Mean toxicity that both reach on {panel['prompts']} (base model at the left)")
     axis.set_ylabel("Degradation reduction\nagainst N = 1")
-    axis.set_title(f"{panel['dataset']}, perplexity on {panel['corpus']}", loc="left")
     legend(axis)
 
 
