@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import LogFormatter, PercentFormatter, ScalarFormatter
 
 from ..plan.methods import replicates
 from .figures import BASE_COLOUR, legend, rows_of_panels, variant
@@ -79,7 +79,7 @@ def trade_off(data: pd.DataFrame) -> Figure:
         axis.plot(start["toxicity"], start["perplexity"], "*", color=BASE_COLOUR, ms=9, zorder=5)
         axis.set_yscale("log")
         axis.yaxis.set_major_formatter(ScalarFormatter())
-        axis.yaxis.set_minor_formatter(ScalarFormatter())
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.set_xlabel(f"Mean toxicity on {panel['prompts']}, scored by {panel['scorer']} (0–1)")
         axis.set_ylabel(f"Perplexity on {panel['corpus']}")
         axis.set_title(f"{panel['dataset']} (star: base model, ring: chosen scale)", loc="left")
