@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from plan.studies import load_config, prompts, study
 from report.frames import FLUENCY, METRICS, summary
 
 from detoxmerge.report.tables import (
@@ -178,7 +179,7 @@ def test_tabulate_writes_all_files_the_same_each_time(tmp_path):
     found = []
     for _ in range(2):
         files = [tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex", "html")]
-        tabulate(tmp_path / "summary.parquet", *files)
+        tabulate(load_config(study()), tmp_path / "summary.parquet", *files)
         found.append([file.read_bytes() for file in files])
     assert found[0] == found[1]
     again = pd.read_csv(tmp_path / "main.csv")
@@ -186,3 +187,18 @@ def test_tabulate_writes_all_files_the_same_each_time(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "main.csv", "main.html", "main.md", "main.tex", "summary.parquet",
     ]  # fmt: skip
+
+
+def test_a_second_generation_seed_stands_in_the_csv_alone(tmp_path):
+    rows = summary()
+    more = rows[rows["measured_on"] == "openings"].assign(measured_on="again")
+    pd.concat([rows, more]).to_parquet(tmp_path / "summary.parquet")
+    again = {"prompts.again": prompts(generate={"seed": 1})}
+    config = load_config(study(again | {"run.sweep.prompts": ["openings", "again"]}))
+    csv, *read = (tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex", "html"))
+    tabulate(config, tmp_path / "summary.parquet", csv, *read)
+    assert "toxicity_mean [again, judge]" in pd.read_csv(csv)
+    for file in read:
+        text = file.read_text()
+        assert "openings, judge" in text
+        assert "again" not in text

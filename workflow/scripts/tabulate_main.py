@@ -5,7 +5,8 @@ from pathlib import Path
 from detoxmerge.session import session
 
 with session(snakemake):
+    from detoxmerge.plan.config import load_config
     from detoxmerge.report.tables import tabulate
 
     files = {kind: Path(path) for kind, path in snakemake.output.items()}
-    tabulate(Path(snakemake.input[0]), **files)
+    tabulate(load_config(snakemake.config), Path(snakemake.input[0]), **files)

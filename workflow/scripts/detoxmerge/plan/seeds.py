@@ -22,6 +22,18 @@ def generation_groups(config: "schema.Config") -> dict[str, list[str]]:
     return {alias: group for group in groups for alias in group}
 
 
+def repeats(config: "schema.Config") -> list[str]:
+    """Prompt sets that only repeat another of their stage with another seed.
+
+    Args:
+        config: as above.
+
+    Returns:
+        All of each group but its first.
+    """
+    return [alias for alias, group in generation_groups(config).items() if alias != group[0]]
+
+
 def repeated_generations(config: "schema.Config") -> Iterator[str]:
     """Prompt sets of a stage that would give the same continuations twice.
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..artefacts import publish, write_text
+from ..plan.config import Config
+from ..plan.seeds import repeats
 
 KEYS = ["model", "dataset", "method", "setting", "seed", "selector", "scale"]
 BESIDE = ("low", "high", "difference", "difference_low", "difference_high")
@@ -31,10 +33,14 @@ tr:nth-child(even) { background: #eee; }
 """
 
 
-def tabulate(summary: Path, csv: Path, markdown: Path, latex: Path, html: Path) -> None:
+def tabulate(
+    config: Config, summary: Path, csv: Path, markdown: Path, latex: Path, html: Path
+) -> None:
     """Write the main table: the final stage where there is one, else the sweep.
 
     Args:
+        config: says which prompt sets only repeat another; they stand in the csv alone, and their
+            spread in the table of seeds.
         summary: summary.parquet.
         csv: all metrics, full precision; columns `metric [measured on, scorer]`, and with `low`,
             `high`, `difference` (from the base model), `difference_low` and `difference_high`
@@ -44,7 +50,9 @@ def tabulate(summary: Path, csv: Path, markdown: Path, latex: Path, html: Path) 
         html: the same, a page.
     """
     wide = main_table(pd.read_parquet(summary))
-    cells, note = to_cells(wide), counts(wide)
+    again = tuple(f"[{name}, " for name in repeats(config))
+    read = wide[[name for name in wide.columns if not any(where in name for where in again)]]
+    cells, note = to_cells(read), counts(read)
     with publish(csv) as part:
         wide.to_csv(part, index=False)
     write_text(markdown, note + to_markdown(cells))
