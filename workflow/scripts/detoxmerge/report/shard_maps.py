@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import LogLocator
 
 from ..measure.change import MODULE_WORDS
 from .figures import note_below, panels
@@ -68,7 +69,9 @@ def shard_snr(data: pd.DataFrame) -> Figure:
             axis.set_yticks(range(len(modules)), modules)
             axis.set_title(of)
             axis.set_xlabel("Block (–: outside of the blocks)")
-        figure.colorbar(image, ax=list(row), label="Signal / noise")
+        ticks = LogLocator(subs=(1, 2, 5))  # a range may hold a single power of ten, or none
+        bar = figure.colorbar(image, ax=list(row), label="Signal / noise", ticks=ticks, format="%g")
+        bar.minorticks_off()
     note_below(figure, "Hatched: nothing to compare; with a number or −: a ratio at or below 0.")
     return figure
 
