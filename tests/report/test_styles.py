@@ -4,6 +4,7 @@ import itertools
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
@@ -34,7 +35,7 @@ def test_many_shards_still_show():
     assert line_style("merge", 1000)["color"] == line_style("merge", 32)["color"]
 
 
-@pytest.mark.parametrize("missing", [None, float("nan")])
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
 def test_methods_without_an_n_differ(missing, monkeypatch):
     method = SimpleNamespace(Params=SimpleNamespace(model_fields={"rate": None}))
     for name in ("ascent", "steering"):

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import pandas as pd
 from matplotlib import colormaps
 
 from ..plan.methods import METHODS
@@ -20,12 +21,12 @@ def line_style(method: str, n: float | None) -> dict[str, Any]:
 
     Args:
         method: a name in `METHODS`.
-        n: its N; None or NaN for a method without one.
+        n: its N; missing for a method without one.
 
     Returns:
         `color` and `marker`, for `Axes.plot`.
     """
-    if n is not None and not math.isnan(n):
+    if not pd.isna(n):
         doublings = math.log2(n)
         shade = LIGHTEST * min(doublings / math.log2(LARGEST_N), 1.0)
         place, colour = round(doublings), colormaps["viridis"](shade)
