@@ -1,7 +1,7 @@
 # make demo: the whole method on a small scale, offline.   make test: lint, unit and DAG tests.
 # make local: the study on real data.   make lock: resolve the dependencies anew.
-# make slurm-test: a small study and some faults through a real SLURM.   make slurm-faults: all faults,
-# the demo, and the tables of docs/cluster.md.
+# make slurm-test: the demo's jobs and some faults through a real SLURM.   make slurm-faults: all faults,
+# and the tables of docs/cluster.md.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

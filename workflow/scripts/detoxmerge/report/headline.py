@@ -131,12 +131,12 @@ def _overall(found: Comparison) -> dict[str, Any]:
         "undefined_replicates": overall.undefined_share,
         "toxicity_from": found.levels[0],
         "toxicity_to": found.levels[-1],
-        "note": _why_undefined(found),
+        "note": _note(found),
     }
 
 
-def _why_undefined(found: Comparison) -> str:
-    """Empty where there is a value with an interval."""
+def _note(found: Comparison) -> str:
+    """Why there is no value, or none with an interval; else empty."""
     value, low, _, undefined = found.overall
     if np.isnan(found.levels).all():
         return "undefined: one of the two is nowhere less toxic than the base by more than chance"
