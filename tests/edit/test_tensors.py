@@ -7,7 +7,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from detoxmerge.artefacts import sha256
-from detoxmerge.edit.tensors import layout, open_tensors, require_layout, row_blocks, write_tensors
+from detoxmerge.edit.tensors import (
+    layer_of,
+    layout,
+    open_tensors,
+    require_layout,
+    row_blocks,
+    write_tensors,
+)
 from detoxmerge.plan.errors import UserError
 
 TENSORS = {
@@ -98,3 +105,21 @@ def test_a_tensor_that_only_one_has_is_named() -> None:
 def test_blocks_cover_the_first_axis_once(shape: tuple[int, ...], block: int) -> None:
     rows = [i for part in row_blocks(shape, block) for i in range(part.start, part.stop)]
     assert rows == list(range(shape[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("transformer.h.3.attn.c_attn.weight", 3),
+        ("h.11.mlp.c_proj.bias", 11),
+        ("model.layers.0.self_attn.q_proj.weight", 0),
+        ("model.decoder.layers.10.fc1.weight", 10),
+        ("gpt_neox.layers.5.attention.dense.weight", 5),
+        ("model.layers.3.block_sparse_moe.experts.7.w1.weight", 3),
+        ("transformer.wte.weight", None),
+        ("transformer.ln_f.weight", None),
+        ("model.fc1.weight", None),
+    ],
+)
+def test_layer_is_the_first_number_of_a_name(name: str, layer: int | None) -> None:
+    assert layer_of(name) == layer

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from detoxmerge.edit.tensors import layer_of
 from detoxmerge.measure.change import FROM_ZERO, THRESHOLDS, log_histogram
-from detoxmerge.measure.gram import layer_of
 from detoxmerge.plan.grid import FineTune
 
 TENSORS = {"wte": "token embedding", "h.0.mlp": "mlp", "h.1.mlp": "mlp", "ln_f": "norm"}

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -93,6 +94,19 @@ def require_layout(
             f"these do not belong to the same model: tensor '{name}' is {said[0]} and {said[1]}; "
             "make both from one base model"
         )
+
+
+def layer_of(tensor: str) -> int | None:
+    """The block of a transformer that a parameter belongs to.
+
+    Args:
+        tensor: a name as in `named_parameters`, for example ``transformer.h.3.ln_1.weight``.
+
+    Returns:
+        The first part of the name that is a number; None outside of the blocks.
+    """
+    found = re.search(r"(?:^|\.)(\d+)(?:\.|$)", tensor)
+    return int(found[1]) if found else None
 
 
 def row_blocks(shape: Shape, block_elements: int) -> Iterator[slice]:

@@ -1,25 +1,11 @@
 """How much N task vectors have in common: signal, noise, cosines and signs."""
 
-import re
 from math import comb
 from typing import Any
 
 import numpy as np
 
 ROUNDING = 1e-12  # relative; a noise energy below it is the rounding of fp64 sums
-
-
-def layer_of(tensor: str) -> int | None:
-    """The block of a transformer that a parameter belongs to.
-
-    Args:
-        tensor: a name as in `named_parameters`, for example ``transformer.h.3.ln_1.weight``.
-
-    Returns:
-        The first part of the name that is a number; None outside of the blocks.
-    """
-    found = re.search(r"(?:^|\.)(\d+)(?:\.|$)", tensor)
-    return int(found[1]) if found else None
 
 
 def cosines(gram: np.ndarray) -> np.ndarray:

@@ -16,9 +16,10 @@ import pandas as pd
 
 from ..artefacts import publish, read_json, sha256, write_manifest
 from ..edit.merging import common_shapes, mean, walk
+from ..edit.tensors import layer_of
 from ..plan.errors import UserError
 from .change import FROM_ZERO, THRESHOLDS, log_histogram, module_type, without_structural_zeros
-from .gram import cosines, layer_of
+from .gram import cosines
 from .shard_groups import curve, groups, is_embedding
 
 BLOCK_ELEMENTS = 1 << 15  # of one shard; all subsets are summed while it lies in the cache
