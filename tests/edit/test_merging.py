@@ -78,18 +78,19 @@ def test_the_order_of_shards_changes_no_byte(
     assert (folder / "a.safetensors").read_bytes() == (folder / "b.safetensors").read_bytes()
 
 
-def test_the_number_of_threads_changes_no_byte(tmp_path: Path) -> None:
+@pytest.mark.parametrize("operator", ["mean", "model_stock"])
+def test_the_number_of_threads_changes_no_byte(tmp_path: Path, operator: str) -> None:
     paths = shards(tmp_path, 4, shape=(64, 64))
     code = (
         "import sys; from pathlib import Path; from detoxmerge.edit.merging import merge_deltas;"
-        "merge_deltas([Path(p) for p in sys.argv[2:]], 'mean', Path(sys.argv[1]))"
+        "merge_deltas([Path(p) for p in sys.argv[3:]], sys.argv[2], Path(sys.argv[1]))"
     )
     found = []
     for threads in ("1", "2"):
         out = tmp_path / f"threads{threads}.safetensors"
         env = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
         env["PYTHONPATH"] = str(Path(merging.__file__).parents[2])
-        subprocess.run([sys.executable, "-c", code, out, *paths], env=env, check=True)
+        subprocess.run([sys.executable, "-c", code, out, operator, *paths], env=env, check=True)
         found.append(out.read_bytes())
     assert found[0] == found[1]
 

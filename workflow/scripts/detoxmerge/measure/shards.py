@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts import publish, read_json, sha256, write_manifest
-from ..edit.merging import common_shapes, mean, walk
+from ..edit.operators.mean import mean
+from ..edit.shards import common_shapes, walk
 from ..edit.tensors import layer_of
 from ..plan.errors import UserError
 from .change import FROM_ZERO, THRESHOLDS, log_histogram, module_type, without_structural_zeros

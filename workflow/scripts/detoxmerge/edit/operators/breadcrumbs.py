@@ -1,0 +1,67 @@
+"""Model Breadcrumbs: keep the middle of each tensor by magnitude, then average.
+
+Of the n entries of a tensor the floor(gamma n) largest are dropped as outliers, of the others the
+floor(density n) largest are kept, and the rest is dropped as noise; tau* = mean_i m_i tau_i.
+Davari and Belilovsky, ECCV 2024, arXiv 2312.06795, where the masked vectors are summed: N times
+this. The ranks are those of a whole tensor, as in the paper and in mergekit; the authors' code
+takes them along the last axis. Thresholds are exact (`edit.order_statistics`), and values that tie
+at one are kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field, model_validator
+
+from .mean import mean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+REFERENCE = "Davari and Belilovsky, ECCV 2024"
+VERSION = 1
+READS = 3
+
+
+class Params(BaseModel, extra="forbid", strict=True):
+    """How much is kept."""
+
+    density: float = Field(0.9, gt=0, le=1, description="share of a tensor's entries that is kept")
+    gamma: float = Field(0.01, ge=0, lt=1, description="share of the largest that is dropped")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Params:
+        if self.density + self.gamma > 1 + 1e-9:
+            raise ValueError(
+                f"density {self.density:g} and gamma {self.gamma:g} have a sum above 1; lower one"
+            )
+        return self
+
+
+def prepare(shards: Any, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of each tensor the largest and the smallest magnitude kept, (N, 2), in sorted shard order."""
+    from functools import partial
+
+    from ..order_statistics import nth_largest
+
+    found = {}
+    for tensor in shards.shapes:
+        n = shards.num_elements(tensor)
+        if n:
+            kept = max(1, int(params.density * n))
+            dropped = min(int(params.gamma * n), n - kept)
+            ranks = [dropped + 1, dropped + kept]
+            found[tensor] = nth_largest(partial(shards.deltas, tensor), ranks)
+    return found, {}
+
+
+def merge(block: Any, params: Params, context: dict[str, Any]) -> np.ndarray:
+    """A block of the merged vector."""
+    import numpy as np
+
+    kept = []
+    for delta, (most, least) in zip(block.deltas, context[block.tensor], strict=True):
+        size = np.abs(delta)
+        kept.append(np.where((size >= least) & (size <= most), delta, 0))
+    return mean(kept)

@@ -1,0 +1,93 @@
+"""Model Stock: the mean of each tensor, shrunk by what the shards' angles say of its noise.
+
+    tau* = t mean_i tau_i,  t = N c / (1 + (N - 1) c),  c = mean over pairs of cos(tau_i, tau_j)
+
+tensor by tensor (Jang et al., ECCV 2024, arXiv 2403.19522; for N > 2 c is the mean over pairs, as
+in mergekit). A vector that is zero has the cosine 0 to all others. Where c < 0, t is set to 0: the
+formula's would be negative, or have a pole, and there is no common direction to keep. The manifest
+says in how many tensors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from .mean import mean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+REFERENCE = "Jang et al., ECCV 2024"
+VERSION = 1
+READS = 2
+
+
+class Params(BaseModel, extra="forbid", strict=True):
+    """None."""
+
+
+def check(params: Params, n: int) -> None:
+    """Raise ValueError if there is no pair."""
+    if n < 2:
+        raise ValueError("operator model_stock compares shards: n must be 2 or more")
+
+
+def prepare(shards: Any, params: Params) -> tuple[dict[str, float], dict[str, Any]]:
+    """t of each tensor; one pass."""
+    found, negative = {}, 0
+    for tensor in shards.shapes:
+        cosine = mean_cosine(gram(shards.deltas(tensor)))
+        negative += cosine < 0
+        found[tensor] = shrinkage(cosine, len(shards.order))
+    return found, {"shrinkage": found, "num_tensors_with_negative_cosine": negative}
+
+
+def merge(block: Any, params: Params, context: dict[str, float]) -> np.ndarray:
+    """A block of the merged vector."""
+    return context[block.tensor] * mean(block.deltas)
+
+
+def shrinkage(cosine: float, n: int) -> float:
+    """t of a mean cosine c and N shards, 0..1."""
+    cosine = max(0.0, cosine)
+    return n * cosine / (1 + (n - 1) * cosine)
+
+
+def gram(blocks: Any) -> np.ndarray | float:
+    """Inner products of the shards' vectors.
+
+    Args:
+        blocks: lists of N arrays, fp32: the blocks of a tensor.
+
+    Returns:
+        (N, N), fp64; 0.0 if there is no block.
+    """
+    import numpy as np
+
+    found: Any = 0.0
+    for deltas in blocks:
+        vectors = np.stack(deltas).reshape(len(deltas), -1).astype(np.float64)
+        # not by BLAS: its threads cut the sum, and then its last bits depend on their number
+        found = found + np.stack([np.einsum("b,jb->j", one, vectors) for one in vectors])
+    return found
+
+
+def mean_cosine(products: np.ndarray | float) -> float:
+    """The mean cosine over pairs of different vectors.
+
+    Args:
+        products: of `gram`.
+
+    Returns:
+        -1..1; pairs with a vector that is zero count as 0.
+    """
+    import numpy as np
+
+    if not np.ndim(products):
+        return 0.0
+    norms = np.sqrt(np.diag(products))
+    scale = np.outer(norms, norms)
+    cosines = np.divide(products, scale, out=np.zeros_like(scale), where=scale > 0)
+    return float(cosines[np.triu_indices(len(norms), 1)].mean())

@@ -1,0 +1,37 @@
+"""NegMerge: the mean where the shards agree in sign, else 0, entry by entry.
+
+    tau* = [|sum_i sgn tau_i| >= consensus N] mean_i tau_i
+
+Kim et al., ICML 2025, PMLR 267:30067, arXiv 2410.05583, with consensus 1: all N have one sign, and
+none is 0. Below 1 it is relaxed: at 0.6 of 5 shards four agree and one may not. Their N models
+differ in hyper-parameters, not in data.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from .mean import mean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+REFERENCE = "Kim et al., ICML 2025"
+VERSION = 1
+
+
+class Params(BaseModel, extra="forbid", strict=True):
+    """How many must agree."""
+
+    consensus: float = Field(1.0, gt=0, le=1, description="least |sum of signs|, share of N")
+
+
+def merge(block: Any, params: Params, context: None) -> np.ndarray:
+    """A block of the merged vector."""
+    import numpy as np
+
+    signs = sum(np.sign(delta).astype(np.int32) for delta in block.deltas)
+    agree = np.abs(signs) >= params.consensus * len(block.deltas) - 1e-9
+    return np.where(agree, mean(block.deltas), 0)

@@ -1,0 +1,44 @@
+"""A null: Gaussian noise with, in each tensor, the norm that the mean of the shards has there.
+
+tau* = z ||mean_i tau_i|| / ||z||, z ~ N(0, 1), tensor by tensor (the random vector of Ilharco et
+al., ICLR 2023, arXiv 2212.04089). An entry's draw depends on `operator_seed`, the tensor's name and
+the entry's place in it, on nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from .mean import mean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+REFERENCE = "Ilharco et al., ICLR 2023"
+VERSION = 1
+READS = 2
+
+
+class Params(BaseModel, extra="forbid", strict=True):
+    """By which draws."""
+
+    operator_seed: int = Field(42, ge=0, description="seed of the draws")
+
+
+def prepare(shards: Any, params: Params) -> tuple[dict[str, float], dict[str, Any]]:
+    """What brings z to the mean's norm in each tensor; one pass."""
+    found = {}
+    for tensor in shards.shapes:
+        wanted = drawn = 0.0
+        for block in shards.blocks(tensor):
+            wanted += float((mean(block.deltas) ** 2).sum())
+            drawn += float((block.normals(params.operator_seed) ** 2).sum())
+        found[tensor] = (wanted / drawn) ** 0.5 if drawn else 0.0
+    return found, {}
+
+
+def merge(block: Any, params: Params, context: dict[str, float]) -> np.ndarray:
+    """A block of the noise."""
+    return context[block.tensor] * block.normals(params.operator_seed)

@@ -1,0 +1,24 @@
+"""The operators that make one vector of N: one file each in edit/operators, found by file name.
+
+A module states what it computes and by whom in its docstring, `REFERENCE`, `Params` (its own
+parameters, strict) and
+
+    merge(block, params, context) -> array       a block of the merged vector, fp64
+
+(`edit.merging.Block`); edit/operators/negmerge.py is the example to follow. It may also have
+
+    VERSION                                      bumped when its numbers change; of `mean`: merge's
+    check(params, n)                             ValueError if it cannot merge n vectors
+    prepare(shards, params) -> context, facts    what `merge` has to know of whole tensors, found in
+                                                 passes over them (`edit.merging.Shards`); the facts
+                                                 stand in the edit's manifest
+    READS                                        passes over the shards, merging included; else 1
+    whole(tensor, shape, params) -> bool         tensors that `merge` must get in one block
+"""
+
+from types import ModuleType
+
+from ..edit import operators
+from .modules import by_file_name
+
+OPERATORS: dict[str, ModuleType] = by_file_name(operators)
