@@ -174,6 +174,29 @@ def test_method_added_then_dropped(house):
     assert house.planned() == REPORT
 
 
+def test_operators_added_merge_the_same_fine_tunes(house):
+    edit = house.results / "models/pico" / EDITS[1] / "edit.json"
+    before = edit.read_bytes()
+    with house.config() as config:
+        config["methods"]["merge"] = [
+            {"n": [1, 4], "recipe": "toy"},
+            {"n": 4, "operator": ["ties", "weighted"], "recipe": "toy", "exclude": "wpe"},
+        ]
+    assert house.planned() == edits(2)
+
+    house.run("--until", "merge_edit")
+    for operator in ("ties", "weighted"):
+        setting = f"n=4--operator={operator}--exclude=wpe--recipe=toy"
+        made = house.results / f"models/pico/comments/merge/{setting}/seed42/edit.json"
+        found = json.loads(made.read_text())
+        assert found["params"]["operator"] == operator
+        assert found["tensors"]["excluded"] == ["transformer.wpe.weight"]
+    assert edit.read_bytes() == before
+
+    house.replace(f"{LIBRARY}/edit/operators/ties.py", "VERSION = 1", "VERSION = 2")
+    assert house.planned("--until", "merge_edit") == {"merge_edit": 1}
+
+
 def test_split_count_dropped(house):
     with house.config() as config:
         config["methods"]["merge"]["n"] = [4]

@@ -1,11 +1,14 @@
 """What each method asks for and refuses."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from detoxmerge.edit.methods import leave_one_out
+from detoxmerge.edit.methods import leave_one_out, merge
 from detoxmerge.plan.methods import METHODS, replicates
+from detoxmerge.plan.operators import OPERATORS
 
 
 def test_leave_one_out_takes_all_shards_but_one() -> None:
@@ -19,3 +22,31 @@ def test_leave_one_out_takes_all_shards_but_one() -> None:
 def test_a_replicate_names_a_method() -> None:
     assert replicates() == ["leave_one_out"]
     assert {METHODS[name].REPLICATE_OF for name in replicates()} <= set(METHODS)
+
+
+@pytest.mark.parametrize("name", sorted(OPERATORS))
+def test_readme_of_the_config_has_the_operator_and_its_parameters(name: str) -> None:
+    text = (Path(__file__).parents[2] / "config" / "README.md").read_text()
+    (row,) = re.findall(rf"^\| `{name}` \|.*$", text, re.M)
+    for field, info in OPERATORS[name].Params.model_fields.items():
+        assert f"`{field}`" in row
+        if not info.is_required() and info.default is not None:
+            shown = str(info.default).lower()
+            assert f"`{field}` {shown}" in row, f"{field} {shown}"
+
+
+@pytest.mark.parametrize("name", sorted(OPERATORS))
+def test_params_of_the_method_are_those_of_the_operator_between_its_own(name: str) -> None:
+    cls = merge.params_of({"operator": name})
+    fields = list(cls.model_fields)
+    own = list(OPERATORS[name].Params.model_fields)
+    common = list(merge.Params.model_fields)
+    assert not set(own) & set(common)
+    assert fields == common[:2] + own + common[2:]
+    assert issubclass(cls, OPERATORS[name].Params)
+
+
+def test_the_single_task_vector_of_a_merge_keeps_what_all_operators_have() -> None:
+    params = merge.params_of({"operator": "ties"})
+    found = merge.single_of(params(n=5, operator="ties", density=0.5, recipe="x", exclude="wte"))
+    assert found == merge.Params(n=1, recipe="x", exclude=["wte"])

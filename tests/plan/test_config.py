@@ -499,13 +499,60 @@ def test_typo_in_a_methods_parameter_is_answered_with_the_nearest_one():
     [
         ({"n": [1, 0]}, "n", "greater than or equal to 1, not 0"),
         ({"n": 2.5}, "n", "valid integer, not 2.5"),
-        ({"n": 1, "operator": "median"}, "operator", "should be 'mean', not 'median'"),
+        ({"n": 1, "operator": 3}, "operator", "valid string, not 3"),
+        ({"n": 1, "operator": "ties", "density": 0.0}, "density", "greater than 0, not 0.0"),
+        ({"n": 1, "operator": "ties", "density": "1e-1"}, "density", "is text to YAML"),
+        ({"n": 1, "operator": "della"}, "layout", "missing; it has no default"),
+        ([{"n": 1}, {"n": 0}], "1.n", "greater than or equal to 1, not 0"),
     ],
 )
 def test_methods_parameter_out_of_range_is_refused(entry, place, words):
     found = refusal({"methods.merge": entry})
     assert found.startswith(f"methods.merge.{place}: ")
     assert words in found
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        (
+            {"n": 5, "operator": "tie", "density": 0.5},
+            ".operator: 'tie' is not among operators; did you mean 'ties'?",
+        ),
+        (
+            {"n": 5, "operator": "ties", "densty": 0.5},
+            ".densty: unknown parameter with operator ties; did you mean 'density'?",
+        ),
+        (
+            {"n": 5, "density": 0.5},
+            ".density: unknown parameter; valid: exclude, lines_alpha, lines_beta, n, operator, "
+            "recipe",
+        ),
+        (
+            [{"n": 1}, {"n": 5, "operator": ["ties", "median"], "density": 0.5}],
+            ".1.density: unknown parameter with operator median; valid: exclude, lines_alpha, "
+            "lines_beta, n, operator, recipe",
+        ),
+        (
+            {"n": [5, 2], "operator": "snr"},
+            ": operator snr estimates a variance: n must be 3 or more",
+        ),
+        (
+            {"n": 2, "operator": "weighted", "weights": [[0.5, 0.25, 0.25]]},
+            ": 2 shards need 2 weights, not 3",
+        ),
+        ({"n": 2, "lines_beta": 0.5}, ": lines_beta needs lines_alpha"),
+        (
+            [{"n": [1, 2]}, {"n": 2, "operator": "mean"}],
+            ": a value stands there twice; leave one out",
+        ),
+        ([], ": an empty list sweeps nothing; give it a value"),
+        ("ties", ": must be `parameter: value`, or a list of such entries, not 'ties'"),
+        ([None], ": must be `parameter: value`, or a list of such entries, not [None]"),
+    ],
+)  # fmt: skip
+def test_operator_that_cannot_be_is_refused_in_one_sentence(entry, sentence):
+    assert refusal({"methods.merge": entry}) == f"methods.merge{sentence}"
 
 
 def test_required_parameter_of_a_method_is_named():

@@ -1,6 +1,7 @@
 """The selection crossed out: which edits, measurements and protocols a study consists of."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,8 @@ from pydantic import BaseModel
 from detoxmerge.plan.exports import find_export
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.methods import METHODS, of_kind
+from detoxmerge.plan.operators import OPERATORS
+from detoxmerge.plan.slug import SETTING
 
 
 class Strength(BaseModel, extra="forbid", strict=True):
@@ -54,6 +57,53 @@ def test_swept_parameters_are_crossed_and_scalars_fixed():
     assert [setting for _, setting in found.settings] == [
         "n=1", "n=1--recipe=long", "n=4", "n=4--recipe=long",
     ]  # fmt: skip
+
+
+def test_entries_of_a_method_are_each_crossed_and_name_only_what_is_not_default():
+    found = grid(
+        {
+            "recipes.long": {"epochs": 9},
+            "methods.merge": [
+                {"n": [1, 5], "recipe": "long"},
+                {"n": 5, "operator": "ties", "density": [0.2, 0.5], "recipe": "long"},
+                {"n": [3, 5], "operator": ["median", "mean"], "exclude": [["wte", "ln_"]]},
+                {"n": 2, "operator": "weighted", "weights": [None, [0.25, 0.75]]},
+                {"n": 2, "operator": "della", "layout": "conv1d", "lines_alpha": 0.5},
+            ],
+        }
+    )
+    assert [setting for _, setting in found.settings] == [
+        "n=1--recipe=long",
+        "n=5--recipe=long",
+        "n=5--operator=ties--recipe=long",
+        "n=5--operator=ties--density=0.5--recipe=long",
+        "n=3--operator=median--exclude=ln_+wte",
+        "n=3--exclude=ln_+wte",
+        "n=5--operator=median--exclude=ln_+wte",
+        "n=5--exclude=ln_+wte",
+        "n=2--operator=weighted",
+        "n=2--operator=weighted--weights=0.25+0.75",
+        "n=2--operator=della--layout=conv1d--lines_alpha=0.5",
+    ]
+    assert all(re.fullmatch(SETTING, setting) for _, setting in found.settings)
+
+
+def test_operators_of_one_n_share_its_fine_tunes():
+    one = grid({"methods.merge": {"n": 3}})
+    all_three = grid({"methods.merge": {"n": 3, "operator": ["mean", "ties", "snr"]}})
+    assert all_three.fine_tunes == one.fine_tunes
+    assert all_three.shard_sets == one.shard_sets
+    assert len(all_three.edits) == 3
+
+
+def test_version_of_an_operator_is_expected_of_its_edits_only(monkeypatch):
+    study_grid = grid({"methods.merge": {"n": 3, "operator": ["mean", "ties", "snr"]}})
+    monkeypatch.setattr(OPERATORS["ties"], "VERSION", 7)
+    folder = "results/models/small/rude/merge"
+    for setting, version in {"": {}, "--operator=ties": 7, "--operator=snr": 1}.items():
+        found = study_grid.expected[f"{folder}/n=3{setting}/seed42/edit.json"]
+        own = {"operator_version": version} if version else {}
+        assert found == {"version": METHODS["merge"].VERSION} | own
 
 
 def test_method_without_training_is_not_multiplied_by_data_sets_and_seeds(shift):

@@ -9,7 +9,7 @@ import pytest
 from plan.studies import study
 
 from detoxmerge.plan.config import load_config
-from detoxmerge.plan.resources import Needs, finetune_mb, measure_mb
+from detoxmerge.plan.resources import Need, Needs, finetune_mb, measure_mb
 from detoxmerge.plan.training import Recipe
 
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "resources.csv"
@@ -87,10 +87,19 @@ def test_an_export_fits_three_models_in_fp32(base: str) -> None:
 def test_merging_needs_no_more_for_a_larger_model(tmp_path: Path, base: str) -> None:
     large = tmp_path / "large.json"
     large.write_text(json.dumps({"num_parameters_stored": 7_000_000_000}))
-    small = needs().merge_edit(None, SimpleNamespace(base=base, manifests=["a"] * 10))
-    big = needs().merge_edit(None, SimpleNamespace(base=str(large), manifests=["a"] * 10))
+    found = needs(**{"methods.merge": {"n": 10, "operator": ["mean", "ties"]}})
+    at = {"model": "small", "dataset": "rude", "method": "merge", "seed": "42", "setting": "n=10"}
+
+    def need(base: str, **other: str) -> Need:
+        given = SimpleNamespace(base=base, manifests=["a"] * 10)
+        return found.merge_edit(SimpleNamespace(**at | other), given)
+
+    small, big = need(base), need(str(large))
     assert small.mem_mb == big.mem_mb == 2000
     assert big.runtime > 60 > small.runtime
+    thrice = need(str(large), setting="n=10--operator=ties")  # reads the shards three times
+    assert thrice.mem_mb == 2000
+    assert (thrice.runtime - 15) / (big.runtime - 15) == pytest.approx(31 / 11, rel=0.01)
 
 
 def test_shard_statistics_take_longer_with_more_shards_and_no_more_memory(base: str) -> None:

@@ -61,7 +61,7 @@ class Study:
         self.manifest(p.shard, p.base, p.dataset, p.partition)
         edit = self.grid.edits[0]
         inputs = [Path(path) for path in self.grid.inputs_of(edit)]
-        make_edit(edit, self.grid.protocol.edit("merge"), self.base, inputs, self.edit)
+        make_edit(edit, self.grid.protocol.edit("merge", edit.params), self.base, inputs, self.edit)
         for one in ("base", AT["edit"]):
             measure(self.grid, one, AT)
         return self

@@ -35,6 +35,12 @@ def test_each_merged_edit_stands_against_the_single_one_of_the_same_setting() ->
         "n=2": "n=1",
         "n=2--recipe=slow": "n=1--recipe=slow",
     }
+    operators = grid(
+        {"methods.merge": [{"n": [1, 2]}, {"n": [1, 2], "operator": "ties", "density": 0.5}]}
+    )
+    assert [single_of(operators, edit) for edit in operators.edits] == [
+        None, operators.edits[0], None, operators.edits[0],
+    ]  # fmt: skip
     lonely = grid({"methods.merge": {"n": [2]}})
     assert single_of(lonely, lonely.edits[0]) is None
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..artefacts import write_manifest
+from ..plan.entries import protocol as protocol_of
 from ..plan.grid import Edit
 from ..plan.methods import METHODS
 
@@ -37,7 +38,7 @@ def make_edit(
         dataset=edit.dataset,
         method=edit.method,
         setting=edit.setting,
-        params=edit.params.model_dump(),
+        params=protocol_of(edit.params),
         seed=edit.seed,
         **fields,
     )

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from . import config as schema
+from .entries import MethodEntry, is_method_entry
 from .errors import nearest, sentence
-from .methods import METHODS
+from .methods import METHODS, params_of
 from .slug import setting_slug, slug
 
 
@@ -92,12 +93,12 @@ def repetitions(config: "schema.Config") -> list[str]:
     return errors
 
 
-def settings(name: str, entry: dict[str, Any] | None) -> list[BaseModel]:
+def settings(name: str, entry: MethodEntry) -> list[BaseModel]:
     """Every combination of a method's swept parameters.
 
     Args:
         name: the method.
-        entry: its config entry; a list is swept, a scalar fixed.
+        entry: its config entry, or a list of them; in each a list is swept, a scalar fixed.
 
     Returns:
         The method's ``Params``, typed and complete.
@@ -105,9 +106,19 @@ def settings(name: str, entry: dict[str, Any] | None) -> list[BaseModel]:
     Raises:
         pydantic.ValidationError: an unknown parameter or a value out of range.
     """
+    entries = entry if isinstance(entry, list) else [entry]
+    return [
+        params_of(name, values).model_validate(values)
+        for one in entries
+        for values in _combinations(one)
+    ]
+
+
+def _combinations(entry: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """Every combination of what is swept, unchecked."""
     swept = {k: v if isinstance(v, list) else [v] for k, v in (entry or {}).items()}
-    params = METHODS[name].Params
-    return [params(**dict(zip(swept, values, strict=True))) for values in product(*swept.values())]
+    for values in product(*swept.values()):
+        yield dict(zip(swept, values, strict=True))
 
 
 def bad_methods(raw: dict[str, Any]) -> Iterator[str]:
@@ -125,26 +136,20 @@ def bad_methods(raw: dict[str, Any]) -> Iterator[str]:
     names = run.get("methods") if isinstance(run.get("methods"), list) else []
     for name in names:
         entry = entries.get(name)
-        if name not in METHODS or name not in entries or not isinstance(entry, dict | None):
+        if name not in METHODS or name not in entries or not is_method_entry(entry):
             continue  # said elsewhere
         yield from _bad_method(name, entry, recipes if isinstance(recipes, dict) else None)
 
 
-def _bad_method(
-    name: str, entry: dict[str, Any] | None, recipes: dict[str, Any] | None
-) -> Iterator[str]:
-    where = f"methods.{name}"
-    try:
-        found = settings(name, entry)
-        slugs = [setting_slug(params) for params in found]
-    except ValidationError as error:
-        known = METHODS[name].Params.model_fields
-        for e in error.errors():
-            yield sentence(e, ".".join([where, *map(str, e["loc"])]), known, "parameter")
+def _bad_method(name: str, entry: MethodEntry, recipes: dict[str, Any] | None) -> Iterator[str]:
+    where, errors = f"methods.{name}", []
+    for i, one in enumerate(entry if isinstance(entry, list) else [entry]):
+        errors += _bad_entry(name, one, f"{where}.{i}" if isinstance(entry, list) else where)
+    if errors:
+        yield from errors
         return
-    except ValueError as error:
-        yield f"{where}: {error}"
-        return
+    found = settings(name, entry)
+    slugs = [setting_slug(params) for params in found]
     if not found:
         yield f"{where}: an empty list sweeps nothing; give it a value"
     if len(set(slugs)) < len(slugs):
@@ -152,3 +157,22 @@ def _bad_method(
     if recipes is not None:
         for recipe in sorted({getattr(p, "recipe", "default") for p in found} - set(recipes)):
             yield f"{where}.recipe: no recipe '{recipe}'; {nearest(recipe, recipes)}"
+
+
+def _bad_entry(name: str, entry: dict[str, Any] | None, where: str) -> list[str]:
+    """The errors of the first combination that has any."""
+    for values in _combinations(entry):
+        params = params_of(name, values)
+        kind = "parameter"
+        if params is not METHODS[name].Params:
+            kind += f" with operator {values['operator']}"
+        try:
+            setting_slug(params.model_validate(values))
+        except ValidationError as error:
+            return [
+                sentence(e, ".".join([where, *map(str, e["loc"])]), params.model_fields, kind)
+                for e in error.errors()
+            ]
+        except ValueError as error:
+            return [f"{where}: {error}"]
+    return []

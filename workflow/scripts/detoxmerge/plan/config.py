@@ -13,6 +13,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Field,
     StringConstraints,
     ValidationError,
@@ -20,7 +21,7 @@ from pydantic import (
 )
 
 from .catalogue import Corpus, Dataset, Model, Prompts, Scorer, Selector
-from .entries import Entry
+from .entries import Entry, MethodEntry, is_method_entry
 from .errors import UserError, sentence
 from .slug import NAME
 from .training import Recipe
@@ -37,6 +38,12 @@ def _scale(value: float) -> float:
 def _seed(value: int) -> int:
     if value < 0:
         raise ValueError(f"must be 0 or more, not {value}")
+    return value
+
+
+def _method_entry(value: Any) -> Any:
+    if not is_method_entry(value):
+        raise ValueError(f"must be `parameter: value`, or a list of such entries, not {value!r}")
     return value
 
 
@@ -125,8 +132,8 @@ class Config(Entry):
     prompts: dict[Alias, Prompts]
     corpora: dict[Alias, Corpus]
     scorers: dict[Alias, Scorer]
-    methods: dict[str, dict[str, Any] | None] = Field(
-        description="a method's parameters; a list is swept"
+    methods: dict[str, Annotated[MethodEntry, BeforeValidator(_method_entry)]] = Field(
+        description="a method's parameters; a list is swept; or a list of such entries"
     )
     selectors: dict[Alias, Selector] = Field(default={}, description="rules that choose scales")
     split: Split = Split()

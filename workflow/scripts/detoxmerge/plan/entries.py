@@ -19,7 +19,15 @@ def as_list(value: Any) -> Any:
 
 
 Names = Annotated[list[str], BeforeValidator(as_list)]
+MethodEntry = dict[str, Any] | list[dict[str, Any]] | None
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="commit hash on the hub")]
+
+
+def is_method_entry(value: object) -> bool:
+    """Whether a value has the form of a method's entry."""
+    if isinstance(value, list):
+        return all(isinstance(one, dict) for one in value)
+    return isinstance(value, dict | None)
 
 
 class Entry(BaseModel, extra="forbid", strict=True):

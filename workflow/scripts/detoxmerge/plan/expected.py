@@ -23,7 +23,7 @@ def expected_protocols(grid: "Grid") -> Expected:
     for alias in grid.run.models:
         yield from _measurements(grid, alias, "base")
     for edit in grid.edits:
-        yield p.edit.format(**vars(edit)), protocol.edit(edit.method)
+        yield p.edit.format(**vars(edit)), protocol.edit(edit.method, edit.params)
         yield from _measurements(grid, edit.model, edit.edit)
         yield p.change.format(model=edit.model, edit=edit.edit), protocol.change()
     for tune in grid.fine_tunes:

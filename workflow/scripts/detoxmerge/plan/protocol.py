@@ -6,9 +6,11 @@ protocol is not the configured one is found even where Snakemake has lost its ow
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from .config import Config
 from .entries import protocol
-from .methods import METHODS
+from .methods import METHODS, operator_of
 
 # Bump a number when the stage's numbers change, with a line in the changelog.
 VERSION = {
@@ -91,9 +93,11 @@ class Protocol:
         """The fine-tuning recipe; model, data set, N, shard and seed stand in the path."""
         return self._of("finetune_shard", **protocol(self.config.recipes[recipe]))
 
-    def edit(self, method: str) -> dict[str, Any]:
-        """The method's VERSION; its parameters stand in the path."""
-        return {"version": METHODS[method].VERSION}
+    def edit(self, method: str, params: BaseModel) -> dict[str, Any]:
+        """The VERSION of the method, and of its operator; the parameters stand in the path."""
+        operator = operator_of(method, params)
+        own = {"operator_version": operator.VERSION} if operator else {}
+        return {"version": METHODS[method].VERSION} | own
 
     def generate(self, model: str, prompts: str) -> dict[str, Any]:
         """The sampling protocol of a prompt set, and the dtype of the weights."""

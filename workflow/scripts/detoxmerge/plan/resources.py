@@ -19,7 +19,7 @@ minutes  = START + 2 * work / speed
   fluency              2 P FLOP of the judge per token of a prompt and its continuation
   generating           per step of a batch: the weights read once, or 2 P FLOP per row, whichever
                        takes longer, and OVERHEAD of the library
-  merging              bytes of all shards read once
+  merging              bytes of all shards, as often as the operator reads them
   shard statistics     bytes of all shards read twice, and N PER_SHARD + N^2 PER_PAIR per weight
 """
 
@@ -30,6 +30,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .config import Config
+from .grid import Grid
+from .methods import operator_of
 from .training import Recipe
 
 SOFTWARE_MB = {"cpu": 1500, "cuda": 4000}  # two Snakemakes, the libraries; CUDA's own on the host
@@ -64,7 +66,7 @@ class Needs:
         Args:
             config: the checked config.
         """
-        self.config = config
+        self.config, self.grid = config, Grid(config)
         self.device = "cpu" if config.device == "cpu" else "cuda"
 
     def mem_mb(self, rule: str) -> Callable[[Any, Any, int], int]:
@@ -108,8 +110,10 @@ class Needs:
         return self._need(memory, work / self._speed(recipe.precision) / recipe.processes)
 
     def merge_edit(self, wildcards: Any, input: Any) -> Need:
-        """Streams: memory does not depend on the model."""
-        seconds = 4 * num_weights(input.base) * (len(input.manifests) + 1) / DISK
+        """Streams, so memory does not depend on the model; some operators read more than once."""
+        operator = operator_of(wildcards.method, self.grid.find(wildcards).params)
+        reads = getattr(operator, "READS", 1)
+        seconds = 4 * num_weights(input.base) * (reads * len(input.manifests) + 1) / DISK
         return Need(2000, START_MINUTES + math.ceil(2 * seconds / 60))
 
     def shard_statistics(self, wildcards: Any, input: Any) -> Need:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts import publish, write_text
+from ..plan.entries import protocol
 from ..plan.grid import Edit, Grid
 from ..plan.methods import METHODS
 from ..plan.slug import setting_slug
@@ -22,7 +23,7 @@ HALF_WIDTH = 0.005  # of mean toxicity, for the number of prompts that would be 
 
 
 def headline(grid: Grid, csv: Path, markdown: Path, latex: Path, html: Path, levels: Path) -> None:
-    """Compare every edit with N > 1 with the one of N = 1 that has the same other parameters.
+    """Compare every edit with N > 1 with the single task vector: N = 1, the mean, the rest alike.
 
     Args:
         grid: the study; what the sweep measured is read.
@@ -50,18 +51,19 @@ def headline(grid: Grid, csv: Path, markdown: Path, latex: Path, html: Path, lev
 
 
 def single_of(grid: Grid, edit: Edit) -> Edit | None:
-    """The edit of N = 1 with the same model, data set, seed and other parameters.
+    """The single task vector that an edit of the same model, data set and seed stands against.
 
     Args:
         grid: the study.
         edit: with any N.
 
     Returns:
-        The edit; None if the study has none, or `edit` is it or has no N.
+        The edit; None if the study has none, or `edit` has N = 1, or its method tells of none.
     """
-    if getattr(edit.params, "n", 1) == 1:
+    method = METHODS[edit.method]
+    if getattr(edit.params, "n", 1) == 1 or not hasattr(method, "single_of"):
         return None
-    wanted = setting_slug(edit.params.model_copy(update={"n": 1}))
+    wanted = setting_slug(method.single_of(edit.params))
     same = (edit.model, edit.dataset, edit.method, wanted, edit.seed)
     return next(
         (e for e in grid.edits if (e.model, e.dataset, e.method, e.setting, e.seed) == same), None
@@ -104,7 +106,7 @@ def without_one(grid: Grid, edit: Edit) -> list[Edit]:
         for other in grid.edits
         if getattr(METHODS[other.method], "REPLICATE_OF", None) == edit.method
         and (other.model, other.dataset, other.seed) == (edit.model, edit.dataset, edit.seed)
-        and other.params.model_dump(exclude={"without"}) == edit.params.model_dump()
+        and protocol(other.params, without=("without",)) == protocol(edit.params)
     }
     return [found[i] for i in sorted(found)] if len(found) == edit.params.n else []
 

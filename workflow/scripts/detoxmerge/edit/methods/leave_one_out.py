@@ -62,4 +62,4 @@ def build(inputs: list[Path], params: Params, out: Path) -> dict[str, Any]:
     """
     from . import merge
 
-    return merge.build(inputs, params, out)  # type: ignore[arg-type]
+    return merge.build(inputs, merge.Params(n=len(inputs), recipe=params.recipe), out)

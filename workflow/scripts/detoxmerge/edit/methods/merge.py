@@ -4,10 +4,25 @@ N = 1 is the single task vector of Ilharco et al. (ICLR 2023, arXiv 2212.04089),
 one of Kim et al. (COLM 2024, openreview.net/forum?id=TBNYjdOazs).
 """
 
-from pathlib import Path
-from typing import Any, Literal
+# any operator of edit/operators may stand in place of the mean; a model card has its docstring then
 
-from pydantic import BaseModel, Field
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from ...plan.entries import LATER, Names
+from ...plan.errors import nearest
+from ...plan.operators import OPERATORS
 
 KIND = "merge"
 LABEL = "merged task vectors"
@@ -16,15 +31,100 @@ VERSION = 1
 USES = ("dataset", "seed")
 
 
-class Params(BaseModel, extra="forbid", strict=True):
-    """What the config entry may say."""
-
+class _First(BaseModel, extra="forbid", strict=True):
     n: int = Field(ge=1, description="number of shards; 1 is the single task vector")
-    operator: Literal["mean"] = Field("mean", description="how the N vectors become one")
+    operator: str = Field("mean", description="how the N vectors become one")
+
+    @field_validator("operator")
+    @classmethod
+    def _exists(cls, operator: str) -> str:
+        if operator not in OPERATORS:
+            raise ValueError(f"'{operator}' is not among operators; {nearest(operator, OPERATORS)}")
+        return operator
+
+    @model_validator(mode="after")
+    def _fits_n(self) -> "_First":
+        getattr(OPERATORS[self.operator], "check", lambda params, n: None)(self, self.n)
+        return self
+
+
+class _Last(BaseModel, extra="forbid", strict=True):
+    lines_alpha: float | None = Field(
+        None,
+        ge=0,
+        description="LiNeS: factor of the first block, and of what is in none; none: no factors",
+        json_schema_extra=LATER,
+    )
+    lines_beta: float | None = Field(
+        None,
+        ge=0,
+        description="LiNeS: what the last block's factor has more; none: 1 - alpha",
+        json_schema_extra=LATER,
+    )
+    exclude: Annotated[Names, AfterValidator(lambda names: sorted(set(names)))] = Field(
+        [],
+        description="parts of names of tensors that are not edited; a list in the list: together",
+        json_schema_extra=LATER,
+    )
     recipe: str = Field("default", description="fine-tuning recipe of the catalogue")
 
+    @model_validator(mode="after")
+    def _has_an_alpha(self) -> "_Last":
+        if self.lines_beta is not None and self.lines_alpha is None:
+            raise ValueError("lines_beta needs lines_alpha")
+        return self
 
-def inputs(params: Params, at: Any) -> list[str]:
+
+@cache
+def _params(operator: str) -> type[BaseModel]:
+    """An operator's own parameters stand between those of all."""
+    return create_model("Params", __base__=(_Last, OPERATORS[operator].Params, _First))
+
+
+Params = _params("mean")
+
+
+class _Unknown(Params, extra="ignore"):  # type: ignore[misc, valid-type]
+    """Of an operator that does not exist: says just that."""
+
+
+def params_of(values: dict[str, Any]) -> type[BaseModel]:
+    """What the config entry may say, which depends on its operator.
+
+    Args:
+        values: of the entry, unchecked.
+
+    Returns:
+        The class for them.
+    """
+    operator = values.get("operator", "mean")
+    if not isinstance(operator, str):
+        return Params
+    return _params(operator) if operator in OPERATORS else _Unknown
+
+
+def operator_of(params: BaseModel) -> ModuleType | None:
+    """The module of the operator, whose docstring, REFERENCE and VERSION hold for an edit.
+
+    Returns:
+        None for the mean, for which this module's hold.
+    """
+    return None if params.operator == "mean" else OPERATORS[params.operator]
+
+
+def single_of(params: BaseModel) -> BaseModel:
+    """The parameters of the single task vector that a merged one is compared with.
+
+    Args:
+        params: with any n and operator.
+
+    Returns:
+        n = 1 and the mean, of which every N is one; the other parameters of all operators stay.
+    """
+    return Params(n=1, **params.model_dump(include=set(_Last.model_fields)))
+
+
+def inputs(params: BaseModel, at: Any) -> list[str]:
     """The manifests of the N fine-tunes of this model, data set and seed.
 
     Args:
@@ -37,7 +137,7 @@ def inputs(params: Params, at: Any) -> list[str]:
     return [at.shard(params.recipe, params.n, shard) for shard in range(params.n)]
 
 
-def build(inputs: list[Path], params: Params, out: Path) -> dict[str, Any]:
+def build(inputs: list[Path], params: BaseModel, out: Path) -> dict[str, Any]:
     """Write the merged vector.
 
     Args:
@@ -49,10 +149,19 @@ def build(inputs: list[Path], params: Params, out: Path) -> dict[str, Any]:
         The edit's verb and fields: `theta = theta_0 + sign * scale * delta`.
 
     Raises:
-        UserError: the shards do not fit together, or one holds NaN or infinity.
+        UserError: the shards do not fit together, or one holds NaN or infinity; the operator
+            refuses them.
     """
+    from ...artefacts import read_json
     from ..merging import merge_deltas
 
-    deltas = [path.with_name("delta.safetensors") for path in inputs]
-    tensors = merge_deltas(deltas, params.operator, out / "delta.safetensors")
+    tensors = merge_deltas(
+        [path.with_name("delta.safetensors") for path in inputs],
+        params.operator,
+        out / "delta.safetensors",
+        params,
+        num_texts=[read_json(path).get("num_texts") for path in inputs],
+        exclude=params.exclude,
+        lines=None if params.lines_alpha is None else (params.lines_alpha, params.lines_beta),
+    )
     return {"verb": "delta", "sign": -1, "tensors": tensors}
