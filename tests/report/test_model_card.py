@@ -174,6 +174,21 @@ def test_study_of_an_edit_is_that_of_config_and_manifests(tmp_path, monkeypatch)
     assert found["scorers"]["judge"].endswith("seed 1; label `toxicity`")
 
 
+def test_study_of_another_operator_tells_of_that_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    changes = {"methods.merge": {"n": 2, "operator": "ties", "density": 0.5}}
+    grid = Grid(load_config(studies.study(changes)))
+    (edit,), p = grid.edits, grid.paths
+    write_json(make(p.base.format(model="small")), {"model": {"sha256": {}}})
+    write_json(make(p.dataset.format(dataset="rude")), {"counts": {"num_toxic": 77}})
+    write_json(make(p.edit.format(**vars(edit))), {"sign": -1})
+    found = study_of(grid, edit)
+    assert found["about"].startswith("TIES: trim, elect a sign")
+    assert found["reference"] == "Yadav et al., NeurIPS 2023"
+    assert found["label"] == "merged task vectors"
+    assert found["params"] == {"n": 2, "operator": "ties", "density": 0.5, "recipe": "default"}
+
+
 def make(path):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -9,7 +9,7 @@ from ..plan.catalogue import Model, Scorer
 from ..plan.config import Stage
 from ..plan.entries import Source, protocol
 from ..plan.grid import Edit, Grid
-from ..plan.methods import METHODS
+from ..plan.methods import METHODS, operator_of
 
 
 def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
@@ -25,15 +25,16 @@ def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
     """
     config, method, stages = grid.config, METHODS[edit.method], grid.run.stages.values()
     recipe = getattr(edit.params, "recipe", None)
+    told_by = operator_of(edit.method, edit.params) or method
     return {
         "base": _base(grid, edit.model),
         "model": edit.model,
         "method": edit.method,
         "label": method.LABEL,
-        "reference": method.REFERENCE,
-        "about": inspect.cleandoc(method.__doc__),
+        "reference": told_by.REFERENCE,
+        "about": inspect.cleandoc(told_by.__doc__),
         "setting": edit.setting,
-        "params": edit.params.model_dump(),
+        "params": protocol(edit.params),
         "seed": edit.seed,
         "sign": read_json(grid.paths.edit.format(**vars(edit)))["sign"],
         "recipe": protocol(config.recipes[recipe]) if recipe else None,
