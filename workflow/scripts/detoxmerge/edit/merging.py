@@ -1,8 +1,10 @@
 """From N task vectors to one: streamed, fp64, the same bytes whatever the order of the shards."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
@@ -10,12 +12,87 @@ from pydantic import BaseModel
 from ..plan.errors import UserError
 from ..plan.operators import OPERATORS
 from .scaling import lines_factors
-from .shards import Block, read_blocks, side_by_side
-from .tensors import Shape, TensorWriter, write_tensors
+from .shards import Block, Place, Shards, in_order, side_by_side, sum_of_squares
+from .tensors import Shape, write_tensors
+from .vectors import open_delta
 
-BLOCK_ELEMENTS = 1 << 20  # of one shard: 4 MB in fp32, 8 MB in the fp64 sum
+BLOCK_ELEMENTS = 1 << 17  # of one shard: with fp64 sums, what a core's cache holds
 
-Merge = Callable[[Block], np.ndarray]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Merge:
+    """An operator that has seen what it needs of whole tensors; made by `prepare_merge`."""
+
+    shards: Shards
+    module: ModuleType
+    params: BaseModel
+    context: Any
+    facts: dict[str, Any]  # what the operator found out about the shards
+    factors: dict[str, float]  # of LiNeS; none: no factors
+
+    def blocks(
+        self, finish: Callable[[Block, np.ndarray], T], threads: int
+    ) -> Iterator[tuple[Place, T, list[float]]]:
+        """The merged vector, a block at a time in the order of the tensors.
+
+        Args:
+            finish: makes of a block and its merged values, fp32, what is wanted of them.
+            threads: that read, merge and finish; the numbers do not depend on it.
+
+        Yields:
+            Where, what `finish` returned, and the sum of squares of each shard's part.
+
+        Raises:
+            UserError: a value is NaN or infinite, or becomes too large for fp32.
+        """
+
+        def work(place: Place) -> tuple[Place, T, list[float]]:
+            block = self.shards.read(place)
+            squares = self.shards.squares(block)
+            merged = self.module.merge(block, self.params, self.context)
+            if self.factors:
+                merged = merged * self.factors[block.tensor]
+            return place, finish(block, _rounded(block.tensor, merged)), squares
+
+        yield from in_order(work, self.shards.places(BLOCK_ELEMENTS, (), self._whole), threads)
+
+    def _whole(self, tensor: str, shape: Shape) -> bool:
+        return hasattr(self.module, "whole") and self.module.whole(tensor, shape, self.params)
+
+
+def prepare_merge(
+    shards: Shards,
+    operator: str,
+    params: BaseModel | None = None,
+    lines: tuple[float, float | None] | None = None,
+) -> Merge:
+    """Let an operator look at the shards.
+
+    Args:
+        shards: of `side_by_side`.
+        operator: a name in `plan.operators.OPERATORS`.
+        params: has the fields of the operator's ``Params``; none: its defaults.
+        lines: alpha and beta of `scaling.lines_factors`; none: no factors.
+
+    Returns:
+        What merges them.
+
+    Raises:
+        UserError: the operator refuses N shards, or a shard holds NaN or infinity.
+    """
+    module = OPERATORS[operator]
+    params = module.Params() if params is None else params
+    try:
+        getattr(module, "check", lambda params, n: None)(params, len(shards.vectors))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    context, facts = None, {}
+    if hasattr(module, "prepare"):
+        context, facts = module.prepare(shards, params)
+    factors = lines_factors([*shards.shapes, *shards.excluded], *lines) if lines else {}
+    return Merge(shards, module, params, context, facts, factors)
 
 
 def merge_deltas(
@@ -27,12 +104,13 @@ def merge_deltas(
     num_texts: list[int | None] | None = None,
     exclude: Iterable[str] = (),
     lines: tuple[float, float | None] | None = None,
+    threads: int = 1,
 ) -> dict[str, Any]:
     """Merge task vectors into one file.
 
     Shards are taken in the order of their paths, sums are fp64 and rounded once to fp32: the bytes
-    depend neither on the order of `paths` nor on the number of threads. In memory are one block of
-    each shard and a few fp64 blocks; for `della` the tensors that it takes whole.
+    depend neither on the order of `paths` nor on the number of threads. In memory are, for each
+    thread, some blocks of each shard; for `della` the tensors that it takes whole.
 
     Args:
         paths: N files with the same tensors, fp32.
@@ -42,6 +120,7 @@ def merge_deltas(
         num_texts: of each shard, in the order of `paths`, where it is known.
         exclude: parts of names of tensors that no operator sees; the merged vector has 0 there.
         lines: alpha and beta of `scaling.lines_factors`; none: no factors.
+        threads: how many merge.
 
     Returns:
         `file`, `sha256` and `l2_norm` of the merged vector, `shard_l2_norms` in sorted order, over
@@ -52,53 +131,44 @@ def merge_deltas(
         UserError: tensors differ in name, dtype or shape, are not fp32, or hold NaN or infinity;
             the operator refuses N shards; the merged vector is too large for fp32.
     """
-    module = OPERATORS[operator]
-    params = module.Params() if params is None else params
-    try:
-        getattr(module, "check", lambda params, n: None)(params, len(paths))
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    shards = side_by_side(paths, exclude, num_texts)
-    factors = lines_factors([*shards.shapes, *shards.excluded], *lines) if lines else {}
-    context, facts = None, {}
-    if hasattr(module, "prepare"):
-        context, facts = module.prepare(shards, params)
-
-    def merged(block: Block) -> np.ndarray:
-        found = module.merge(block, params, context)
-        return found * factors[block.tensor] if factors else found
-
-    def whole(tensor: str, shape: Shape) -> bool:
-        return hasattr(module, "whole") and module.whole(tensor, shape, params)
-
+    shards = side_by_side([open_delta(path) for path in paths], exclude, num_texts)
+    merge = prepare_merge(shards, operator, params, lines)
     squares, merged_square = np.zeros(len(paths)), 0.0
     with write_tensors(out, shards.shapes | shards.excluded) as writer:
-        for block, of_shards in read_blocks(shards.paths, shards.shapes, BLOCK_ELEMENTS, whole):
+        for _, (merged, square), of_shards in merge.blocks(_with_square, threads):
             squares += of_shards
-            merged_square += _write(writer, block.tensor, merged(block))
-        _write_zeros(writer, shards.excluded.values())
-    for path in np.array(shards.paths)[squares == 0]:
-        print(f"{path}: all values are 0; it is merged as it is")
+            merged_square += square
+            writer.write(merged)
+        for shape in shards.excluded.values():
+            left = int(np.prod(shape, dtype=np.int64))
+            for start in range(0, left, BLOCK_ELEMENTS):
+                writer.write(np.zeros(min(left - start, BLOCK_ELEMENTS), np.float32))
+    say_zero_vectors(shards, squares)
     found = {"file": out.name, "sha256": writer.sha256, "l2_norm": float(np.sqrt(merged_square))}
     found |= {"shard_l2_norms": np.sqrt(squares).tolist()}
     found |= {"excluded": list(shards.excluded)} if shards.excluded else {}
-    return found | ({"operator": facts} if facts else {})
+    return found | ({"operator": merge.facts} if merge.facts else {})
 
 
-def _write(writer: TensorWriter, tensor: str, merged: np.ndarray) -> float:
-    """Round a block to fp32 and append it; its sum of squares."""
+def say_zero_vectors(shards: Shards, squares: np.ndarray) -> None:
+    """Tell of shards that are the base itself: allowed, but hardly meant.
+
+    Args:
+        shards: what was merged.
+        squares: (N,), of the vectors' norms.
+    """
+    for vector, square in zip(shards.vectors, squares, strict=True):
+        if square == 0:
+            print(f"{vector.said}: all values are 0; it is merged as it is")
+
+
+def _with_square(block: Block, merged: np.ndarray) -> tuple[np.ndarray, float]:
+    return merged, sum_of_squares(merged)
+
+
+def _rounded(tensor: str, merged: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         rounded = merged.astype(np.float32)
-    square = float(np.square(rounded, dtype=np.float64).sum())
-    if not np.isfinite(square):
+    if not np.isfinite(rounded).all():
         raise UserError(f"tensor '{tensor}': the merged values are too large for fp32")
-    writer.write(rounded)
-    return square
-
-
-def _write_zeros(writer: TensorWriter, shapes: Iterable[Shape]) -> None:
-    left = sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
-    while left:
-        part = min(left, BLOCK_ELEMENTS)
-        writer.write(np.zeros(part, np.float32))
-        left -= part
+    return rounded

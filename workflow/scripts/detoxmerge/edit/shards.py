@@ -1,30 +1,38 @@
 """N task vectors side by side, a block at a time; unlike layouts, NaN and infinity stop it."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..plan.errors import UserError
 from .randomness import normals, uniforms
+from .reading import Weights
 from .scaling import excluded_tensors
-from .tensors import Shape, open_tensors, require_same_layout, row_blocks
+from .tensors import Shape, require_layout, row_blocks
+from .vectors import Vector, open_delta
 
 # of an operator's passes before it merges: the last bit of an fp64 sum depends on how it is cut,
 # so this is fixed, whatever the blocks of the merge
 PASS_ELEMENTS = 1 << 16
+# a dot product of so many numbers is one thread's in every BLAS, and has one order of summation
+DOT_ELEMENTS = 4096
+
+A, B = TypeVar("A"), TypeVar("B")
 
 
 @dataclass(frozen=True)
 class Block:
-    """What is read at a time: some rows of a tensor, of every shard."""
+    """What is read at a time: some elements of a tensor, of every shard."""
 
     tensor: str
     start: int  # place of the first element in the tensor, row-major
-    deltas: list[np.ndarray]  # N of one shape, fp32, in the order of the files
+    deltas: list[np.ndarray]  # N of one shape, fp32, in the order of the shards
+    base: np.ndarray | None = None  # the base's elements, where they are known
 
     def uniforms(self, seed: int, shard: int) -> np.ndarray:
         """Random numbers for the entries of one shard, fp64, uniform in (0, 1)."""
@@ -38,23 +46,100 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A block before it is read."""
+
+    tensor: str
+    start: int
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class Shards:
     """What is merged; made by `side_by_side`."""
 
-    paths: list[Path]  # sorted
+    vectors: list[Vector]  # sorted by path
     order: list[int]  # where each of these stood in what the caller gave
-    shapes: dict[str, Shape]  # of the tensors that are merged, sorted by name
+    shapes: dict[str, Shape]  # of the tensors that are merged, in the order of merging
     excluded: dict[str, Shape]  # of those that are not
-    num_texts: list[int | None] | None  # in the caller's order
+    num_texts: list[int | None] | None = None  # in the caller's order
+    base: Weights | None = None
 
     def num_elements(self, *tensors: str) -> int:
         """Elements of some tensors of one shard; without names, of all that are merged."""
         return sum(int(np.prod(self.shapes[t], dtype=np.int64)) for t in tensors or self.shapes)
 
+    def places(
+        self,
+        block_elements: int,
+        tensors: Iterable[str] = (),
+        whole: Callable[[str, Shape], bool] = lambda tensor, shape: False,
+    ) -> Iterator[Place]:
+        """Where the blocks of a pass lie.
+
+        Args:
+            block_elements: of one shard in a block, about: a block is some whole rows.
+            tensors: names; none: all that are merged.
+            whole: says of a tensor whether it must come in one block.
+
+        Yields:
+            Places; a block's shape is the tensor's, but for the number of rows.
+        """
+        for tensor in tensors or self.shapes:
+            shape = self.shapes[tensor]
+            if not shape or whole(tensor, shape):
+                yield Place(tensor, 0, shape)
+                continue
+            row = int(np.prod(shape[1:], dtype=np.int64))
+            for rows in row_blocks(shape, block_elements):
+                yield Place(tensor, rows.start * row, (rows.stop - rows.start, *shape[1:]))
+
+    def read(self, place: Place) -> Block:
+        """A block.
+
+        Args:
+            place: of `places`.
+
+        Returns:
+            New arrays, with the base's elements if there is a base.
+
+        Raises:
+            UserError: a value of the base is not finite.
+        """
+        count, base = int(np.prod(place.shape, dtype=np.int64)), None
+        if self.base is not None:
+            base = self.base.read(place.tensor, place.start, np.empty(count, np.float32))
+            if not np.isfinite(base).all():
+                raise UserError(
+                    f"{self.base.file_of[place.tensor]}: tensor '{place.tensor}' holds NaN or "
+                    "infinity; fetch the base model again"
+                )
+        arrays = [np.empty(count, np.float32) for _ in self.vectors]
+        for vector, out in zip(self.vectors, arrays, strict=True):
+            vector.read(place.tensor, place.start, base, out)
+        return Block(place.tensor, place.start, [a.reshape(place.shape) for a in arrays], base)
+
+    def squares(self, block: Block) -> list[float]:
+        """Sum of squares of each shard's part of a block, fp64.
+
+        Args:
+            block: of `read`.
+
+        Returns:
+            N numbers.
+
+        Raises:
+            UserError: a shard holds NaN or infinity; it is named.
+        """
+        pairs = zip(self.vectors, block.deltas, strict=True)
+        return [_square(delta, vector.said, block.tensor) for vector, delta in pairs]
+
     def blocks(self, *tensors: str) -> Iterator[Block]:
         """One pass over some tensors, or all that are merged, in blocks of a fixed size."""
-        shapes = {tensor: self.shapes[tensor] for tensor in tensors or self.shapes}
-        return (block for block, _ in read_blocks(self.paths, shapes, PASS_ELEMENTS))
+        for place in self.places(PASS_ELEMENTS, tensors):
+            block = self.read(place)
+            self.squares(block)
+            yield block
 
     def deltas(self, *tensors: str) -> Iterator[list[np.ndarray]]:
         """The same, as bare arrays."""
@@ -62,110 +147,100 @@ class Shards:
 
 
 def side_by_side(
-    paths: list[Path],
+    vectors: list[Vector],
     exclude: Iterable[str] = (),
     num_texts: list[int | None] | None = None,
+    base: Weights | None = None,
 ) -> Shards:
     """Task vectors in the order of their paths.
 
     Args:
-        paths: N files with the same tensors, fp32, in any order.
+        vectors: N with the same tensors, in any order.
         exclude: parts of names of tensors to leave out (`scaling.excluded_tensors`).
-        num_texts: what each was trained on, in the order of `paths`, where it is known.
+        num_texts: what each was trained on, in the order of `vectors`, where it is known.
+        base: what blocks shall hold beside them; its order of tensors is that of merging.
 
     Returns:
         The shards; nothing of their values is read.
 
     Raises:
-        UserError: as `common_shapes` and `excluded_tensors`.
+        UserError: tensors differ in name or shape; as `excluded_tensors`.
     """
-    order = sorted(range(len(paths)), key=paths.__getitem__)
-    paths = [paths[i] for i in order]
-    shapes = common_shapes(paths)
-    excluded = {name: shapes.pop(name) for name in excluded_tensors(shapes, exclude)}
-    return Shards(paths, order, shapes, excluded, num_texts)
+    order = sorted(range(len(vectors)), key=lambda i: Path(vectors[i].said))
+    vectors = [vectors[i] for i in order]
+    first = vectors[0]
+    for other in vectors[1:]:
+        layouts = [{n: ("F32", s) for n, s in v.shapes.items()} for v in (first, other)]
+        require_layout(*layouts, first.said, other.said)
+    names = sorted(first.shapes) if base is None else list(first.shapes)
+    excluded = excluded_tensors(names, exclude)
+    kept = [name for name in names if name not in set(excluded)]
+    shapes, left = ({n: first.shapes[n] for n in some} for some in (kept, excluded))
+    return Shards(vectors, order, shapes, left, num_texts, base)
 
 
-def common_shapes(paths: list[Path]) -> dict[str, Shape]:
-    """Names and shapes of the tensors of several task vectors.
+def open_deltas(paths: list[Path]) -> Shards:
+    """Task vectors of this project, in the order of their paths.
 
     Args:
-        paths: at least one file.
+        paths: at least one file, fp32.
 
     Returns:
-        name -> shape, sorted by name.
+        The shards.
 
     Raises:
-        UserError: tensors differ in name, dtype or shape, or are not fp32.
+        UserError: tensors differ in name or shape, or are not fp32.
     """
-    common = require_same_layout(paths)
-    for name, (dtype, _) in common.items():
-        if dtype != "F32":
-            raise UserError(f"{paths[0]}: tensor '{name}' is {dtype}; task vectors are kept in F32")
-    return {name: shape for name, (_, shape) in common.items()}
+    return side_by_side([open_delta(path) for path in paths])
 
 
-def walk(
-    paths: list[Path], shapes: dict[str, Shape], block_elements: int
-) -> Iterator[tuple[str, list[np.ndarray], list[float]]]:
-    """Task vectors side by side, once through all tensors.
+def in_order(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[B]:
+    """Results in the order of the items, worked on by threads; few are under way at a time.
 
     Args:
-        paths: files with these tensors, fp32.
-        shapes: of `common_shapes`; the order of the walk.
-        block_elements: of one file that are in memory at a time, about.
+        work: for one item.
+        items: taken one after another.
+        threads: how many; with 1 it is done here.
 
     Yields:
-        A tensor's name; a block of some of its rows from each file, fp32; the sum of squares of
-        each block, fp64.
-
-    Raises:
-        UserError: a block holds NaN or infinity.
+        Results.
     """
-    for block, squares in read_blocks(paths, shapes, block_elements):
-        yield block.tensor, block.deltas, squares
+    if threads == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Any] = deque()
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
-def read_blocks(
-    paths: list[Path],
-    shapes: dict[str, Shape],
-    block_elements: int,
-    whole: Callable[[str, Shape], bool] = lambda tensor, shape: False,
-) -> Iterator[tuple[Block, list[float]]]:
-    """As `walk`.
+def sum_of_squares(values: np.ndarray) -> float:
+    """Sum of squares in fp64, in one order whatever the number of threads.
 
     Args:
-        paths: as there.
-        shapes: as there.
-        block_elements: as there.
-        whole: says of a tensor whether it must come in one block.
+        values: contiguous, of floats.
 
-    Yields:
-        A block, and the sum of squares of each shard's part.
+    Returns:
+        The sum; NaN or infinity if a value is.
     """
-    with ExitStack() as stack:
-        files = [stack.enter_context(open_tensors(path)) for path in paths]
-        for name, shape in shapes.items():
-            start = 0
-            in_one = not shape or whole(name, shape)
-            for at in [...] if in_one else row_blocks(shape, block_elements):
-                deltas = [_read(file, name, at) for file in files]
-                squares = [_square(d, path, name) for d, path in zip(deltas, paths, strict=True)]
-                yield Block(name, start, deltas), squares
-                start += deltas[0].size
+    flat = values.reshape(-1).astype(np.float64)
+    cut = flat.size - flat.size % DOT_ELEMENTS
+    rows = flat[:cut].reshape(-1, DOT_ELEMENTS)
+    return float(np.vecdot(rows, rows).sum() + np.dot(flat[cut:], flat[cut:]))
 
 
-def _read(file: Any, name: str, at: Any) -> np.ndarray:
-    return file.get_tensor(name) if at is ... else file.get_slice(name)[at]
-
-
-def _square(block: np.ndarray, path: Path, name: str) -> float:
+def _square(block: np.ndarray, said: str, tensor: str) -> float:
     """Sum of squares, fp64; NaN or infinity stops the merge and names the shard."""
-    total = float(np.square(block, dtype=np.float64).sum())
+    total = sum_of_squares(block)
     if not np.isfinite(total):
         bad = int((~np.isfinite(block)).sum())
         raise UserError(
-            f"{path}: tensor '{name}' holds {bad} values that are NaN or infinite; delete the "
-            "shard's folder and train it again, with a lower learning rate if it diverged"
+            f"{said}: tensor '{tensor}' holds {bad} values that are NaN or infinite; it is no "
+            "use as a shard: delete it and train it again, with a lower learning rate if it "
+            "diverged"
         )
     return total

@@ -6,6 +6,8 @@ import json
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +33,7 @@ def open_tensors(path: Path) -> Any:
         UserError: the file is missing, is no safetensors file, or is truncated.
     """
     if not Path(path).is_file():
-        raise UserError(f"{path} is missing; run the workflow again, it makes the file")
+        raise UserError(f"{path} is missing; make or fetch it again")
     try:
         return safe_open(path, framework="numpy")
     except SafetensorError as error:
@@ -52,24 +54,6 @@ def layout(path: Path) -> dict[str, tuple[str, Shape]]:
     with open_tensors(path) as tensors:
         slices = {name: tensors.get_slice(name) for name in sorted(tensors.keys())}
         return {n: (s.get_dtype(), tuple(s.get_shape())) for n, s in slices.items()}
-
-
-def require_same_layout(paths: list[Path]) -> dict[str, tuple[str, Shape]]:
-    """Names, dtypes and shapes that all files share.
-
-    Args:
-        paths: at least one file.
-
-    Returns:
-        The common layout.
-
-    Raises:
-        UserError: they differ; the first differing tensor, both shapes and both files are named.
-    """
-    first = layout(paths[0])
-    for path in paths[1:]:
-        require_layout(first, layout(path), str(paths[0]), str(path))
-    return first
 
 
 def require_layout(
@@ -125,24 +109,44 @@ def row_blocks(shape: Shape, block_elements: int) -> Iterator[slice]:
         yield slice(start, min(start + step, shape[0]))
 
 
+@dataclass(frozen=True)
+class Stored:
+    """How a tensor stands in a file's header."""
+
+    dtype: str  # as the format calls it, e.g. ``F32``
+    shape: Shape
+    num_bytes: int
+
+
 class TensorWriter:
-    """Appends fp32 blocks to a safetensors file; made by `write_tensors`.
+    """Appends blocks to a safetensors file; made by `write_tensors` and `write_stored`.
 
     Attributes:
-        sha256: checksum of the whole file, known at the end.
+        sha256: checksum of the whole file, known at the end, if it is wanted.
     """
 
-    def __init__(self, file: BinaryIO, shapes: Mapping[str, Shape]) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        tensors: Mapping[str, Stored],
+        metadata: Mapping[str, str],
+        hasher: Executor | None,
+    ) -> None:
         """
         Args:
             file: open for writing, empty.
-            shapes: name -> shape; tensors are stored, and must be written, in this order.
+            tensors: name -> header entry; they are stored, and must be written, in this order.
+            metadata: texts for the header.
+            hasher: of one thread, takes the checksum beside the writing; none: no checksum.
         """
-        self._file, self._hash, self.sha256 = file, hashlib.sha256(), ""
-        header, end = {}, 0
-        for name, shape in shapes.items():
-            start, end = end, end + 4 * int(np.prod(shape, dtype=np.int64))
-            header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+        self._file, self._hasher, self._hash, self.sha256 = file, hasher, hashlib.sha256(), ""
+        self._hashed: Future[None] | None = None
+        header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+        end = 0
+        for name, stored in tensors.items():
+            start, end = end, end + stored.num_bytes
+            header[name] = {"dtype": stored.dtype, "shape": list(stored.shape)}
+            header[name]["data_offsets"] = [start, end]
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)  # the format wants the data aligned to 8 bytes
         self._append(struct.pack("<Q", len(text)) + text)
@@ -152,21 +156,24 @@ class TensorWriter:
         """Append the next elements, row-major.
 
         Args:
-            block: fp32.
+            block: of the dtype that the header says, or its bytes; must not change afterwards.
         """
-        if block.dtype != np.float32:
-            raise TypeError(f"blocks are fp32, not {block.dtype}")
-        self._append(np.ascontiguousarray(block).reshape(-1).data.cast("B"))
+        self._append(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
 
     def finish(self) -> None:
         """Check that all elements are there, and take the checksum."""
         if self._file.tell() != self._end:
             raise ValueError(f"wrote {self._file.tell()} of {self._end} bytes")
-        self.sha256 = self._hash.hexdigest()
+        if self._hashed:
+            self._hashed.result()
+            self.sha256 = self._hash.hexdigest()
 
     def _append(self, data: Any) -> None:
+        if self._hasher:
+            if self._hashed:  # one block waits at most
+                self._hashed.result()
+            self._hashed = self._hasher.submit(self._hash.update, data)
         self._file.write(data)
-        self._hash.update(data)
 
 
 @contextlib.contextmanager
@@ -178,9 +185,32 @@ def write_tensors(path: Path, shapes: Mapping[str, Shape]) -> Iterator[TensorWri
         shapes: name -> shape, in the order of writing.
 
     Yields:
+        The writer, which takes a checksum.
+    """
+    tensors = {n: Stored("F32", s, 4 * int(np.prod(s, dtype=np.int64))) for n, s in shapes.items()}
+    with ThreadPoolExecutor(1) as hasher, write_stored(path, tensors, {}, hasher) as writer:
+        yield writer
+
+
+@contextlib.contextmanager
+def write_stored(
+    path: Path,
+    tensors: Mapping[str, Stored],
+    metadata: Mapping[str, str],
+    hasher: Executor | None = None,
+) -> Iterator[TensorWriter]:
+    """As `write_tensors`, of any dtypes.
+
+    Args:
+        path: as there.
+        tensors: name -> header entry, in the order of writing.
+        metadata: texts for the header.
+        hasher: of one thread; none: no checksum is taken.
+
+    Yields:
         The writer.
     """
     with publish(path) as part, open(part, "wb") as file:
-        writer = TensorWriter(file, shapes)
+        writer = TensorWriter(file, tensors, metadata, hasher)
         yield writer
         writer.finish()

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..artefacts import publish, read_json, sha256, write_manifest
 from ..edit.operators.mean import mean
-from ..edit.shards import common_shapes, walk
+from ..edit.shards import open_deltas
 from ..edit.tensors import layer_of
 from ..plan.errors import UserError
 from .change import FROM_ZERO, THRESHOLDS, log_histogram, module_type, without_structural_zeros
@@ -120,14 +120,16 @@ def shard_statistics(
 
 def _measure(tensors: list[Path], subsets: list[Subset]) -> tuple[pd.DataFrame, np.ndarray]:
     """A row per tensor, and the histogram of |delta| of all shards."""
-    n, shapes = len(tensors), common_shapes(tensors)
+    n, shards = len(tensors), open_deltas(tensors)
     # merging sums in the order of the paths: the last bit of a mean depends on it
-    ranks = {i: rank for rank, i in enumerate(sorted(range(n), key=tensors.__getitem__))}
+    ranks = {i: rank for rank, i in enumerate(shards.order)}
     summed = [sorted(subset, key=ranks.__getitem__) for subset in subsets]
-    rows = {name: _row(name, shape, n, len(subsets)) for name, shape in shapes.items()}
+    rows = {name: _row(name, shape, n, len(subsets)) for name, shape in shards.shapes.items()}
     histogram = np.zeros(len(FROM_ZERO) - 1, dtype=np.int64)
-    for name, blocks, _ in walk(tensors, shapes, BLOCK_ELEMENTS):
-        stack = np.array(blocks, dtype=np.float64)
+    for place in shards.places(BLOCK_ELEMENTS):
+        block, name = shards.read(place), place.tensor
+        shards.squares(block)
+        stack = np.array([block.deltas[ranks[i]] for i in range(n)], dtype=np.float64)
         _add_products_and_signs(rows[name], stack.reshape(n, -1))
         _add_unchanged(rows[name], stack, summed, histogram)
     frame = pd.DataFrame(list(rows.values()))

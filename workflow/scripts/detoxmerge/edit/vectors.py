@@ -1,0 +1,129 @@
+"""A task vector, whatever it is kept as: our delta, a fine-tuned model, or a LoRA adapter.
+
+delta     a file of fp32 tensors, which is the vector
+model     theta_i - theta_0, both as they are stored, the difference rounded once to fp32
+adapter   the products of lora.py; theta_i - theta_0 for modules saved whole
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..plan.errors import UserError
+from .lora import Adapter, is_adapter, open_adapter
+from .names import own_names, parameters
+from .reading import FLOATS, Weights
+from .tensors import Shape
+
+DELTA = "delta.safetensors"
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One task vector; made by `open_delta` or `open_shard`.
+
+    Attributes:
+        said: what messages call it: its path.
+        shapes: name -> shape of every tensor that it may be merged in, as in the base's files.
+        read: (name, start, base, out) fills `out`, (count,) fp32, with the elements from place
+            `start` on; `base` has those of the base, if `needs_base`.
+        needs_base: whether it is a difference.
+    """
+
+    said: str
+    shapes: dict[str, Shape]
+    read: Callable[[str, int, np.ndarray | None, np.ndarray], np.ndarray]
+    needs_base: bool
+
+
+def open_delta(file: Path) -> Vector:
+    """A vector of this project.
+
+    Args:
+        file: tensors in fp32, named as in `named_parameters`.
+
+    Returns:
+        The vector.
+
+    Raises:
+        UserError: the file is broken, or not fp32.
+    """
+    weights = Weights([file])
+    for name, (dtype, _) in weights.layout.items():
+        if dtype != "F32":
+            raise UserError(f"{file}: tensor '{name}' is {dtype}; task vectors are kept in F32")
+    shapes = {name: shape for name, (_, shape) in weights.layout.items()}
+    return Vector(str(file), shapes, lambda name, at, _, out: weights.read(name, at, out), False)
+
+
+def open_shard(path: Path, base: Weights) -> Vector:
+    """Whatever a user calls a fine-tune of the base.
+
+    Args:
+        path: a file or folder with a vector of this project, a model folder, or an adapter's.
+        base: the base's weights, which name the tensors.
+
+    Returns:
+        The vector.
+
+    Raises:
+        UserError: it is none of these, is broken, or was made from another base.
+    """
+    if path.is_file() or (path / DELTA).is_file():
+        return _delta_of(path if path.is_file() else path / DELTA, base)
+    if is_adapter(path):
+        return _adapter(open_adapter(path, base), base)
+    from ..data.models import weight_files
+
+    own = Weights(weight_files(path, "shard"))
+    names = own_names(own, base, str(path))
+    for name, mine in names.items():
+        _require_dtype(path, mine, own.layout[mine][0], base.layout[name][0])
+
+    def read(name: str, at: int, before: np.ndarray, out: np.ndarray) -> np.ndarray:
+        return np.subtract(own.read(names[name], at, out), before, out=out)
+
+    return Vector(str(path), parameters(base.layout), read, True)
+
+
+def _delta_of(file: Path, base: Weights) -> Vector:
+    """A vector of this project under the names of the base's files."""
+    vector = open_delta(file)
+    names = own_names(Weights([file]), base, str(file))
+    return Vector(
+        vector.said,
+        parameters(base.layout),
+        lambda name, at, before, out: vector.read(names[name], at, before, out),
+        False,
+    )
+
+
+def _adapter(adapter: Adapter, base: Weights) -> Vector:
+    shapes = parameters(base.layout)
+
+    def read(name: str, at: int, before: np.ndarray, out: np.ndarray) -> np.ndarray:
+        if name in adapter.products:
+            return adapter.product(name, at, out)
+        if name in adapter.saved:
+            return np.subtract(adapter.weights.read(adapter.saved[name], at, out), before, out=out)
+        out[:] = 0
+        return out
+
+    return Vector(adapter.said, shapes, read, bool(adapter.saved))
+
+
+def _require_dtype(path: Path, name: str, own: str, base: str) -> None:
+    """A fine-tune stored in less than its base differs from it by little but rounding."""
+    if own not in FLOATS:
+        raise UserError(
+            f"{path}: tensor '{name}' is {own}; a task vector can be taken of "
+            f"{', '.join(FLOATS)} only: save the model unquantised"
+        )
+    if own not in ("F32", base):
+        raise UserError(
+            f"{path}: tensor '{name}' is {own} and {base} in the base, so that the difference "
+            f"would be mostly rounding; save the fine-tune in {base}, or merge it with a base in "
+            f"{own} if that is what it was trained from"
+        )
