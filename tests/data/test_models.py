@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from detoxmerge.artefacts import sha256, write_json
-from detoxmerge.data.models import fetch_model, model_folder
+from detoxmerge.data.models import fetch_model
+from detoxmerge.data.places import model_folder
 from detoxmerge.plan.errors import UserError
 
 HASH = "0123456789abcdef0123456789abcdef01234567"

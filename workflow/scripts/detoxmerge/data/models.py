@@ -1,6 +1,5 @@
 """Base models: checked once, then referred to by a manifest (where, revision, checksums)."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 from ..artefacts import sha256, write_manifest
 from ..edit.tensors import open_tensors
 from ..plan.errors import UserError
-from ..plan.files import CARD_FILES, MODEL_FILES, expand_path
-from .sources import hub_sentence
+from ..plan.files import MODEL_FILES
+from .places import download_model, model_folder, weight_files
 
 
 def fetch_model(
@@ -33,7 +32,7 @@ def fetch_model(
         place = {"path": protocol["path"]}
     else:
         place = {"hub": protocol["hub"], "revision": protocol["revision"]}
-        _download(place, name)
+        download_model(place, name)
     folder = model_folder(place)
     weights = weight_files(folder, name)
     try:
@@ -52,37 +51,6 @@ def fetch_model(
         num_parameters_stored=count,
     )
     print(f"{name}: {folder}, {count / 1e6:.2f} million parameters in {len(weights)} file(s)")
-
-
-def model_folder(place: Mapping[str, Any]) -> Path:
-    """Where a base model lies on this machine, without internet.
-
-    Args:
-        place: `model` of a base manifest: `path`, or `hub` and `revision`.
-
-    Returns:
-        The folder.
-
-    Raises:
-        UserError: it is not there.
-    """
-    if "path" in place:
-        folder = Path(expand_path(place["path"]))
-        if not folder.is_dir():
-            raise UserError(f"no model folder '{folder}'; mend `path` in the config")
-        return folder
-    from huggingface_hub import snapshot_download
-
-    try:
-        found = snapshot_download(
-            place["hub"],
-            revision=place["revision"],
-            allow_patterns=MODEL_FILES,
-            local_files_only=True,
-        )
-    except Exception as error:  # the hub's client raises a dozen unrelated types
-        raise UserError(hub_sentence("model", place, "models", error)) from error
-    return Path(found)
 
 
 def load_model(place: Mapping[str, Any]) -> Any:
@@ -127,55 +95,6 @@ def pad_token(tokenizer: Any) -> int:
     """
     ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     return next(token for token in ids if token is not None)
-
-
-def _download(place: Mapping[str, str], name: str) -> None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        snapshot_download(
-            place["hub"],
-            revision=place["revision"],
-            allow_patterns=[*MODEL_FILES, *CARD_FILES],
-        )
-    except Exception as error:  # the hub's client raises a dozen unrelated types
-        raise UserError(hub_sentence("model", place, name, error)) from error
-
-
-def weight_files(folder: Path, name: str) -> list[Path]:
-    """The safetensors files of a model folder, all of those that its index names.
-
-    Args:
-        folder: with config.json.
-        name: of the model, for the error message.
-
-    Returns:
-        Paths, sorted.
-
-    Raises:
-        UserError: config, weights or one of the files are missing.
-    """
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{name}: '{folder}' has no config.json; is it a model folder?")
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise UserError(
-                f"{name}: '{index}' is no index of weights ({error!r}); fetch the model again"
-            ) from None
-    else:
-        names = [file.name for file in sorted(folder.glob("*.safetensors"))]
-    if not names:
-        raise UserError(
-            f"{name}: '{folder}' has no .safetensors file, and other formats can run code when "
-            "they are read; save it with model.save_pretrained(folder)"
-        )
-    for file in names:
-        if not (folder / file).is_file():
-            raise UserError(f"{name}: '{folder / file}' is missing; fetch the model again")
-    return [folder / file for file in names]
 
 
 def _num_elements(file: Path) -> int:

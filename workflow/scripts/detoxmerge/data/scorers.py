@@ -11,7 +11,7 @@ from typing import Any
 from ..artefacts import publish, read_json, sha256, write_json, write_manifest
 from ..plan.errors import UserError
 from ..plan.files import TOKENIZER_FILES, expand_path
-from .sources import hub_sentence
+from .places import hub_sentence
 
 RELEASES = "https://github.com/unitaryai/detoxify/releases/download/"
 # variant -> file of Detoxify's release, the beginning of its SHA-256, and the hub folder with

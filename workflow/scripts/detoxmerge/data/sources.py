@@ -11,6 +11,7 @@ import pandas as pd
 from ..artefacts import sha256
 from ..plan.errors import UserError, nearest
 from ..plan.files import expand_path
+from .places import hub_sentence
 
 FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 
@@ -168,30 +169,3 @@ def _load_hub(source: Mapping[str, Any], name: str) -> Any:
     except Exception as error:  # the hub's client raises a dozen unrelated types
         raise UserError(hub_sentence("data set", source, name, error)) from error
     return datasets.concatenate_datasets(parts)
-
-
-def hub_sentence(
-    kind: str,
-    source: Mapping[str, Any],
-    name: str,
-    error: BaseException,
-    instead: str = "`hub` and `revision` by `path`, a local copy",
-) -> str:
-    """What to say when the hub did not give a file.
-
-    Args:
-        kind: ``data set`` or ``model``.
-        source: its config entry, with `hub` and `revision`.
-        name: the place in the config.
-        error: what the hub's client raised.
-        instead: which keys a local copy goes into.
-
-    Returns:
-        One sentence: which file, why not, and which local path may stand in its place.
-    """
-    why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return (
-        f"the {kind} {source['hub']} at revision {source['revision']} could not be fetched from "
-        f"the Hugging Face hub ({why}); run this step where there is internet (and HF_TOKEN is set "
-        f"if access is restricted), or replace, in {name}, {instead}"
-    )

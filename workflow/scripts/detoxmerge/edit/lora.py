@@ -15,7 +15,7 @@ import numpy as np
 
 from ..plan.errors import UserError
 from .names import parameters, prefixes
-from .reading import Weights
+from .reading import FLOATS, Weights
 from .tensors import Shape
 
 CONFIG, FILE = "adapter_config.json", "adapter_model.safetensors"
@@ -30,6 +30,8 @@ class Product:
 
     left: np.ndarray  # (rows, r), with s in it
     right: np.ndarray  # (r, columns)
+    embedding: bool
+    turned: bool  # whether the base's tensor is the transpose of what PEFT calls B A
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,7 @@ def open_adapter(path: Path, base: Weights) -> Adapter:
     names = {before + name.removeprefix(without): name for name in wanted}
     for name in [*modules, *whole]:
         if name not in names:
-            raise UserError(
-                f"{path} is an adapter of another base, which has a tensor '{name}'"
-            )
+            raise UserError(f"{path} is an adapter of another base, which has a tensor '{name}'")
     found = {}
     for module, parts in factors.items():
         name = names[f"{module}.weight"]
@@ -109,6 +109,7 @@ def open_adapter(path: Path, base: Weights) -> Adapter:
     for own, stored in whole.items():
         if weights.layout[stored][1] != wanted[names[own]]:
             raise UserError(f"{path} is an adapter of another base: '{own}' has another shape")
+    _require_one_orientation(path, config, list(found.values()))
     saved = {names[own]: stored for own, stored in whole.items()}
     return Adapter(str(path), weights, found, saved)
 
@@ -125,6 +126,8 @@ def _sorted_out(weights: Weights) -> tuple[dict[str, dict[str, Any]], dict[str, 
                 raise UserError(f"{weights.file_of[stored]}: '{stored}' is no part of a plain LoRA")
             whole[name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = stored
             continue
+        if weights.layout[stored][0] not in FLOATS:
+            raise UserError(f"{weights.file_of[stored]}: '{stored}' is not of floats")
         read = weights.read(stored, 0, np.empty(int(np.prod(shape)), np.float32))
         if not np.isfinite(read).all():
             raise UserError(f"{weights.file_of[stored]}: '{stored}' holds NaN or infinity")
@@ -145,13 +148,26 @@ def _factors(
     turned = parts["embedding"] or (b.shape[0], a.shape[1]) != shape
     if not parts["embedding"] and len(set(shape)) == 1:
         turned = bool(config.get("fan_in_fan_out"))
-    found = Product(a.T, b.T) if turned else Product(b, a)
+    left, right = (a.T, b.T) if turned else (b, a)
+    found = Product(left, right, parts["embedding"], turned)
     if (len(found.left), found.right.shape[1]) != shape or a.shape[0] != b.shape[1]:
         raise UserError(
             f"{path} is an adapter of another base: '{module}' is {list(shape)} there, and its "
             f"factors are {list(b.shape)} and {list(a.shape)}"
         )
     return found
+
+
+def _require_one_orientation(path: Path, config: dict[str, Any], products: list[Product]) -> None:
+    """The config has one flag for all modules, and a square tensor does not tell by its shape."""
+    linear = [p for p in products if not p.embedding]
+    square = [len(p.left) == p.right.shape[1] for p in linear]
+    flag = bool(config.get("fan_in_fan_out"))
+    if any(square) and any(p.turned != flag for p in linear):
+        raise UserError(
+            f"{path}: fan_in_fan_out is {flag} in its config and wrong for some of its modules, so "
+            "that the square ones cannot be told apart; merge it into its model, and name that"
+        )
 
 
 def _scale(config: dict[str, Any], module: str, rank: int) -> float:

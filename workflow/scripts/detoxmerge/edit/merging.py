@@ -17,6 +17,9 @@ from .tensors import Shape, write_tensors
 from .vectors import open_delta
 
 BLOCK_ELEMENTS = 1 << 17  # of one shard: with fp64 sums, what a core's cache holds
+# once an array of this size is freed, glibc keeps the memory of smaller ones instead of giving it
+# back: getting it anew, page by page, takes longer than what is computed in it
+GLIBC_KEEPS = 31 << 20
 
 T = TypeVar("T")
 
@@ -56,6 +59,7 @@ class Merge:
                 merged = merged * self.factors[block.tensor]
             return place, finish(block, _rounded(block.tensor, merged)), squares
 
+        np.empty(GLIBC_KEEPS, np.uint8)
         yield from in_order(work, self.shards.places(BLOCK_ELEMENTS, (), self._whole), threads)
 
     def _whole(self, tensor: str, shape: Shape) -> bool:

@@ -89,6 +89,11 @@ def own_names(own: Weights, base: Weights, said: str) -> dict[str, str]:
     before, without = prefixes(list(mine), list(wanted))
     found = {name: before + name.removeprefix(without) for name in wanted}
     for name in [name for name in found if found[name] not in mine]:
+        if found[name] in own.layout:
+            dtype = own.layout[found[name]][0]
+            raise UserError(
+                f"{said}: tensor '{found[name]}' is {dtype} in it; save the fine-tune unquantised"
+            )
         twin = _twin(base, name)
         if twin is None or found[twin] not in mine:
             raise UserError(_differ(said, f"tensor '{name}' of the base is missing in it"))

@@ -7,7 +7,6 @@ i alone. So what is drawn for an entry does not depend on blocks, threads, or ot
 import hashlib
 
 import numpy as np
-from scipy.special import ndtri
 
 PER_COUNT = 4  # 64-bit numbers that Philox makes of one value of its counter
 
@@ -32,4 +31,6 @@ def uniforms(key: str, start: int, count: int) -> np.ndarray:
 
 def normals(key: str, start: int, count: int) -> np.ndarray:
     """Standard normal numbers, likewise: the normal quantiles of `uniforms`."""
+    from scipy.special import ndtri
+
     return ndtri(uniforms(key, start, count))

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from ..artefacts import publish
 from ..plan.errors import UserError
 
 Shape = tuple[int, ...]
+WRITE_OUT_BYTES = 1 << 25
 
 
 def open_tensors(path: Path) -> Any:
@@ -141,6 +143,7 @@ class TensorWriter:
         """
         self._file, self._hasher, self._hash, self.sha256 = file, hasher, hashlib.sha256(), ""
         self._hashed: Future[None] | None = None
+        self._on_its_way = 0
         header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
         end = 0
         for name, stored in tensors.items():
@@ -174,6 +177,12 @@ class TensorWriter:
                 self._hashed.result()
             self._hashed = self._hasher.submit(self._hash.update, data)
         self._file.write(data)
+        if self._file.tell() - self._on_its_way > WRITE_OUT_BYTES and hasattr(os, "posix_fadvise"):
+            # starts the writing to the disk, of which else everything is left to the end's fsync
+            start, self._on_its_way = self._on_its_way, self._file.tell()
+            os.posix_fadvise(
+                self._file.fileno(), start, self._on_its_way - start, os.POSIX_FADV_DONTNEED
+            )
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..data.places import weight_files
 from ..plan.errors import UserError
 from .lora import Adapter, is_adapter, open_adapter
 from .names import own_names, parameters
@@ -75,8 +76,6 @@ def open_shard(path: Path, base: Weights) -> Vector:
         return _delta_of(path if path.is_file() else path / DELTA, base)
     if is_adapter(path):
         return _adapter(open_adapter(path, base), base)
-    from ..data.models import weight_files
-
     own = Weights(weight_files(path, "shard"))
     names = own_names(own, base, str(path))
     for name, mine in names.items():

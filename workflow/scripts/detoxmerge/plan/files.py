@@ -3,16 +3,20 @@
 Only what the selection uses is looked up on disk: the catalogue may name what is not here.
 """
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import config as schema
-from .catalogue import Model, Scorer
-from .entries import Source
 from .errors import UserError
+
+if TYPE_CHECKING:
+    from .catalogue import Model, Scorer
+    from .config import Config
+    from .entries import Source
 
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
 MODEL_FILES = [*TOKENIZER_FILES, "*.safetensors"]  # no pickles, no code
@@ -22,6 +26,28 @@ LICENSE_FILES = [
 ]  # fmt: skip
 # decide no number and stand in no manifest, but an exported model is given with them
 CARD_FILES = ["README.md", "chat_template.jinja", *LICENSE_FILES]
+# beginnings of the names of a tokenizer's files; generation_config.json goes with them
+CARRIED = (
+    "tokenizer", "vocab", "merges", "special_tokens_map", "added_tokens", "chat_template",
+    "spiece", "sentencepiece", "generation_config",
+)  # fmt: skip
+
+
+def carried_files(folder: Path) -> list[Path]:
+    """Files of a model folder that an edited model is given with: its tokenizer and its licence.
+
+    Args:
+        folder: of the model.
+
+    Returns:
+        Paths, sorted.
+    """
+    licenses = {name.lower() for name in LICENSE_FILES}
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if file.is_file() and (file.name.startswith(CARRIED) or file.name.lower() in licenses)
+    )
 
 
 def expand_path(path: str) -> str:
@@ -77,7 +103,7 @@ def files_of_scorer(scorer: Scorer) -> list[str]:
     return sorted([expand_path(scorer.checkpoint.file), *tokenizer])
 
 
-def missing_paths(config: "schema.Config") -> list[str]:
+def missing_paths(config: Config) -> list[str]:
     """Local paths of the selection that are not there.
 
     Args:
@@ -102,7 +128,7 @@ def missing_paths(config: "schema.Config") -> list[str]:
     return errors
 
 
-def _local_paths(config: "schema.Config") -> Iterator[tuple[str, str, Callable[[Path], bool], str]]:
+def _local_paths(config: Config) -> Iterator[tuple[str, str, Callable[[Path], bool], str]]:
     """(where, path, test, kind) of every local path that the selection uses."""
     run = config.run
     for alias in _known(run.bases, config.models):

@@ -14,14 +14,16 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 from ..artefacts import publish_folder, read_json, sha256, write_json, write_manifest, write_text
-from ..data.models import load_model, load_tokenizer, model_folder, weight_files
+from ..data.models import load_model, load_tokenizer
+from ..data.places import model_folder, weight_files
 from ..edit.recipe import load_edited
 from ..edit.tensors import layout, open_tensors
 from ..plan.errors import UserError
 from ..plan.exports import find_export
+from ..plan.files import carried_files
 from ..plan.grid import Grid
 from .intervals import Bootstrap
-from .license import license_files, license_of
+from .license import license_of
 from .model_card import model_card
 from .provenance import Provenance
 from .study import study_of
@@ -29,11 +31,6 @@ from .summary import measured_rows
 
 MAX_SHARD_SIZE = "50GB"  # of a weights file, the default of transformers
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-# beginnings of the names of a tokenizer's files; generation_config.json goes with them
-COPIED = (
-    "tokenizer", "vocab", "merges", "special_tokens_map", "added_tokens", "chat_template",
-    "spiece", "sentencepiece", "generation_config",
-)  # fmt: skip
 PROBE = (
     "The committee met on Tuesday to discuss the new library. Most people who spoke were in favour "
     "of it, although some asked who would pay for the books. One man called the plan stupid and a "
@@ -73,7 +70,7 @@ def export_model(grid: Grid, name: str, out: Path) -> None:
             "weights": _write_model(made, base, float(scale), folder, part),
             "transformers": transformers.__version__,
         }
-        _write_card(content, folder, part)
+        _write_card(content, part)
         write_manifest(
             part / out.name,
             protocol=grid.protocol.export(),
@@ -149,9 +146,8 @@ def _write_model(edit: Path, base: Path, scale: float, folder: Path, out: Path) 
     old = read_json(folder / "config.json")
     kept = {k: v for k, v in old.items() if k not in ("torch_dtype", "_name_or_path")}
     write_json(out / "config.json", kept | read_json(out / "config.json"))
-    for file in sorted(folder.iterdir()):
-        if file.is_file() and file.name.startswith(COPIED):
-            shutil.copyfile(file, out / file.name)
+    for file in carried_files(folder):
+        shutil.copyfile(file, out / file.name)
     if load_tokenizer({"path": str(out)})(PROBE, verbose=False)["input_ids"] != ids:
         raise UserError(
             f"the tokenizer in {folder} consists of more files than an export copies; save it "
@@ -161,10 +157,8 @@ def _write_model(edit: Path, base: Path, scale: float, folder: Path, out: Path) 
     return {"dtype": str(dtype).removeprefix("torch."), "num_probe_tokens": probe.numel()} | loss
 
 
-def _write_card(content: dict[str, Any], folder: Path, out: Path) -> None:
-    """README.md and the base's licence files; all files become readable like any others."""
-    for file in license_files(folder):
-        shutil.copyfile(file, out / file.name)
+def _write_card(content: dict[str, Any], out: Path) -> None:
+    """README.md; all files become readable like any others."""
     card = out / "README.md"
     write_text(card, model_card(content))
     for file in out.iterdir():

@@ -1,0 +1,136 @@
+"""The command, as a user starts it."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from checkpoints import finetunes
+
+from detoxmerge import cli
+from detoxmerge.plan.operators import OPERATORS
+
+LIBRARY = str(Path(cli.__file__).parents[1])
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "detoxmerge", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": LIBRARY, "HF_HUB_OFFLINE": "1"},
+    )
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    """Status, standard output and standard error of the command, run in this process."""
+    try:
+        cli.main([str(argument) for argument in arguments])
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    return status, *capsys.readouterr()
+
+
+def test_a_merge_from_the_command_line(tmp_path: Path) -> None:
+    base, shards = finetunes(tmp_path)
+    given = [word for shard in shards for word in ("--shard", shard)]
+    out = tmp_path / "out"
+    done = run("merge", "--base", base, *given, "--operator", "ties", "--set", "density=0.5",
+               "--scale", "0.5", "--lines", "0.2", "--exclude", "wte", "--out", out)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{out}: ties of 3, scale 0.5" in done.stdout
+    said = json.loads((out / "detoxmerge.json").read_text())
+    assert said["params"] == {"density": 0.5}
+    assert said["lines"] == [0.2, None]
+    assert said["exclude"] == ["transformer.wte.weight"]
+    names = {"config.json", "detoxmerge.json", "generation_config.json", "model.safetensors"}
+    assert {f.name for f in out.iterdir()} == names | {"tokenizer.json", "tokenizer_config.json"}
+
+
+def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixture[str]) -> None:
+    status, told, _ = call(capsys, "merge", "--help")
+    assert status == 0
+    for name, module in OPERATORS.items():
+        assert f"\n  {name} " in told
+        assert all(f"{field}: " in told for field in module.Params.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--operator", "tiess"], "--operator tiess: no such one; did you mean 'ties'?"),
+        (["--operator", "ties", "--set", "densty=1"], "--set densty: unknown parameter; did you"),
+        (["--operator", "ties", "--set", "density=2"], "--set density: input should be less than"),
+        (["--operator", "ties", "--set", "density=1e-1"], "is text to YAML, not a number"),
+        (["--operator", "ties", "--set", "density"], "--set density: write KEY=VALUE"),
+        (["--operator", "della"], "operator della: --set layout: missing; it has no default"),
+        (["--operator", "weighted"], "number of texts of each shard is not known; give `weights`"),
+        (["--exclude", "wtte"], "exclude: no tensor's name contains 'wtte'; did you mean 'wte'?"),
+        (["--lines", "1", "2", "3"], "--lines takes ALPHA, or ALPHA and BETA"),
+        (["--threads", "0"], "--threads 0: one at least"),
+        (["--scale", "nan"], "--scale nan: a finite number is wanted"),
+        (["--shard", "./nowhere"], "--shard ./nowhere: there is no such file or folder"),
+        (["--shard", "no-such/model"], "--shard no-such/model: there is no such folder here, and"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    base, shards = finetunes(tmp_path, count=1)
+    capsys.readouterr()  # what saving them printed
+    given = ["--base", base, "--shard", shards[0], "--out", tmp_path / "out"]
+    given += [] if "--scale" in more else ["--scale", "1"]
+    status, _, error = call(capsys, "merge", *given, *more)
+    assert (status, said in error) == (2, True), error
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, shards = finetunes(tmp_path, count=1)
+    capsys.readouterr()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    given = ["--base", base, "--shard", shards[0], "--scale", "1", "--out", tmp_path / "out"]
+    status, _, error = call(capsys, "merge", *given)
+    assert (status, error.startswith("error: no space left on the disk")) == (2, True), error
+    assert not list(tmp_path.glob("*out*"))
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_ending_a_merge_leaves_nothing(tmp_path: Path, kind: signal.Signals) -> None:
+    base, shards = finetunes(tmp_path, count=1)
+    slow = (
+        "import sys, time; from detoxmerge import cli, edit; import detoxmerge.edit.merge_model;"
+        "edit.merge_model._write_rest = lambda *_: (print('here', flush=True), time.sleep(60));"
+        "cli.main(sys.argv[1:])"
+    )
+    merge = subprocess.Popen(
+        [sys.executable, "-c", slow, "merge", "--base", base, "--shard", shards[0],
+         "--scale", "1", "--out", tmp_path / "out"],
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": LIBRARY},
+    )  # fmt: skip
+    assert merge.stdout is not None
+    while merge.stdout.readline().strip() != "here":
+        time.sleep(0.01)
+    assert list(tmp_path.glob(".out*"))
+    merge.send_signal(kind)
+    assert merge.wait(20) == 128 + kind
+    assert not list(tmp_path.glob("*out*"))

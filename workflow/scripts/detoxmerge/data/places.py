@@ -1,0 +1,132 @@
+"""Where the files of models lie: local folders, and what the hub's client fetched."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..plan.errors import UserError
+from ..plan.files import CARD_FILES, MODEL_FILES, expand_path
+
+LOCAL_COPY = "`hub` and `revision` by `path`, a local copy"
+
+
+def model_folder(place: Mapping[str, Any]) -> Path:
+    """Where a base model lies on this machine, without internet.
+
+    Args:
+        place: `model` of a base manifest: `path`, or `hub` and `revision`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if "path" in place:
+        folder = Path(expand_path(place["path"]))
+        if not folder.is_dir():
+            raise UserError(f"no model folder '{folder}'; mend `path` in the config")
+        return folder
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            place["hub"],
+            revision=place["revision"],
+            allow_patterns=MODEL_FILES,
+            local_files_only=True,
+        )
+    except Exception as error:  # the hub's client raises a dozen unrelated types
+        raise UserError(hub_sentence("model", place, "models", error)) from error
+    return Path(found)
+
+
+def download_model(place: Mapping[str, Any], name: str, instead: str = LOCAL_COPY) -> Path:
+    """Fetch a model, or an adapter, from the hub, if it is not here yet.
+
+    Args:
+        place: `hub` and `revision`.
+        name: of the model, for the error message.
+        instead: as in `hub_sentence`.
+
+    Returns:
+        Its folder in the hub's cache, which is named after the commit.
+
+    Raises:
+        UserError: it cannot be fetched.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        found = snapshot_download(
+            place["hub"],
+            revision=place["revision"],
+            allow_patterns=[*MODEL_FILES, *CARD_FILES],
+        )
+    except Exception as error:  # the hub's client raises a dozen unrelated types
+        raise UserError(hub_sentence("model", place, name, error, instead)) from error
+    return Path(found)
+
+
+def weight_files(folder: Path, name: str) -> list[Path]:
+    """The safetensors files of a model folder, all of those that its index names.
+
+    Args:
+        folder: with config.json.
+        name: of the model, for the error message.
+
+    Returns:
+        Paths, sorted.
+
+    Raises:
+        UserError: config, weights or one of the files are missing.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{name}: '{folder}' has no config.json; is it a model folder?")
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UserError(
+                f"{name}: '{index}' is no index of weights ({error!r}); fetch the model again"
+            ) from None
+    else:
+        names = [file.name for file in sorted(folder.glob("*.safetensors"))]
+    if not names:
+        raise UserError(
+            f"{name}: '{folder}' has no .safetensors file, and other formats can run code when "
+            "they are read; save it with model.save_pretrained(folder)"
+        )
+    for file in names:
+        if not (folder / file).is_file():
+            raise UserError(f"{name}: '{folder / file}' is missing; fetch the model again")
+    return [folder / file for file in names]
+
+
+def hub_sentence(
+    kind: str,
+    source: Mapping[str, Any],
+    name: str,
+    error: BaseException,
+    instead: str = LOCAL_COPY,
+) -> str:
+    """What to say when the hub did not give a file.
+
+    Args:
+        kind: ``data set`` or ``model``.
+        source: its config entry, with `hub` and `revision`.
+        name: the place in the config.
+        error: what the hub's client raised.
+        instead: which keys a local copy goes into.
+
+    Returns:
+        One sentence: which file, why not, and which local path may stand in its place.
+    """
+    why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return (
+        f"the {kind} {source['hub']} at revision {source['revision']} could not be fetched from "
+        f"the Hugging Face hub ({why}); run this step where there is internet (and HF_TOKEN is set "
+        f"if access is restricted), or replace, in {name}, {instead}"
+    )

@@ -1,0 +1,242 @@
+"""A base model and N fine-tunes of it to one edited model, file by file: no weights in memory.
+
+    theta = theta_0 - scale * operator(theta_1 - theta_0, ..., theta_N - theta_0)
+
+tau* is rounded to fp32, the sum is taken in fp32 and cast once to the dtype of the file: bit for
+bit what the workflow's `edit.recipe` makes of the same fine-tunes.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from ..artefacts import publish_folder, read_json, write_json
+from ..data.places import weight_files
+from ..plan.errors import UserError
+from ..plan.files import carried_files
+from .merging import Merge, prepare_merge, say_zero_vectors
+from .names import parameters
+from .reading import FLOATS, Weights
+from .shards import Block, side_by_side, sum_of_squares
+from .tensors import Stored, write_stored
+from .vectors import open_shard
+
+DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+INDEX = "model.safetensors.index.json"
+MANIFEST = "detoxmerge.json"
+COPY_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A finished block."""
+
+    values: np.ndarray  # in the dtype of the file; bf16 by its bits
+    moved: int  # elements that the step is not 0 in
+    back: int  # of these, those that the cast put back on the base's value
+    square: float  # sum of squares of tau*
+
+
+def merge_model(
+    base: Path,
+    shards: list[Path],
+    out: Path,
+    operator: str = "mean",
+    params: BaseModel | None = None,
+    *,
+    scale: float,
+    dtype: str | None = None,
+    exclude: Iterable[str] = (),
+    lines: tuple[float, float | None] | None = None,
+    threads: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Write the edited model as a Hugging Face folder, whole or not at all.
+
+    Args:
+        base: folder of the base model.
+        shards: N fine-tunes of it (`vectors.open_shard`).
+        out: the folder to make.
+        operator: a name in `plan.operators.OPERATORS`.
+        params: has the fields of the operator's ``Params``; none: its defaults.
+        scale: lambda; how far to go against the vectors.
+        dtype: of the parameters in the files, a name in `DTYPES`; none: as each is in the base.
+        exclude: parts of names of tensors that stay as they are.
+        lines: alpha and beta of `scaling.lines_factors`; none: no factors.
+        threads: how many merge.
+        progress: is told how many elements are done, and of how many.
+
+    Returns:
+        What stands in the folder's detoxmerge.json: what was merged and how, the vectors' L2 norms,
+        and of how many weights the step was lost in the cast.
+
+    Raises:
+        UserError: the folder exists; a shard does not belong to the base; a value is NaN, infinite
+            or too large for the dtype; the operator refuses the shards.
+    """
+    if out.exists():
+        raise UserError(f"{out} is there already; delete it, or name another folder by --out")
+    weights = Weights(weight_files(base, "base"))
+    _require_floats(weights)
+    vectors = [open_shard(path, weights) for path in shards]
+    merge = prepare_merge(
+        side_by_side(vectors, exclude, None, weights), operator, params, lines
+    )  # fmt: skip
+    with publish_folder(out) as part:
+        found = _write_weights(merge, weights, scale, dtype, part, threads, progress)
+        _write_rest(base, part, dtype)
+        manifest = {
+            "base": str(base),
+            "shards": [str(path) for path in shards],
+            "operator": operator,
+            "params": merge.params.model_dump(),
+            "scale": scale,
+            "exclude": sorted(merge.shards.excluded),
+            "lines": lines,
+            "facts": merge.facts,
+        }
+        write_json(part / MANIFEST, manifest | found)
+    return manifest | found
+
+
+def _require_floats(base: Weights) -> None:
+    for name in parameters(base.layout):
+        if base.layout[name][0] not in FLOATS:
+            raise UserError(
+                f"{base.file_of[name]}: tensor '{name}' is {base.layout[name][0]}; a task vector "
+                f"can be subtracted from {', '.join(FLOATS)} only: take the model unquantised"
+            )
+
+
+def _write_weights(
+    merge: Merge,
+    base: Weights,
+    scale: float,
+    dtype: str | None,
+    out: Path,
+    threads: int,
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """All files of weights and their index; the norms and what the cast cost."""
+    stored = {name: _stored_as(base, name, dtype) for name in base.layout}
+    step = np.float32(-scale)
+
+    def finish(block: Block, merged: np.ndarray) -> _Written:
+        return _stepped(block, step, merged, stored[block.tensor].dtype)
+
+    blocks = merge.blocks(finish, threads)
+    squares, merged_square, moved, back = np.zeros(len(merge.shards.vectors)), 0.0, 0, 0
+    done, total = 0, merge.shards.num_elements()
+    for file, texts in base.metadata.items():
+        names = [name for name in base.layout if base.file_of[name] == file]
+        with write_stored(out / file.name, {n: stored[n] for n in names}, texts) as writer:
+            for name in names:
+                left = stored[name].num_bytes
+                if name not in merge.shards.shapes:
+                    for part in _unchanged(base, name, stored[name].dtype):
+                        writer.write(part)
+                    continue
+                while left:
+                    _, written, of_shards = next(blocks)
+                    writer.write(written.values)
+                    left -= written.values.nbytes
+                    squares += of_shards
+                    merged_square += written.square
+                    moved, back = moved + written.moved, back + written.back
+                    progress(done := done + written.values.size, total)
+    _write_index(base, stored, out)
+    say_zero_vectors(merge.shards, squares)
+    # in the order of the caller
+    norms = np.sqrt(squares)[np.argsort(merge.shards.order)]
+    return {
+        "l2_norm": float(np.sqrt(merged_square)),
+        "shard_l2_norms": norms.tolist(),
+        "num_moved": moved,
+        "num_rounded_back": back,
+    }
+
+
+def _stored_as(base: Weights, name: str, dtype: str | None) -> Stored:
+    """How a tensor of the base stands in the output: parameters change their dtype."""
+    entry = base.stored[name]
+    if dtype is None or name not in parameters({name: base.layout[name]}):
+        return entry
+    to = DTYPES[dtype]
+    size = np.dtype(FLOATS[to]).itemsize
+    return Stored(to, entry.shape, int(np.prod(entry.shape, dtype=np.int64)) * size)
+
+
+def _stepped(block: Block, step: np.float32, merged: np.ndarray, dtype: str) -> _Written:
+    """theta_0 + step * tau* of a block, cast."""
+    assert block.base is not None
+    before = block.base.reshape(merged.shape)
+    square = sum_of_squares(merged)
+    change = np.multiply(merged, step, out=merged)
+    after = cast(np.add(before, change), dtype)
+    moved = np.not_equal(change, 0)
+    back = np.logical_and(moved, np.equal(after, cast(before, dtype)))
+    return _Written(after, int(np.count_nonzero(moved)), int(np.count_nonzero(back)), square)
+
+
+def cast(values: np.ndarray, dtype: str) -> np.ndarray:
+    """fp32 values in the dtype of a file, rounded to nearest, ties to even.
+
+    Args:
+        values: fp32, finite.
+        dtype: a key of `reading.FLOATS`.
+
+    Returns:
+        fp32 (the array itself) or fp16; bf16 by its bits, uint16.
+
+    Raises:
+        UserError: a value is too large for the dtype.
+    """
+    if dtype == "F32":
+        found, fits = values, np.isfinite(values).all()
+    elif dtype == "F16":
+        with np.errstate(over="ignore"):
+            found = values.astype(np.float16)
+        fits = np.isfinite(found).all()
+    else:
+        bits = values.view(np.uint32)
+        found = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+        fits = np.isfinite(values).all() and ((found & 0x7F80) != 0x7F80).all()
+    if not fits:
+        raise UserError(f"an edited weight is too large for {dtype}; lower the scale")
+    return found
+
+
+def _unchanged(base: Weights, name: str, dtype: str) -> Iterator[np.ndarray]:
+    """A tensor that is not merged, a piece at a time."""
+    size = base.stored[name].num_bytes
+    if dtype == base.stored[name].dtype:
+        for start in range(0, size, COPY_BYTES):
+            yield base.read_bytes(name, start, np.empty(min(COPY_BYTES, size - start), np.uint8))
+        return
+    count = int(np.prod(base.stored[name].shape, dtype=np.int64))
+    for start in range(0, count, COPY_BYTES):
+        part = np.empty(min(COPY_BYTES, count - start), np.float32)
+        yield cast(base.read(name, start, part), dtype)
+
+
+def _write_index(base: Weights, stored: dict[str, Stored], out: Path) -> None:
+    if len(base.metadata) == 1:
+        return
+    total = sum(entry.num_bytes for entry in stored.values())
+    names = {name: base.file_of[name].name for name in sorted(stored)}
+    write_json(out / INDEX, {"metadata": {"total_size": total}, "weight_map": names})
+
+
+def _write_rest(base: Path, out: Path, dtype: str | None) -> None:
+    """Config, tokenizer and licence."""
+    config = read_json(base / "config.json")
+    if dtype is not None:
+        config = {k: v for k, v in config.items() if k != "torch_dtype"} | {"dtype": dtype}
+    write_json(out / "config.json", config)
+    for file in carried_files(base):
+        shutil.copyfile(file, out / file.name)
