@@ -38,6 +38,7 @@ def resolve() -> str:
     """
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())
     direct = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
+    direct += project["project"]["optional-dependencies"]["workflow"]
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         pip = [f"{folder}/bin/python", "-m", "pip"]

@@ -31,6 +31,7 @@ examples:
 
 operators, each with its parameters for --set:
 """
+WORTH_SAYING = 1e-4  # share of weights whose change was lost in the cast
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w./-]+)?")
 
 
@@ -133,8 +134,8 @@ def _merge(given: argparse.Namespace) -> None:
     norms = ", ".join(f"{norm:.4g}" for norm in found["shard_l2_norms"])
     print(f"{given.out}: {given.operator} of {len(given.shards)}, scale {given.scale:g}")
     print(f"L2 norm of the merged vector {found['l2_norm']:.4g}, of the shards' {norms}")
-    if found["num_rounded_back"]:
-        share = found["num_rounded_back"] / found["num_moved"]
+    share = found["num_rounded_back"] / max(1, found["num_moved"])
+    if share >= WORTH_SAYING:
         print(f"{share:.2%} of the weights that it moves were rounded back to the base's values")
     print(f"how it was made: {given.out / MANIFEST}")
 
