@@ -67,3 +67,29 @@ def test_trade_off_shows_each_of_several_training_seeds_behind_their_mean() -> N
     figure = trade_off(alone)
     assert not [line for line in figure.axes[0].lines if line.get_linewidth() < 1]
     plt.close(figure)
+
+
+def test_operators_stand_in_one_panel_told_apart_by_colour() -> None:
+    """Lines of one operator share it; what all lines have in common is not said of each."""
+    settings = {"": "recipe=small"} | {
+        name: f"operator={name}--recipe=small" for name in ("median", "magmax")
+    }
+    settings["ties--density=0.5"] = "operator=ties--density=0.5--recipe=small"
+    settings["ties"] = "operator=ties--recipe=small"
+    rows = [
+        levels([0.2, 0.1]).assign(setting=f"n=4--{setting}", reduction=0.1 * i)
+        for i, setting in enumerate(settings.values())
+    ]
+    figure = degradation_reduction(pd.concat(rows, ignore_index=True))
+    assert len(figure.axes) == 1
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    found = dict(zip(labels, handles, strict=True))
+    assert set(found) == {"N = 4"} | {
+        f"{name}, N = 4" for name in ("median", "magmax", "ties", "ties density=0.5")
+    }
+    colours = [found[label].get_color() for label in found if "density" not in label]
+    assert len(set(map(str, colours))) == 4
+    both = [found[f"{name}, N = 4"] for name in ("ties", "ties density=0.5")]
+    assert both[0].get_color() == both[1].get_color()
+    assert both[0].get_linestyle() != both[1].get_linestyle()
+    plt.close(figure)

@@ -421,7 +421,7 @@ def test_folder_that_is_there_is_replaced_as_a_whole(study, monkeypatch):
 
 
 def test_tokenizer_of_unknown_files_is_refused(study, monkeypatch):
-    monkeypatch.setattr(export, "COPIED", ("generation_config",))
+    monkeypatch.setattr("detoxmerge.plan.files.CARRIED", ("generation_config",))
     with pytest.raises((UserError, OSError, ValueError)):
         study.export()
     assert not study.folder().exists()

@@ -1,5 +1,6 @@
 """Figures that compare edits: what each costs at the toxicity it reaches."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, PercentFormatter, ScalarFormatter
 
 from ..plan.methods import replicates
-from .figures import BASE_COLOUR, legend, rows_of_panels, variant
+from .figures import BASE_COLOUR, legend, operator_of, rows_of_panels, variant
 from .styles import DASHES, line_style
 
 
@@ -94,14 +95,14 @@ def degradation_reduction(data: pd.DataFrame) -> Figure:
         data: levels.csv of one model: `toxicity`, `reduction`, `low`, `high` and what they are of.
 
     Returns:
-        A panel per data set, other parameters, prompt set, scorer, corpus and seed.
+        A panel per data set, prompt set, scorer, corpus and seed.
     """
     if data.empty:
         figure, axes = rows_of_panels(1, columns=1)
         _say(axes[0, 0], "no edit with N > 1 beside one of N = 1")
         return figure
     data = data.assign(variant=[variant(setting) for setting in data["setting"]])
-    keys = ["dataset", "variant", "prompts", "scorer", "corpus", "seed"]
+    keys = ["dataset", "prompts", "scorer", "corpus", "seed"]
     panels = data[keys].drop_duplicates()
     figure, axes = rows_of_panels(len(panels), columns=1)
     for axis, (_, panel) in zip(axes.ravel(), panels.iterrows(), strict=True):
@@ -142,11 +143,20 @@ def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]
     found = []
     groups = list(part.groupby(["method", "variant", "n"], dropna=False, sort=True))
     kinds = list(dict.fromkeys((method, how) for (method, how, _), _ in groups))
+    common = set.intersection(*(set(how.split("--")) for _, how in kinds))
+    seen: Counter[str] = Counter()  # lines of one colour differ in their dashes
+    dashes = {}
+    for method, how in kinds:
+        colour = f"{method} {operator_of(how)}"
+        dashes[method, how] = DASHES[seen[colour] % len(DASHES)]
+        seen[colour] += 1
     for (method, how, n), rows in groups:
-        name = " ".join(filter(None, [method, how])) if len(kinds) > 1 or pd.isna(n) else ""
+        told = [word for word in how.split("--") if word not in common]
+        told = [method, *told] if len({method for method, _ in kinds}) > 1 else told
+        told = told or ([method] if pd.isna(n) else [])
+        name = " ".join(told).replace("operator=", "")
         label = ", ".join(filter(None, [name, "" if pd.isna(n) else f"N = {n:g}"]))
-        dashes = DASHES[kinds.index((method, how)) % len(DASHES)]
-        style = line_style(method, n) | {"linestyle": dashes}
+        style = line_style(method, n, operator_of(how)) | {"linestyle": dashes[method, how]}
         found.append((label, rows, style))
     return found
 

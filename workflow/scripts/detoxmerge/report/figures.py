@@ -81,6 +81,19 @@ def variant(setting: object) -> str:
     return "--".join(p for p in parts if p != "default" and not p.startswith("n="))
 
 
+def operator_of(variant: str) -> str:
+    """The merge operator of a variant.
+
+    Args:
+        variant: of `variant`.
+
+    Returns:
+        Its name; ``mean`` where none is told.
+    """
+    told = dict(part.partition("=")[::2] for part in variant.split("--"))
+    return told.get("operator", "mean")
+
+
 def toxicity(data: pd.DataFrame) -> Figure:
     """Mean toxicity over the scale (a line per N) and over N (a line per scale).
 
@@ -131,7 +144,7 @@ def _lines(axis: Axes, part: pd.DataFrame, x: str, line: str, label: str) -> Non
     for value, colour in zip(values, colours(len(values)), strict=True):
         look = {"color": colour, "marker": "o"}
         if line == "n":
-            look = line_style(part["method"].iloc[0], value)
+            look = line_style(part["method"].iloc[0], value, operator_of(part["variant"].iloc[0]))
         curve = part[part[line] == value].sort_values(x)
         # N as equally spaced ticks: 1, 2, 5, 10 would crowd at the left
         at = curve[x].map(places.index) if x == "n" else curve[x]

@@ -1,4 +1,4 @@
-"""How a line looks: one colour and marker per method and N, the same in every figure and study."""
+"""How a line looks: one colour and marker per method and N or operator, everywhere."""
 
 import math
 from typing import Any
@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib import colormaps
 
 from ..plan.methods import METHODS
+from ..plan.operators import OPERATORS
 
 LARGEST_N = 32  # as light as still shows on white; from here on all are
 LIGHTEST = 0.85
@@ -16,17 +17,21 @@ DASHES = ("-", "--", "-.", ":")
 PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 
 
-def line_style(method: str, n: float | None) -> dict[str, Any]:
+def line_style(method: str, n: float | None, operator: str = "mean") -> dict[str, Any]:
     """Colour and marker of a method: with an N from dark to light with log N, also in grey.
 
     Args:
         method: a name in `METHODS`.
         n: its N; missing for a method without one.
+        operator: a name in `OPERATORS`; all but the mean have a colour for every N.
 
     Returns:
         `color` and `marker`, for `Axes.plot`.
     """
-    if not pd.isna(n):
+    if operator != "mean":
+        place = list(OPERATORS).index(operator)
+        colour = colormaps["tab20"](place)
+    elif not pd.isna(n):
         doublings = math.log2(n)
         shade = LIGHTEST * min(doublings / math.log2(LARGEST_N), 1.0)
         place, colour = round(doublings), colormaps["viridis"](shade)
