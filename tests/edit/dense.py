@@ -59,11 +59,17 @@ def breadcrumbs(values: np.ndarray, name: str, density: float = 0.9, gamma: floa
     return np.mean(kept, axis=0)
 
 
+def words(key: str, count: int) -> list[int]:
+    """The generator's sequence from its beginning."""
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest(), "little")
+    return [int(word) for word in np.random.PCG64DXSM(seed).random_raw(count)]
+
+
 def draws(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """All draws of a tensor at once, from the beginning of Philox' sequence."""
-    words = int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "little")
-    raw = np.random.Philox(key=words).random_raw(int(np.prod(shape, dtype=int)))
-    return np.array([((int(r) >> 12) + 0.5) / 2**52 for r in raw]).reshape(shape)
+    """Two draws of each word, 0 .. 1, for a whole tensor."""
+    count = int(np.prod(shape, dtype=int))
+    halves = [half for word in words(key, count) for half in (word % 2**32, word >> 32)]
+    return np.array(halves[:count]).reshape(shape) / 2**32
 
 
 def dare(
@@ -143,7 +149,11 @@ def snr(values: np.ndarray, name: str, threshold: float | None = None) -> Any:
 
 
 def random(values: np.ndarray, name: str, operator_seed: int = 42) -> Any:
-    z, mean = ndtri(draws(f"{operator_seed}/{name}", values.shape[1:])), values.mean(axis=0)
+    mean = values.mean(axis=0)
+    uniforms = [
+        ((word >> 12) + 0.5) / 2**52 for word in words(f"{operator_seed}/{name}", mean.size)
+    ]
+    z = ndtri(np.array(uniforms)).reshape(mean.shape)
     return z * np.linalg.norm(mean) / np.linalg.norm(z) if z.size else z
 
 

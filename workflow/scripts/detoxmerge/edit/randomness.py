@@ -1,32 +1,43 @@
 """Random numbers by place: the i-th number of a key is the same whichever part is asked for.
 
-Philox (Salmon et al., SC 2011) is a counter-based generator: number i is computed from the key and
-i alone. So what is drawn for an entry does not depend on blocks, threads, or other tensors.
+PCG64 DXSM (O'Neill 2014, Harvey Mudd College HMC-CS-2014-0905; numpy's documentation) steps by a
+linear congruence, so the state i steps ahead takes log i multiplications. What is drawn for an
+entry does not depend on blocks, threads, or other tensors.
 """
 
 import hashlib
 
 import numpy as np
 
-PER_COUNT = 4  # 64-bit numbers that Philox makes of one value of its counter
+
+def draws(key: str, start: int, count: int) -> np.ndarray:
+    """Whole numbers start .. start + count - 1 of a key, two from each word of the generator.
+
+    Args:
+        key: any text; its SHA-256 is the generator's seed.
+        start: 0 or more.
+        count: how many.
+
+    Returns:
+        (count,), uint32, uniform. A number is below ceil(p 2**32) with probability p.
+    """
+    odd = start % 2
+    halves = _words(key, start // 2, (odd + count + 1) // 2).view(np.uint32)
+    return halves[odd : odd + count]
 
 
 def uniforms(key: str, start: int, count: int) -> np.ndarray:
     """Uniform numbers start .. start + count - 1 of a key.
 
     Args:
-        key: any text; its SHA-256 is the generator's key.
+        key: as in `draws`.
         start: 0 or more.
         count: how many.
 
     Returns:
         (count,), fp64, in the open interval (0, 1): odd multiples of 2**-53.
     """
-    words = int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "little")
-    skipped = start % PER_COUNT
-    generator = np.random.Philox(key=words, counter=start // PER_COUNT)
-    raw = generator.random_raw(skipped + count)[skipped:]
-    return ((raw >> np.uint64(12)) + 0.5) * 2.0**-52
+    return ((_words(key, start, count) >> np.uint64(12)) + 0.5) * 2.0**-52
 
 
 def normals(key: str, start: int, count: int) -> np.ndarray:
@@ -34,3 +45,8 @@ def normals(key: str, start: int, count: int) -> np.ndarray:
     from scipy.special import ndtri
 
     return ndtri(uniforms(key, start, count))
+
+
+def _words(key: str, start: int, count: int) -> np.ndarray:
+    generator = np.random.PCG64DXSM(int.from_bytes(hashlib.sha256(key.encode()).digest(), "little"))
+    return generator.advance(start).random_raw(count)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..plan.errors import UserError
-from .randomness import normals, uniforms
+from .randomness import draws, normals
 from .reading import Weights
 from .scaling import excluded_tensors
 from .tensors import Shape, require_layout, row_blocks
@@ -34,10 +34,10 @@ class Block:
     deltas: list[np.ndarray]  # N of one shape, fp32, in the order of the shards
     base: np.ndarray | None = None  # the base's elements, where they are known
 
-    def uniforms(self, seed: int, shard: int) -> np.ndarray:
-        """Random numbers for the entries of one shard, fp64, uniform in (0, 1)."""
+    def draws(self, seed: int, shard: int) -> np.ndarray:
+        """Random numbers for the entries of one shard, uint32, uniform in 0 .. 2**32 - 1."""
         like = self.deltas[shard]
-        return uniforms(f"{seed}/{shard}/{self.tensor}", self.start, like.size).reshape(like.shape)
+        return draws(f"{seed}/{shard}/{self.tensor}", self.start, like.size).reshape(like.shape)
 
     def normals(self, seed: int) -> np.ndarray:
         """Random numbers for the entries, fp64, standard normal; the same for all shards."""

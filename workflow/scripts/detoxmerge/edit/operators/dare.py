@@ -9,6 +9,7 @@ sorted order, the tensor's name and the entry's place in it, on nothing else.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
@@ -33,10 +34,11 @@ class Params(BaseModel, extra="forbid", strict=True):
 
 def merge(block: Any, params: Params, context: None) -> np.ndarray:
     """A block of the merged vector."""
-    import numpy as np
-
-    kept = []
-    for shard, delta in enumerate(block.deltas):
-        draw = block.uniforms(params.operator_seed, shard)
-        kept.append(np.where(draw < params.density, delta / np.float64(params.density), 0))
-    return elected_mean(kept) if params.elect else mean(kept)
+    below = math.ceil(params.density * 2**32)
+    kept = [
+        delta * (block.draws(params.operator_seed, shard) < below)
+        for shard, delta in enumerate(block.deltas)
+    ]
+    found = elected_mean(kept) if params.elect else mean(kept)
+    found /= params.density
+    return found

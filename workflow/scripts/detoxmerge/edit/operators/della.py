@@ -72,13 +72,11 @@ def whole(tensor: str, shape: tuple[int, ...], params: Params) -> bool:
 
 def merge(block: Any, params: Params, context: None) -> np.ndarray:
     """A block of the merged vector."""
-    import numpy as np
-
     kept = []
     for shard, delta in enumerate(block.deltas):
         probability = keep_probability(block.tensor, delta, params)
-        draw = block.uniforms(params.operator_seed, shard)
-        kept.append(np.where(draw < probability, delta / probability, 0))
+        drawn = block.draws(params.operator_seed, shard) < probability * 2**32
+        kept.append(delta / probability * drawn)
     return elected_mean(kept) if params.elect else mean(kept)
 
 
@@ -98,8 +96,13 @@ def keep_probability(tensor: str, delta: np.ndarray, params: Params) -> np.ndarr
     axis = along(tensor, delta.ndim, params) if delta.ndim else None
     if axis is None or delta.shape[axis] < 2:
         return np.full(delta.shape, params.density)
-    order = np.argsort(np.abs(delta), axis=axis, kind="stable")
-    ranks = np.empty_like(order)
-    places = np.arange(delta.shape[axis])
-    np.put_along_axis(ranks, order, places[:, None] if axis == -2 else places, axis)
-    return params.density - params.epsilon + 2 * params.epsilon * ranks / (len(places) - 1)
+    rows = np.moveaxis(delta, axis, -1)
+    n = rows.shape[-1]
+    of_ranks = params.density - params.epsilon + 2 * params.epsilon * np.arange(n) / (n - 1)
+    # a magnitude's bits have its order; with the place below them no two are equal
+    places = np.arange(rows.size, dtype=np.uint64).reshape(rows.shape)
+    keys = np.abs(rows).view(np.uint32).astype(np.uint64) << 32 | places
+    keys.sort(axis=-1)
+    found = np.empty(rows.shape)
+    np.put(found, keys.view(np.int64) & 0xFFFFFFFF, of_ranks)  # the same for every row
+    return np.moveaxis(found, -1, axis)
