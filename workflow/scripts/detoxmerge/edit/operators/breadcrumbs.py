@@ -58,10 +58,8 @@ def prepare(shards: Any, params: Params) -> tuple[dict[str, Any], dict[str, Any]
 
 def merge(block: Any, params: Params, context: dict[str, Any]) -> np.ndarray:
     """A block of the merged vector."""
-    import numpy as np
-
     kept = []
     for delta, (most, least) in zip(block.deltas, context[block.tensor], strict=True):
-        size = np.abs(delta)
-        kept.append(np.where((size >= least) & (size <= most), delta, 0))
+        size = abs(delta)
+        kept.append(delta * ((size >= least) & (size <= most)))
     return mean(kept)

@@ -34,7 +34,9 @@ def mean(deltas: list[np.ndarray]) -> np.ndarray:
     Returns:
         fp64, the shape of one.
     """
-    return total(deltas) / len(deltas)
+    found = total(deltas)
+    found /= len(deltas)
+    return found
 
 
 def total(deltas: list[np.ndarray]) -> np.ndarray:

@@ -9,6 +9,7 @@ differ in hyper-parameters, not in data.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
@@ -32,6 +33,10 @@ def merge(block: Any, params: Params, context: None) -> np.ndarray:
     """A block of the merged vector."""
     import numpy as np
 
-    signs = sum(np.sign(delta).astype(np.int32) for delta in block.deltas)
-    agree = np.abs(signs) >= params.consensus * len(block.deltas) - 1e-9
-    return np.where(agree, mean(block.deltas), 0)
+    found = mean(block.deltas)
+    signs = np.zeros(found.shape, np.int16)
+    for delta in block.deltas:
+        signs += delta > 0
+        signs -= (delta < 0).view(np.int8)
+    found *= np.abs(signs) >= math.ceil(params.consensus * len(block.deltas) - 1e-9)
+    return found

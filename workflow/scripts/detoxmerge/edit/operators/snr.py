@@ -43,11 +43,13 @@ def merge(block: Any, params: Params, context: None) -> np.ndarray:
     import numpy as np
 
     n, found = len(block.deltas), mean(block.deltas)
-    squares = np.zeros(found.shape)
+    noise, part = np.zeros_like(found), np.empty_like(found)
     for delta in block.deltas:
-        squares += np.square(delta - found)
-    of_mean = squares / (n * (n - 1))  # s^2 / N
+        noise += np.square(np.subtract(delta, found, out=part), out=part)
+    noise /= n * (n - 1)  # s^2 / N
+    signal = np.square(found, out=part)
     if params.threshold is not None:
-        return np.where(np.abs(found) >= params.threshold * np.sqrt(of_mean), found, 0)
-    noise = np.divide(of_mean, found, out=np.zeros_like(found), where=found != 0)
-    return np.where(np.square(found) > of_mean, found - noise, 0)
+        return found * (signal >= params.threshold**2 * noise)
+    signal -= noise
+    np.maximum(signal, 0, out=signal)
+    return np.divide(signal, found, out=signal, where=found != 0)

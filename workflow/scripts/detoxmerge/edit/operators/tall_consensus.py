@@ -42,7 +42,11 @@ def merge(block: Any, params: Params, context: None) -> np.ndarray:
     import numpy as np
 
     whole = total(block.deltas)
-    count = np.zeros(whole.shape, np.int32)
+    count, others = np.zeros(whole.shape, np.int16), np.empty_like(whole)
     for delta in block.deltas:
-        count += np.abs(delta) > params.mask_lambda * np.abs(whole - delta)
-    return np.where(count >= params.min_shards, whole / len(block.deltas), 0)
+        np.abs(np.subtract(whole, delta, out=others), out=others)
+        others *= params.mask_lambda
+        count += np.abs(delta) > others
+    whole *= count >= params.min_shards
+    whole /= len(block.deltas)
+    return whole

@@ -44,10 +44,8 @@ def prepare(shards: Any, params: Params) -> tuple[Any, dict[str, Any]]:
 
 def merge(block: Any, params: Params, context: Any) -> np.ndarray:
     """A block of the merged vector."""
-    import numpy as np
-
     pairs = zip(block.deltas, context, strict=True)
-    return elected_mean([np.where(np.abs(delta) >= least, delta, 0) for delta, least in pairs])
+    return elected_mean([delta * (abs(delta) >= least) for delta, least in pairs])
 
 
 def elected_mean(deltas: list[np.ndarray]) -> np.ndarray:
@@ -61,10 +59,12 @@ def elected_mean(deltas: list[np.ndarray]) -> np.ndarray:
     """
     import numpy as np
 
-    sign = np.sign(total(deltas))
-    found, count = np.zeros(sign.shape), np.zeros(sign.shape, np.int32)
+    sign = np.sign(total(deltas)).astype(np.float32)
+    found, count = np.zeros(sign.shape), np.zeros(sign.shape, np.int16)
     for delta in deltas:
-        agrees = np.sign(delta) * sign > 0
-        found += np.where(agrees, delta, 0)
-        count += agrees
-    return found / np.maximum(count, 1)
+        turned = delta * sign  # positive where the delta agrees
+        count += turned > 0
+        found += np.maximum(turned, 0)
+    found *= sign
+    found /= np.maximum(count, 1)
+    return found
