@@ -1,5 +1,6 @@
 """Parameter change in one pass: counts and norms against numpy, structural zeros apart."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,13 @@ import pico
 import pytest
 import torch
 
-from detoxmerge.artefacts import read_json
+from detoxmerge.artefacts import read_json, sha256
 from detoxmerge.measure import change
 from detoxmerge.measure.change import THRESHOLDS, module_type, parameter_change
 from detoxmerge.measure.nulls import random_share_below
 from detoxmerge.plan.errors import UserError
 
+EDIT = {"dataset": "d", "method": "merge", "setting": "n=1", "params": {"n": 1}, "seed": "1"}
 STRUCTURAL = ("transformer.wpe.weight", "transformer.wte.weight")
 
 
@@ -69,6 +71,46 @@ def test_counts_and_norms_are_those_of_the_dense_vector(
     rows = pd.read_parquet(table)
     assert rows["elements"].sum() == flat.size
     assert set(rows["tensor"]) == set(delta)
+
+
+def test_no_byte_depends_on_threads(
+    gpt2_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change, "BLOCK_ELEMENTS", 64)
+    edit = pico.delta_edit(gpt2_base, vector(), tmp_path)
+    file = tmp_path / "delta.safetensors"
+    written = []
+    for threads in (1, 3):
+        out = [tmp_path / "change.json", tmp_path / "change.parquet"]
+        parameter_change(edit, file, {}, *out, threads)
+        written.append([path.read_bytes() for path in out])
+    assert written[0] == written[1]
+
+
+def test_the_order_of_tensors_in_the_file_and_odd_shapes_change_nothing(tmp_path: Path) -> None:
+    tensors = {
+        "b.scalar": np.float32([-3e-5]).reshape(()),
+        "a.empty": np.zeros((3, 0), np.float32),
+        "c.wte.weight": np.float32([[[0, 0], [0, -0.0]], [[0, 1], [0, 0]]]),
+        "d.embed_in.bias": np.float32([0, 2]),
+    }
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for name in ("d.embed_in.bias", "c.wte.weight", "b.scalar", "a.empty"):
+        start, data = len(data), data + tensors[name].tobytes()
+        offsets = {"data_offsets": [start, len(data)]}
+        header[name] = {"dtype": "F32", "shape": list(tensors[name].shape)} | offsets
+    text = json.dumps(header).encode()
+    file, edit = tmp_path / "delta.safetensors", tmp_path / "edit.json"
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    edit.write_text(json.dumps(EDIT | {"tensors": {"sha256": sha256(file)}}))
+    parameter_change(edit, file, {}, tmp_path / "c.json", tmp_path / "c.parquet")
+    rows = pd.read_parquet(tmp_path / "c.parquet").set_index("tensor")
+    assert rows.index.tolist() == sorted(tensors)
+    assert rows["elements"].tolist() == [0, 1, 8, 2]
+    assert rows["structural_zeros"].tolist() == [0, 0, 4, 1]
+    assert rows["exact_zeros"].tolist() == [0, 0, 3, 0]
+    assert rows["max"].tolist() == [0, np.float32(3e-5), 1, 2]
+    assert rows["below_1e-06"].tolist() == [0, 0, 3, 0]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,13 @@ Counts leave structural zeros apart: rows of an embedding that are exactly zero 
 because no training example reached the position or token. They would pass for "unchanged".
 """
 
-from collections.abc import Mapping
+import hashlib
+import json
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +18,23 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts import publish, read_json, sha256, write_manifest
-from ..edit.merging import BLOCK_ELEMENTS
-from ..edit.tensors import layout, open_tensors, row_blocks
+from ..edit.shards import common_shapes
+from ..edit.tensors import row_blocks
+from ..memory import keep_freed_memory
 from ..plan.errors import UserError
+from .magnitudes import Counter, cuts
 from .nulls import random_share_below
 
 THRESHOLDS = (1e-6, 1e-5, 2e-5, 1e-4)  # "almost unchanged": |delta| strictly below
 LINEAR_EDGES = np.linspace(0.0, 0.01, 501)  # the bins of Kim et al.'s released code, 2e-5 wide
 LOG_EDGES = np.logspace(-12, 2, 1401)  # a hundred bins per decade
 FROM_ZERO = np.concatenate([[0.0], LOG_EDGES])  # below the first edge, then these bins
+# where these fall among the magnitudes of fp32; numpy.histogram closes the last bin at both ends
+THRESHOLD_CUTS = cuts(np.float32(THRESHOLDS).astype(np.float64))
+LINEAR_CUTS, LOG_CUTS = (cuts(edges, last_bin_closed=True) for edges in (LINEAR_EDGES, FROM_ZERO))
+SUMS = ("elements", "l1", "l2", "max", "exact_zeros", "structural_zeros")
+SUMS += tuple(f"below_{t:g}" for t in THRESHOLDS)
+BLOCK_ELEMENTS = 1 << 17  # what is made of a block lies in the cache
 # words of parameter names, first match counts: GPT-2, Llama, Phi, OPT, GPT-NeoX
 MODULE_WORDS = {
     "position embedding": ("wpe", "embed_positions", "position_embeddings"),
@@ -77,9 +91,14 @@ def log_histogram(counts: np.ndarray) -> dict[str, Any]:
 
 
 def parameter_change(
-    edit: Path, tensors: Path, protocol: Mapping[str, Any], out: Path, table: Path
+    edit: Path,
+    tensors: Path,
+    protocol: Mapping[str, Any],
+    out: Path,
+    table: Path,
+    threads: int = 1,
 ) -> None:
-    """Measure the vector of an edit.
+    """Measure the vector of an edit, and take its checksum on the way.
 
     Args:
         edit: manifest of the edit, of verb `delta`.
@@ -89,20 +108,17 @@ def parameter_change(
             the same norm in each tensor (`nulls.random_share_below`).
         table: parquet, one row per tensor: `tensor`, `module`, `elements`, `l1`, `l2`, `max`,
             `exact_zeros`, `structural_zeros` and `below_E` for each threshold.
+        threads: that measure, beside the one that reads and takes the checksum. No number depends
+            on it.
 
     Raises:
         UserError: the vector is broken, or not the one of the manifest.
     """
     made = read_json(edit)
-    if sha256(tensors) != made["tensors"]["sha256"]:
+    frame, counts, checksum = _measure(tensors, threads)
+    if checksum != made["tensors"]["sha256"]:
         raise UserError(f"{tensors} is not what {edit} was written for; delete both and run again")
-    linear = np.zeros(len(LINEAR_EDGES) - 1, dtype=np.int64)
-    log = np.zeros(len(FROM_ZERO) - 1, dtype=np.int64)
-    rows = []
-    with open_tensors(tensors) as file:
-        for name, (_, shape) in layout(tensors).items():
-            rows.append(_measure_tensor(file, name, shape, linear, log))
-    frame = pd.DataFrame(rows)
+    linear, log = (np.diff(_counter().below(counts, edges)) for edges in (LINEAR_CUTS, LOG_CUTS))
     with publish(table) as part:
         frame.to_parquet(part, index=False)
     counted = frame["elements"] - frame["structural_zeros"]
@@ -134,28 +150,72 @@ def parameter_change(
     print(f"|delta| {np.sqrt((frame['l2'] ** 2).sum()):.4g}, {total} parameters counted")
 
 
-def _measure_tensor(
-    file: Any, name: str, shape: tuple[int, ...], linear: np.ndarray, log: np.ndarray
-) -> dict[str, Any]:
-    """Counts and norms of one tensor; adds to both histograms, without structural zeros."""
-    module = module_type(name)
-    row: dict[str, Any] = {"tensor": name, "module": module, "elements": 0, "l1": 0.0, "l2": 0.0}
-    row |= {"max": 0.0, "exact_zeros": 0, "structural_zeros": 0}
-    row |= {f"below_{t:g}": 0 for t in THRESHOLDS}
-    values = file.get_slice(name) if shape else None
-    for at in row_blocks(shape, BLOCK_ELEMENTS) if shape else [...]:
-        block = np.abs(values[at] if shape else file.get_tensor(name))
-        row["elements"] += block.size
-        size = block.size
-        block = without_structural_zeros(block, module).reshape(-1)
-        row["structural_zeros"] += size - block.size
-        row["l1"] += float(block.sum(dtype=np.float64))
-        row["l2"] += float(np.square(block, dtype=np.float64).sum())
-        row["max"] = max(row["max"], float(block.max(initial=0.0)))
-        row["exact_zeros"] += int((block == 0).sum())
-        for t in THRESHOLDS:
-            row[f"below_{t:g}"] += int((block < t).sum())
-        linear += np.histogram(block, LINEAR_EDGES)[0]
-        log += np.histogram(block, FROM_ZERO)[0]
-    row["l2"] = float(np.sqrt(row["l2"]))
-    return row
+@cache
+def _counter() -> Counter:
+    return Counter(THRESHOLD_CUTS, LINEAR_CUTS, LOG_CUTS)
+
+
+def _measure(tensors: Path, threads: int) -> tuple[pd.DataFrame, np.ndarray, str]:
+    """The table, the counts of `_counter` and the checksum of a vector's file; one pass."""
+    keep_freed_memory()
+    digest, counts = hashlib.sha256(), np.zeros(_counter().num_bins, np.int64)
+    rows: dict[str, dict[str, Any]] = {
+        name: {"tensor": name, "module": module_type(name)} | dict.fromkeys(SUMS, 0)
+        for name in common_shapes([tensors])
+    }
+    for name, found, counted in _in_order(_measure_block, _blocks(tensors, digest), threads):
+        counts += counted
+        row = rows[name]
+        largest = max(row["max"], found["max"])
+        row |= {key: row[key] + found[key] for key in SUMS} | {"max": largest}
+    frame = pd.DataFrame(list(rows.values()))
+    return frame.assign(l2=np.sqrt(frame["l2"])), counts, digest.hexdigest()
+
+
+def _blocks(tensors: Path, digest: Any) -> Iterator[tuple[str, np.ndarray, int]]:
+    """A file's tensors as they lie in it: a name, some rows end to end, the length of a row.
+
+    A block is added to the digest after it was handed out, while others are at work on it.
+    """
+    with open(tensors, "rb") as file:
+        start = file.read(8)
+        start += file.read(int.from_bytes(start, "little"))
+        digest.update(start)
+        header = json.loads(start[8:])
+        header.pop("__metadata__", None)
+        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+            first, *others = entry["shape"] or [1]
+            row = math.prod(others)
+            for at in row_blocks((first, *others), BLOCK_ELEMENTS) if row else ():
+                block = np.empty((at.stop - at.start) * row, np.float32)
+                file.readinto(block)
+                yield name, block, row
+                digest.update(block)
+
+
+def _measure_block(name: str, block: np.ndarray, row: int) -> tuple[str, dict[str, Any], Any]:
+    """The name, sums over the block, and its counts without structural zeros."""
+    zero, structural = block == 0, 0
+    counts = _counter().count(block)
+    if "embedding" in module_type(name):
+        structural = row * int(zero.reshape(-1, row).all(axis=1).sum())
+        counts -= structural * _counter().count(np.zeros(1, np.float32))
+    below = _counter().below(counts, THRESHOLD_CUTS).tolist()
+    size = np.abs(block, dtype=np.float64)
+    found = {"elements": block.size, "l1": float(size.sum()), "max": float(size.max())}
+    found |= {"l2": float(np.square(size, out=size).sum()), "structural_zeros": structural}
+    found |= {"exact_zeros": int(np.count_nonzero(zero)) - structural}
+    found |= {f"below_{t:g}": count for t, count in zip(THRESHOLDS, below, strict=True)}
+    return name, found, counts
+
+
+def _in_order(function: Callable[..., Any], jobs: Iterable[Any], threads: int) -> Iterator[Any]:
+    """What a function makes of jobs, in their order, while the next ones are at work."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Any] = deque()
+        for job in jobs:
+            waiting.append(pool.submit(function, *job))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
