@@ -11,15 +11,13 @@ from pydantic import BaseModel
 
 from ..plan.errors import UserError
 from ..plan.operators import OPERATORS
+from ..streaming import in_order, keep_freed_memory
 from .scaling import lines_factors
-from .shards import Block, Place, Shards, in_order, side_by_side, sum_of_squares
+from .shards import Block, Place, Shards, side_by_side, sum_of_squares
 from .tensors import Shape, write_tensors
 from .vectors import open_delta
 
 BLOCK_ELEMENTS = 1 << 17  # of one shard: with fp64 sums, what a core's cache holds
-# once an array of this size is freed, glibc keeps the memory of smaller ones instead of giving it
-# back: getting it anew, page by page, takes longer than what is computed in it
-GLIBC_KEEPS = 31 << 20
 
 T = TypeVar("T")
 
@@ -42,7 +40,7 @@ class Merge:
 
         Args:
             finish: makes of a block and its merged values, fp32, what is wanted of them.
-            threads: that read, merge and finish; the numbers do not depend on it.
+            threads: that read, merge and finish, beside the caller's; no number depends on it.
 
         Yields:
             Where, what `finish` returned, and the sum of squares of each shard's part.
@@ -59,7 +57,7 @@ class Merge:
                 merged = merged * self.factors[block.tensor]
             return place, finish(block, _rounded(block.tensor, merged)), squares
 
-        np.empty(GLIBC_KEEPS, np.uint8)
+        keep_freed_memory()
         yield from in_order(work, self.shards.places(BLOCK_ELEMENTS, (), self._whole), threads)
 
     def _whole(self, tensor: str, shape: Shape) -> bool:

@@ -1,11 +1,8 @@
 """N task vectors side by side, a block at a time; unlike layouts, NaN and infinity stop it."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,8 +18,6 @@ from .vectors import Vector, open_delta
 PASS_ELEMENTS = 1 << 16
 # a dot product of so many numbers is one thread's in every BLAS, and has one order of summation
 DOT_ELEMENTS = 4096
-
-A, B = TypeVar("A"), TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -192,30 +187,6 @@ def open_deltas(paths: list[Path]) -> Shards:
         UserError: tensors differ in name or shape, or are not fp32.
     """
     return side_by_side([open_delta(path) for path in paths])
-
-
-def in_order(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[B]:
-    """Results in the order of the items, worked on by threads; few are under way at a time.
-
-    Args:
-        work: for one item.
-        items: taken one after another.
-        threads: how many; with 1 it is done here.
-
-    Yields:
-        Results.
-    """
-    if threads == 1:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Any] = deque()
-        for item in items:
-            pending.append(pool.submit(work, item))
-            if len(pending) > 2 * threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 def sum_of_squares(values: np.ndarray) -> float:

@@ -39,6 +39,25 @@ class Vector:
     needs_base: bool
 
 
+def open_fp32(file: Path) -> Weights:
+    """The tensors of a vector of this project.
+
+    Args:
+        file: tensors in fp32.
+
+    Returns:
+        The tensors.
+
+    Raises:
+        UserError: the file is broken, or not fp32.
+    """
+    weights = Weights([file])
+    for name, (dtype, _) in weights.layout.items():
+        if dtype != "F32":
+            raise UserError(f"{file}: tensor '{name}' is {dtype}; task vectors are kept in F32")
+    return weights
+
+
 def open_delta(file: Path) -> Vector:
     """A vector of this project.
 
@@ -49,12 +68,9 @@ def open_delta(file: Path) -> Vector:
         The vector.
 
     Raises:
-        UserError: the file is broken, or not fp32.
+        UserError: as `open_fp32`.
     """
-    weights = Weights([file])
-    for name, (dtype, _) in weights.layout.items():
-        if dtype != "F32":
-            raise UserError(f"{file}: tensor '{name}' is {dtype}; task vectors are kept in F32")
+    weights = open_fp32(file)
     shapes = {name: shape for name, (_, shape) in weights.layout.items()}
     return Vector(str(file), shapes, lambda name, at, _, out: weights.read(name, at, out), False)
 
@@ -89,14 +105,9 @@ def open_shard(path: Path, base: Weights) -> Vector:
 
 def _delta_of(file: Path, base: Weights) -> Vector:
     """A vector of this project under the names of the base's files."""
-    vector = open_delta(file)
-    names = own_names(Weights([file]), base, str(file))
-    return Vector(
-        vector.said,
-        parameters(base.layout),
-        lambda name, at, before, out: vector.read(names[name], at, before, out),
-        False,
-    )
+    weights = open_fp32(file)
+    names, shapes = own_names(weights, base, str(file)), parameters(base.layout)
+    return Vector(str(file), shapes, lambda n, at, _, out: weights.read(names[n], at, out), False)
 
 
 def _adapter(adapter: Adapter, base: Weights) -> Vector:

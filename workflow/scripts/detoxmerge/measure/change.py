@@ -5,11 +5,8 @@ because no training example reached the position or token. They would pass for "
 """
 
 import hashlib
-import json
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts import publish, read_json, sha256, write_manifest
-from ..edit.shards import common_shapes
+from ..edit.reading import Weights
 from ..edit.tensors import row_blocks
-from ..memory import keep_freed_memory
+from ..edit.vectors import open_fp32
 from ..plan.errors import UserError
+from ..streaming import in_order, keep_freed_memory
 from .magnitudes import Counter, cuts
 from .nulls import random_share_below
 
@@ -158,12 +156,14 @@ def _counter() -> Counter:
 def _measure(tensors: Path, threads: int) -> tuple[pd.DataFrame, np.ndarray, str]:
     """The table, the counts of `_counter` and the checksum of a vector's file; one pass."""
     keep_freed_memory()
+    weights = open_fp32(tensors)
     digest, counts = hashlib.sha256(), np.zeros(_counter().num_bins, np.int64)
     rows: dict[str, dict[str, Any]] = {
         name: {"tensor": name, "module": module_type(name)} | dict.fromkeys(SUMS, 0)
-        for name in common_shapes([tensors])
+        for name in sorted(weights.layout)
     }
-    for name, found, counted in _in_order(_measure_block, _blocks(tensors, digest), threads):
+    blocks = _blocks(weights, tensors, digest)
+    for name, found, counted in in_order(lambda block: _measure_block(*block), blocks, threads):
         counts += counted
         row = rows[name]
         largest = max(row["max"], found["max"])
@@ -172,25 +172,20 @@ def _measure(tensors: Path, threads: int) -> tuple[pd.DataFrame, np.ndarray, str
     return frame.assign(l2=np.sqrt(frame["l2"])), counts, digest.hexdigest()
 
 
-def _blocks(tensors: Path, digest: Any) -> Iterator[tuple[str, np.ndarray, int]]:
+def _blocks(weights: Weights, tensors: Path, digest: Any) -> Iterator[tuple[str, np.ndarray, int]]:
     """A file's tensors as they lie in it: a name, some rows end to end, the length of a row.
 
     A block is added to the digest after it was handed out, while others are at work on it.
     """
     with open(tensors, "rb") as file:
         start = file.read(8)
-        start += file.read(int.from_bytes(start, "little"))
-        digest.update(start)
-        header = json.loads(start[8:])
-        header.pop("__metadata__", None)
-        for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            first, *others = entry["shape"] or [1]
-            row = math.prod(others)
-            for at in row_blocks((first, *others), BLOCK_ELEMENTS) if row else ():
-                block = np.empty((at.stop - at.start) * row, np.float32)
-                file.readinto(block)
-                yield name, block, row
-                digest.update(block)
+        digest.update(start + file.read(int.from_bytes(start, "little")))
+    for name, (_, shape) in weights.layout.items():
+        row = math.prod(shape[1:])
+        for at in row_blocks(shape or (1,), BLOCK_ELEMENTS) if row else ():
+            block = np.empty((at.stop - at.start) * row, np.float32)
+            yield name, weights.read(name, at.start * row, block), row
+            digest.update(block)
 
 
 def _measure_block(name: str, block: np.ndarray, row: int) -> tuple[str, dict[str, Any], Any]:
@@ -207,15 +202,3 @@ def _measure_block(name: str, block: np.ndarray, row: int) -> tuple[str, dict[st
     found |= {"exact_zeros": int(np.count_nonzero(zero)) - structural}
     found |= {f"below_{t:g}": count for t, count in zip(THRESHOLDS, below, strict=True)}
     return name, found, counts
-
-
-def _in_order(function: Callable[..., Any], jobs: Iterable[Any], threads: int) -> Iterator[Any]:
-    """What a function makes of jobs, in their order, while the next ones are at work."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Any] = deque()
-        for job in jobs:
-            waiting.append(pool.submit(function, *job))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
