@@ -1,0 +1,122 @@
+"""Whole processes, timed, with their memory; and files in and out of the page cache."""
+
+import ctypes
+import mmap
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SAMPLE_SECONDS = 0.02
+FIELDS = "RssAnon", "RssFile", "VmHWM"  # of /proc/PID/status
+READ = 1 << 22
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Of one process from start to exit, with its children."""
+
+    seconds: float
+    anonymous_mb: float  # highest sample: what the process itself holds
+    file_mb: float  # highest sample: mapped pages of files, which the page cache holds anyway
+    peak_mb: float  # both together at their highest, by the kernel's count (VmHWM)
+
+
+def run(command: list[str], env: Mapping[str, str]) -> Usage:
+    """Run a command.
+
+    Args:
+        command: program and arguments.
+        env: its whole environment.
+
+    Returns:
+        Time and memory.
+
+    Raises:
+        RuntimeError: it failed; with the end of what it said.
+    """
+    highest, stop = dict.fromkeys(FIELDS, 0), threading.Event()
+    begun = time.perf_counter()
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        sampler = threading.Thread(target=_sample, args=(process.pid, highest, stop))
+        sampler.start()
+        said = process.stdout.read()  # to its end, which is about that of the process
+        process.wait()
+        seconds = time.perf_counter() - begun
+        stop.set()
+        sampler.join()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said[-2000:]}")
+    return Usage(seconds, *(1024 * kilobytes / 1e6 for kilobytes in highest.values()))
+
+
+def _sample(pid: int, highest: dict[str, int], stop: threading.Event) -> None:
+    while not stop.wait(SAMPLE_SECONDS):
+        tree = [_status(one) for one in _tree(pid)]
+        for field in FIELDS:
+            now = sum(status.get(field, 0) for status in tree)
+            highest[field] = max(highest[field], now)
+
+
+def _tree(pid: int) -> Iterable[int]:
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children = path.read_text().split()
+        except OSError:  # ended meanwhile
+            continue
+        for child in children:
+            yield from _tree(int(child))
+
+
+def _status(pid: int) -> dict[str, int]:
+    """Those lines of /proc/PID/status that are in kB."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(":") for line in lines if line.endswith(" kB"))
+    return {name: int(value.split()[0]) for name, value in pairs}
+
+
+def drop(paths: Iterable[Path]) -> None:
+    """Take files out of the page cache; those that are on the disk leave it."""
+    for path in paths:
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def load(paths: Iterable[Path]) -> None:
+    """Read files once, so that the page cache has them."""
+    buffer = bytearray(READ)
+    for path in paths:
+        with open(path, "rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+
+
+def resident(paths: Iterable[Path]) -> float:
+    """The share of some files that is in the page cache, by mincore."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    there = pages = 0
+    for path in paths:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE) as mapped:
+            count = -(-len(mapped) // mmap.PAGESIZE)
+            states = (ctypes.c_ubyte * count)()
+            start = ctypes.c_char.from_buffer(mapped)
+            failed = libc.mincore(
+                ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(len(mapped)), states
+            )
+            del start
+            if failed:
+                raise OSError(ctypes.get_errno(), "mincore")
+            there += int((np.frombuffer(states, np.uint8) & 1).sum())
+            pages += count
+    return there / pages
