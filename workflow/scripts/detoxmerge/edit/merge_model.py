@@ -84,9 +84,8 @@ def merge_model(
     weights = Weights(weight_files(base, "base"))
     _require_floats(weights)
     vectors = [open_shard(path, weights) for path in shards]
-    merge = prepare_merge(
-        side_by_side(vectors, exclude, None, weights), operator, params, lines
-    )  # fmt: skip
+    side = side_by_side(vectors, exclude, base=weights, threads=threads)
+    merge = prepare_merge(side, operator, params, lines)
     with publish_folder(out) as part:
         found = _write_weights(merge, weights, scale, dtype, part, threads, progress)
         _write_rest(base, part, dtype)

@@ -57,7 +57,6 @@ class Merge:
                 merged = merged * self.factors[block.tensor]
             return place, finish(block, _rounded(block.tensor, merged)), squares
 
-        keep_freed_memory()
         yield from in_order(work, self.shards.places(BLOCK_ELEMENTS, (), self._whole), threads)
 
     def _whole(self, tensor: str, shape: Shape) -> bool:
@@ -90,6 +89,7 @@ def prepare_merge(
         getattr(module, "check", lambda params, n: None)(params, len(shards.vectors))
     except ValueError as error:
         raise UserError(str(error)) from None
+    keep_freed_memory()
     context, facts = None, {}
     if hasattr(module, "prepare"):
         context, facts = module.prepare(shards, params)
@@ -133,7 +133,8 @@ def merge_deltas(
         UserError: tensors differ in name, dtype or shape, are not fp32, or hold NaN or infinity;
             the operator refuses N shards; the merged vector is too large for fp32.
     """
-    shards = side_by_side([open_delta(path) for path in paths], exclude, num_texts)
+    vectors = [open_delta(path) for path in paths]
+    shards = side_by_side(vectors, exclude, num_texts, threads=threads)
     merge = prepare_merge(shards, operator, params, lines)
     squares, merged_square = np.zeros(len(paths)), 0.0
     with write_tensors(out, shards.shapes | shards.excluded) as writer:

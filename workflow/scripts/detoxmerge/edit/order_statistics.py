@@ -5,44 +5,60 @@ first by the upper 16 of these 31 bits, the second by the lower 15 of those in t
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 LOW_BITS = 15
 NUM_HIGH, NUM_LOW = 1 << (31 - LOW_BITS), 1 << LOW_BITS
 
+Pass = Callable[[Callable[[list[np.ndarray]], list[np.ndarray]]], Iterable[Any]]
 
-def nth_largest(blocks: Callable[[], Iterable[list[np.ndarray]]], ranks: list[int]) -> np.ndarray:
+
+def nth_largest(over: Pass, ranks: list[int]) -> np.ndarray:
     """The magnitudes of some ranks in each of N vectors.
 
-    In memory are a block of each vector and (1 + len(ranks)) N tables of counts, 0.8 MB at most.
+    In memory are, for each thread, a block of each vector and (1 + len(ranks)) N tables of counts,
+    of 0.8 MB at most.
 
     Args:
-        blocks: starts a pass; gives lists of N arrays, fp32 and finite. How the vectors are cut
-            into blocks changes nothing.
+        over: goes once over the vectors: gives a function lists of N arrays, fp32 and finite, and
+            yields its results. How the vectors are cut into blocks changes nothing.
         ranks: 1 is the largest, and so on; none is beyond the number of elements.
 
     Returns:
         (N, len(ranks)), fp32. At least k elements are as large as the k-th largest; more, if some
         are equal.
     """
-    high: dict[int, np.ndarray] = {}
-    for arrays in blocks():
-        for i, array in enumerate(arrays):
-            counts = np.bincount(_magnitude(array) >> LOW_BITS, minlength=NUM_HIGH)
-            high[i] = high[i] + counts if i in high else counts
-    at = {(i, k): _find(counts, k) for i, counts in high.items() for k in ranks}
-    low = {key: np.zeros(NUM_LOW, np.int64) for key in at}
-    for arrays in blocks():
-        for i, array in enumerate(arrays):
-            bits = _magnitude(array)
-            for k in ranks:
-                inside = bits[bits >> LOW_BITS == at[i, k][0]]
-                low[i, k] += np.bincount(inside & (NUM_LOW - 1), minlength=NUM_LOW)
+    high = _sum(over(lambda arrays: [_count_high(_magnitude(array)) for array in arrays]))
+    at = {(i, k): _find(counts, k) for i, counts in enumerate(high) for k in ranks}
+
+    def count_low(arrays: list[np.ndarray]) -> list[np.ndarray]:
+        bits = [_magnitude(array) for array in arrays]
+        upper = [of_array >> LOW_BITS for of_array in bits]
+        inside = (bits[i][upper[i] == top] & (NUM_LOW - 1) for (i, _), (top, _) in at.items())
+        return [np.bincount(part, minlength=NUM_LOW) for part in inside]
+
+    low = dict(zip(at, _sum(over(count_low)), strict=True))
     found = [
-        [at[i, k][0] << LOW_BITS | _find(low[i, k], at[i, k][1])[0] for k in ranks] for i in high
+        [at[i, k][0] << LOW_BITS | _find(low[i, k], at[i, k][1])[0] for k in ranks]
+        for i in range(len(high))
     ]
     return np.array(found, np.uint32).view(np.float32)
+
+
+def _sum(results: Iterable[list[np.ndarray]]) -> list[np.ndarray]:
+    """Tables of counts, over all blocks."""
+    found: list[np.ndarray] = []
+    for tables in results:
+        for total, table in zip(found, tables, strict=bool(found)):
+            total += table
+        found = found or tables
+    return found
+
+
+def _count_high(bits: np.ndarray) -> np.ndarray:
+    return np.bincount(bits >> LOW_BITS, minlength=NUM_HIGH)
 
 
 def _magnitude(array: np.ndarray) -> np.ndarray:

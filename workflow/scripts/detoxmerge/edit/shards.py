@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ..plan.errors import UserError
+from ..streaming import in_order
 from .randomness import draws, normals
 from .reading import Weights
 from .scaling import excluded_tensors
@@ -18,6 +20,8 @@ from .vectors import Vector, open_delta
 PASS_ELEMENTS = 1 << 16
 # a dot product of so many numbers is one thread's in every BLAS, and has one order of summation
 DOT_ELEMENTS = 4096
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Shards:
     excluded: dict[str, Shape]  # of those that are not
     num_texts: list[int | None] | None = None  # in the caller's order
     base: Weights | None = None
+    threads: int = 1  # of the passes before the merge
 
     def num_elements(self, *tensors: str) -> int:
         """Elements of some tensors of one shard; without names, of all that are merged."""
@@ -129,16 +134,37 @@ class Shards:
         pairs = zip(self.vectors, block.deltas, strict=True)
         return [_square(delta, vector.said, block.tensor) for vector, delta in pairs]
 
-    def blocks(self, *tensors: str) -> Iterator[Block]:
-        """One pass over some tensors, or all that are merged, in blocks of a fixed size."""
-        for place in self.places(PASS_ELEMENTS, tensors):
+    def each(
+        self,
+        function: Callable[[Block], T],
+        *tensors: str,
+        block_elements: int = PASS_ELEMENTS,
+    ) -> Iterator[T]:
+        """One pass over some tensors, or all that are merged, before they are.
+
+        Args:
+            function: of a block; threads call it.
+            tensors: names; none: all.
+            block_elements: as in `places`.
+
+        Yields:
+            What the function makes of each block, in their order.
+
+        Raises:
+            UserError: a shard holds NaN or infinity.
+        """
+
+        def work(place: Place) -> T:
             block = self.read(place)
             self.squares(block)
-            yield block
+            return function(block)
 
-    def deltas(self, *tensors: str) -> Iterator[list[np.ndarray]]:
-        """The same, as bare arrays."""
-        return (block.deltas for block in self.blocks(*tensors))
+        return in_order(work, self.places(block_elements, tensors), self.threads)
+
+    def deltas(self, function: Callable[[list[np.ndarray]], T], *tensors: str) -> Iterator[T]:
+        """As `each`, of the bare arrays, for what does not depend on how they are cut."""
+        large = 4 * PASS_ELEMENTS
+        return self.each(lambda block: function(block.deltas), *tensors, block_elements=large)
 
 
 def side_by_side(
@@ -146,6 +172,7 @@ def side_by_side(
     exclude: Iterable[str] = (),
     num_texts: list[int | None] | None = None,
     base: Weights | None = None,
+    threads: int = 1,
 ) -> Shards:
     """Task vectors in the order of their paths.
 
@@ -154,6 +181,7 @@ def side_by_side(
         exclude: parts of names of tensors to leave out (`scaling.excluded_tensors`).
         num_texts: what each was trained on, in the order of `vectors`, where it is known.
         base: what blocks shall hold beside them; its order of tensors is that of merging.
+        threads: that look at them before they are merged; no number depends on it.
 
     Returns:
         The shards; nothing of their values is read.
@@ -171,7 +199,7 @@ def side_by_side(
     excluded = excluded_tensors(names, exclude)
     kept = [name for name in names if name not in set(excluded)]
     shapes, left = ({n: first.shapes[n] for n in some} for some in (kept, excluded))
-    return Shards(vectors, order, shapes, left, num_texts, base)
+    return Shards(vectors, order, shapes, left, num_texts, base, threads)
 
 
 def open_deltas(paths: list[Path]) -> Shards:

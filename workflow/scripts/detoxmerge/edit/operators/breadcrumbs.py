@@ -41,8 +41,6 @@ class Params(BaseModel, extra="forbid", strict=True):
 
 def prepare(shards: Any, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of each tensor the largest and the smallest magnitude kept, (N, 2), in sorted shard order."""
-    from functools import partial
-
     from ..order_statistics import nth_largest
 
     found = {}
@@ -52,7 +50,7 @@ def prepare(shards: Any, params: Params) -> tuple[dict[str, Any], dict[str, Any]
             kept = max(1, int(params.density * n))
             dropped = min(int(params.gamma * n), n - kept)
             ranks = [dropped + 1, dropped + kept]
-            found[tensor] = nth_largest(partial(shards.deltas, tensor), ranks)
+            found[tensor] = nth_largest(lambda f, tensor=tensor: shards.deltas(f, tensor), ranks)
     return found, {}
 
 

@@ -38,7 +38,7 @@ def prepare(shards: Any, params: Params) -> tuple[dict[str, float], dict[str, An
     """t of each tensor; one pass."""
     found, negative = {}, 0
     for tensor in shards.shapes:
-        cosine = mean_cosine(gram(shards.deltas(tensor)))
+        cosine = mean_cosine(sum(shards.each(lambda block: gram(block.deltas), tensor)))
         negative += cosine < 0
         found[tensor] = shrinkage(cosine, len(shards.order))
     return found, {"shrinkage": found, "num_tensors_with_negative_cosine": negative}
@@ -55,23 +55,20 @@ def shrinkage(cosine: float, n: int) -> float:
     return n * cosine / (1 + (n - 1) * cosine)
 
 
-def gram(blocks: Any) -> np.ndarray | float:
-    """Inner products of the shards' vectors.
+def gram(deltas: list[np.ndarray]) -> np.ndarray:
+    """Inner products of the shards' parts of a block.
 
     Args:
-        blocks: lists of N arrays, fp32: the blocks of a tensor.
+        deltas: N arrays of one shape, fp32.
 
     Returns:
-        (N, N), fp64; 0.0 if there is no block.
+        (N, N), fp64.
     """
     import numpy as np
 
-    found: Any = 0.0
-    for deltas in blocks:
-        vectors = np.stack(deltas).reshape(len(deltas), -1).astype(np.float64)
-        # not by BLAS: its threads cut the sum, and then its last bits depend on their number
-        found = found + np.stack([np.einsum("b,jb->j", one, vectors) for one in vectors])
-    return found
+    vectors = np.stack(deltas).reshape(len(deltas), -1).astype(np.float64)
+    # not by BLAS: its threads cut the sum, and then its last bits depend on their number
+    return np.stack([np.einsum("b,jb->j", one, vectors) for one in vectors])
 
 
 def mean_cosine(products: np.ndarray | float) -> float:

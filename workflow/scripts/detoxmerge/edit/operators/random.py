@@ -29,12 +29,16 @@ class Params(BaseModel, extra="forbid", strict=True):
 
 def prepare(shards: Any, params: Params) -> tuple[dict[str, float], dict[str, Any]]:
     """What brings z to the mean's norm in each tensor; one pass."""
+
+    def squares(block: Any) -> tuple[float, float]:
+        noise = block.normals(params.operator_seed)
+        return float((mean(block.deltas) ** 2).sum()), float((noise**2).sum())
+
     found = {}
     for tensor in shards.shapes:
         wanted = drawn = 0.0
-        for block in shards.blocks(tensor):
-            wanted += float((mean(block.deltas) ** 2).sum())
-            drawn += float((block.normals(params.operator_seed) ** 2).sum())
+        for of_mean, of_noise in shards.each(squares, tensor):
+            wanted, drawn = wanted + of_mean, drawn + of_noise
         found[tensor] = (wanted / drawn) ** 0.5 if drawn else 0.0
     return found, {}
 

@@ -64,9 +64,7 @@ def prepare(shards: Any, params: Params) -> tuple[list[float], dict[str, Any]]:
 
 def merge(block: Any, params: Params, context: list[float]) -> np.ndarray:
     """A block of the weighted mean."""
-    import numpy as np
-
-    found, part = np.zeros(block.deltas[0].shape), np.empty(block.deltas[0].shape)
-    for weight, delta in zip(context, block.deltas, strict=True):
-        found += np.multiply(weight, delta, out=part, dtype=np.float64)
+    found = context[0] * block.deltas[0].astype("float64")
+    for weight, delta in zip(context[1:], block.deltas[1:], strict=True):
+        found += weight * delta.astype("float64")
     return found
