@@ -20,7 +20,7 @@ from ..data.places import weight_files
 from ..plan.errors import UserError
 from ..plan.files import carried_files
 from .merging import Merge, prepare_merge, say_zero_vectors
-from .names import parameters
+from .names import parameters, require_floats
 from .reading import FLOATS, Weights
 from .shards import Block, side_by_side, sum_of_squares
 from .tensors import Stored, write_stored
@@ -82,12 +82,12 @@ def merge_model(
     if out.exists():
         raise UserError(f"{out} is there already; delete it, or name another folder by --out")
     weights = Weights(weight_files(base, "base"))
-    _require_floats(weights)
+    require_floats(weights)
     vectors = [open_shard(path, weights) for path in shards]
     side = side_by_side(vectors, exclude, base=weights, threads=threads)
     merge = prepare_merge(side, operator, params, lines)
     with publish_folder(out) as part:
-        found = _write_weights(merge, weights, scale, dtype, part, threads, progress)
+        found = _write_weights(merge, weights, scale, dtype, part, progress)
         _write_rest(base, part, dtype)
         manifest = {
             "base": str(base),
@@ -103,22 +103,12 @@ def merge_model(
     return manifest | found
 
 
-def _require_floats(base: Weights) -> None:
-    for name in parameters(base.layout):
-        if base.layout[name][0] not in FLOATS:
-            raise UserError(
-                f"{base.file_of[name]}: tensor '{name}' is {base.layout[name][0]}; a task vector "
-                f"can be subtracted from {', '.join(FLOATS)} only: take the model unquantised"
-            )
-
-
 def _write_weights(
     merge: Merge,
     base: Weights,
     scale: float,
     dtype: str | None,
     out: Path,
-    threads: int,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """All files of weights and their index; the norms and what the cast cost."""
@@ -128,7 +118,7 @@ def _write_weights(
     def finish(block: Block, merged: np.ndarray) -> _Written:
         return _stepped(block, step, merged, stored[block.tensor].dtype)
 
-    blocks = merge.blocks(finish, threads)
+    blocks = merge.blocks(finish)
     squares, merged_square, moved, back = np.zeros(len(merge.shards.vectors)), 0.0, 0, 0
     done, total = 0, merge.shards.num_elements()
     for file, texts in base.metadata.items():

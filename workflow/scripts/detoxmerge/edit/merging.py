@@ -34,13 +34,12 @@ class Merge:
     factors: dict[str, float]  # of LiNeS; none: no factors
 
     def blocks(
-        self, finish: Callable[[Block, np.ndarray], T], threads: int
+        self, finish: Callable[[Block, np.ndarray], T]
     ) -> Iterator[tuple[Place, T, list[float]]]:
-        """The merged vector, a block at a time in the order of the tensors.
+        """The merged vector, a block at a time in the order of the tensors, by `shards.threads`.
 
         Args:
             finish: makes of a block and its merged values, fp32, what is wanted of them.
-            threads: that read, merge and finish, beside the caller's; no number depends on it.
 
         Yields:
             Where, what `finish` returned, and the sum of squares of each shard's part.
@@ -57,7 +56,8 @@ class Merge:
                 merged = merged * self.factors[block.tensor]
             return place, finish(block, _rounded(block.tensor, merged)), squares
 
-        yield from in_order(work, self.shards.places(BLOCK_ELEMENTS, (), self._whole), threads)
+        places = self.shards.places(BLOCK_ELEMENTS, (), self._whole)
+        yield from in_order(work, places, self.shards.threads)
 
     def _whole(self, tensor: str, shape: Shape) -> bool:
         return hasattr(self.module, "whole") and self.module.whole(tensor, shape, self.params)
@@ -108,21 +108,49 @@ def merge_deltas(
     lines: tuple[float, float | None] | None = None,
     threads: int = 1,
 ) -> dict[str, Any]:
+    """Merge task vectors of this project into one file.
+
+    Args:
+        paths: N files with the same tensors, fp32; they are taken in the order of their paths.
+        operator: as in `merge_shards`.
+        out: the merged vector, fp32.
+        params: as there.
+        num_texts: of each shard, in the order of `paths`, where it is known.
+        exclude: parts of names of tensors that no operator sees; the merged vector has 0 there.
+        lines: as there.
+        threads: how many merge.
+
+    Returns:
+        As `merge_shards`.
+
+    Raises:
+        UserError: as there; tensors differ in name or shape, or are not fp32.
+    """
+    vectors = [open_delta(path) for path in paths]
+    shards = side_by_side(vectors, exclude, num_texts, threads=threads)
+    return merge_shards(shards, operator, out, params, lines=lines)
+
+
+def merge_shards(
+    shards: Shards,
+    operator: str,
+    out: Path,
+    params: BaseModel | None = None,
+    *,
+    lines: tuple[float, float | None] | None = None,
+) -> dict[str, Any]:
     """Merge task vectors into one file.
 
-    Shards are taken in the order of their paths, sums are fp64 and rounded once to fp32: the bytes
-    depend neither on the order of `paths` nor on the number of threads. In memory are, for each
+    Shards are taken in sorted order, sums are fp64 and rounded once to fp32: the bytes depend
+    neither on the order that the caller gave nor on the number of threads. In memory are, for each
     thread, some blocks of each shard; for `della` the tensors that it takes whole.
 
     Args:
-        paths: N files with the same tensors, fp32.
+        shards: of `side_by_side`.
         operator: a name in `plan.operators.OPERATORS`.
         out: the merged vector, fp32.
         params: has the fields of the operator's ``Params``; none: its defaults.
-        num_texts: of each shard, in the order of `paths`, where it is known.
-        exclude: parts of names of tensors that no operator sees; the merged vector has 0 there.
         lines: alpha and beta of `scaling.lines_factors`; none: no factors.
-        threads: how many merge.
 
     Returns:
         `file`, `sha256` and `l2_norm` of the merged vector, `shard_l2_norms` in sorted order, over
@@ -130,15 +158,13 @@ def merge_deltas(
         `operator`, what it found out about the shards.
 
     Raises:
-        UserError: tensors differ in name, dtype or shape, are not fp32, or hold NaN or infinity;
-            the operator refuses N shards; the merged vector is too large for fp32.
+        UserError: a shard holds NaN or infinity; the operator refuses N shards; the merged vector
+            is too large for fp32.
     """
-    vectors = [open_delta(path) for path in paths]
-    shards = side_by_side(vectors, exclude, num_texts, threads=threads)
     merge = prepare_merge(shards, operator, params, lines)
-    squares, merged_square = np.zeros(len(paths)), 0.0
+    squares, merged_square = np.zeros(len(shards.vectors)), 0.0
     with write_tensors(out, shards.shapes | shards.excluded) as writer:
-        for _, (merged, square), of_shards in merge.blocks(_with_square, threads):
+        for _, (merged, square), of_shards in merge.blocks(_with_square):
             squares += of_shards
             merged_square += square
             writer.write(merged)

@@ -111,6 +111,49 @@ def own_names(own: Weights, base: Weights, said: str) -> dict[str, str]:
     return found
 
 
+def stored_names(base: Weights, shapes: Mapping[str, Shape], said: str) -> dict[str, str]:
+    """What the parameters of a loaded model are called in its files.
+
+    Args:
+        base: tensors of the files.
+        shapes: name -> shape of every parameter, tied weights once.
+        said: what the model is called in messages.
+
+    Returns:
+        name of the parameter -> name in the files, in the order of `shapes`.
+
+    Raises:
+        UserError: the files hold other tensors than the model has, or none of floats.
+    """
+    stored = parameters(base.layout)
+    before, without = prefixes(list(stored), list(shapes))
+    found = {name: before + name.removeprefix(without) for name in shapes}
+    rest = stored.keys() - set(found.values())
+    odd = [name for name, own in found.items() if stored.get(own) != shapes[name]]
+    odd += sorted(name for name in rest if _twin(base, name) is None)
+    if odd:
+        raise UserError(
+            f"{said}: '{odd[0]}' is not the same in the model and in its files, which transformers "
+            "converts when it loads them; such fine-tunes can be merged by `detoxmerge merge` only"
+        )
+    require_floats(base)
+    return found
+
+
+def require_floats(base: Weights) -> None:
+    """Raise UserError unless a task vector can be subtracted from every parameter.
+
+    Args:
+        base: weights of a base model.
+    """
+    for name in parameters(base.layout):
+        if base.layout[name][0] not in FLOATS:
+            raise UserError(
+                f"{base.file_of[name]}: tensor '{name}' is {base.layout[name][0]}; a task vector "
+                f"can be subtracted from {', '.join(FLOATS)} only: take the model unquantised"
+            )
+
+
 def _differ(said: str, what: str) -> str:
     return f"{said} was not made from this base: {what}; name the model that it was trained from"
 

@@ -4,6 +4,7 @@ The library's reader gives numpy no bf16 and a new array at each call, and new m
 than what is computed in it. So its header is read here too; the library checks the file first.
 """
 
+import copy
 import json
 import os
 import struct
@@ -43,6 +44,7 @@ class Weights:
         self.stored: dict[str, Stored] = {}
         self._at: dict[str, tuple[int, int]] = {}
         self._open: list[int] = []
+        self._whole: Weights | None = None
         weakref.finalize(self, _close, self._open)
         for file in files:
             self._add(file, layout(file))
@@ -60,6 +62,22 @@ class Weights:
             start, end = header[name]["data_offsets"]
             self.stored[name] = Stored(*checked[name], end - start)
             self._at[name] = (descriptor, 8 + length + start)
+
+    def renamed(self, names: Mapping[str, str]) -> "Weights":
+        """Some of the tensors under other names.
+
+        Args:
+            names: new name -> name here, in the order that the result shall have.
+
+        Returns:
+            A view of the same open files.
+        """
+        view = copy.copy(self)
+        view._whole = self  # or its files would be closed
+        for key in ("layout", "file_of", "stored", "_at"):
+            own = getattr(self, key)
+            setattr(view, key, {new: own[old] for new, old in names.items()})
+        return view
 
     def read(self, name: str, start: int, out: np.ndarray) -> np.ndarray:
         """Some elements of a tensor of floats, exactly as they are stored.

@@ -57,13 +57,13 @@ class Place:
 class Shards:
     """What is merged; made by `side_by_side`."""
 
-    vectors: list[Vector]  # sorted by path
+    vectors: list[Vector]  # sorted by path, or by the keys that the caller gave
     order: list[int]  # where each of these stood in what the caller gave
     shapes: dict[str, Shape]  # of the tensors that are merged, in the order of merging
     excluded: dict[str, Shape]  # of those that are not
     num_texts: list[int | None] | None = None  # in the caller's order
     base: Weights | None = None
-    threads: int = 1  # of the passes before the merge
+    threads: int = 1  # that work beside the caller's; no number depends on it
 
     def num_elements(self, *tensors: str) -> int:
         """Elements of some tensors of one shard; without names, of all that are merged."""
@@ -173,15 +173,17 @@ def side_by_side(
     num_texts: list[int | None] | None = None,
     base: Weights | None = None,
     threads: int = 1,
+    keys: list[Path] | None = None,
 ) -> Shards:
-    """Task vectors in the order of their paths.
+    """Task vectors in the order of their paths, or of other keys.
 
     Args:
         vectors: N with the same tensors, in any order.
         exclude: parts of names of tensors to leave out (`scaling.excluded_tensors`).
         num_texts: what each was trained on, in the order of `vectors`, where it is known.
         base: what blocks shall hold beside them; its order of tensors is that of merging.
-        threads: that look at them before they are merged; no number depends on it.
+        threads: that read and merge.
+        keys: one for each, by which they are sorted; none: their paths.
 
     Returns:
         The shards; nothing of their values is read.
@@ -189,7 +191,8 @@ def side_by_side(
     Raises:
         UserError: tensors differ in name or shape; as `excluded_tensors`.
     """
-    order = sorted(range(len(vectors)), key=lambda i: Path(vectors[i].said))
+    keys = [Path(vector.said) for vector in vectors] if keys is None else keys
+    order = sorted(range(len(vectors)), key=keys.__getitem__)
     vectors = [vectors[i] for i in order]
     first = vectors[0]
     for other in vectors[1:]:

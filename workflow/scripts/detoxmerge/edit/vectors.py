@@ -13,7 +13,7 @@ import numpy as np
 
 from ..data.places import weight_files
 from ..plan.errors import UserError
-from .lora import Adapter, is_adapter, open_adapter
+from .lora import CONFIG, FILE, is_adapter, open_adapter
 from .names import own_names, parameters
 from .reading import FLOATS, Weights
 from .tensors import Shape
@@ -27,6 +27,8 @@ class Vector:
 
     Attributes:
         said: what messages call it: its path.
+        kind: ``delta``, ``model`` or ``adapter``.
+        files: with its weights, and an adapter's config.
         shapes: name -> shape of every tensor that it may be merged in, as in the base's files.
         read: (name, start, base, out) fills `out`, (count,) fp32, with the elements from place
             `start` on; `base` has those of the base, if `needs_base`.
@@ -34,6 +36,8 @@ class Vector:
     """
 
     said: str
+    kind: str
+    files: list[Path]
     shapes: dict[str, Shape]
     read: Callable[[str, int, np.ndarray | None, np.ndarray], np.ndarray]
     needs_base: bool
@@ -72,7 +76,11 @@ def open_delta(file: Path) -> Vector:
     """
     weights = open_fp32(file)
     shapes = {name: shape for name, (_, shape) in weights.layout.items()}
-    return Vector(str(file), shapes, lambda name, at, _, out: weights.read(name, at, out), False)
+
+    def read(name: str, at: int, before: np.ndarray | None, out: np.ndarray) -> np.ndarray:
+        return weights.read(name, at, out)
+
+    return Vector(str(file), "delta", [file], shapes, read, False)
 
 
 def open_shard(path: Path, base: Weights) -> Vector:
@@ -91,8 +99,8 @@ def open_shard(path: Path, base: Weights) -> Vector:
     if path.is_file() or (path / DELTA).is_file():
         return _delta_of(path if path.is_file() else path / DELTA, base)
     if is_adapter(path):
-        return _adapter(open_adapter(path, base), base)
-    own = Weights(weight_files(path, "shard"))
+        return _adapter(path, base)
+    own = Weights(files := weight_files(path, "shard"))
     names = own_names(own, base, str(path))
     for name, mine in names.items():
         _require_dtype(path, mine, own.layout[mine][0], base.layout[name][0])
@@ -100,17 +108,23 @@ def open_shard(path: Path, base: Weights) -> Vector:
     def read(name: str, at: int, before: np.ndarray, out: np.ndarray) -> np.ndarray:
         return np.subtract(own.read(names[name], at, out), before, out=out)
 
-    return Vector(str(path), parameters(base.layout), read, True)
+    return Vector(str(path), "model", files, parameters(base.layout), read, True)
 
 
 def _delta_of(file: Path, base: Weights) -> Vector:
     """A vector of this project under the names of the base's files."""
     weights = open_fp32(file)
     names, shapes = own_names(weights, base, str(file)), parameters(base.layout)
-    return Vector(str(file), shapes, lambda n, at, _, out: weights.read(names[n], at, out), False)
+
+    def read(name: str, at: int, before: np.ndarray | None, out: np.ndarray) -> np.ndarray:
+        return weights.read(names[name], at, out)
+
+    return Vector(str(file), "delta", [file], shapes, read, False)
 
 
-def _adapter(adapter: Adapter, base: Weights) -> Vector:
+def _adapter(path: Path, base: Weights) -> Vector:
+    adapter = open_adapter(path, base)
+    files = [path / CONFIG, path / FILE]
     shapes = parameters(base.layout)
 
     def read(name: str, at: int, before: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -121,7 +135,7 @@ def _adapter(adapter: Adapter, base: Weights) -> Vector:
         out[:] = 0
         return out
 
-    return Vector(adapter.said, shapes, read, bool(adapter.saved))
+    return Vector(adapter.said, "adapter", files, shapes, read, bool(adapter.saved))
 
 
 def _require_dtype(path: Path, name: str, own: str, base: str) -> None:
