@@ -48,7 +48,7 @@ class _First(BaseModel, extra="forbid", strict=True):
         return self
 
 
-class _Last(BaseModel, extra="forbid", strict=True):
+class _Common(BaseModel, extra="forbid", strict=True):
     lines_alpha: float | None = Field(
         None,
         ge=0,
@@ -66,41 +66,62 @@ class _Last(BaseModel, extra="forbid", strict=True):
         description="parts of names of tensors that are not edited; a list in the list: together",
         json_schema_extra=LATER,
     )
-    recipe: str = Field("default", description="fine-tuning recipe of the catalogue")
 
     @model_validator(mode="after")
-    def _has_an_alpha(self) -> "_Last":
+    def _has_an_alpha(self) -> "_Common":
         if self.lines_beta is not None and self.lines_alpha is None:
             raise ValueError("lines_beta needs lines_alpha")
         return self
 
+    @property
+    def lines(self) -> tuple[float, float | None] | None:
+        """Alpha and beta of LiNeS; none: no factors."""
+        return None if self.lines_alpha is None else (self.lines_alpha, self.lines_beta)
+
+
+class Recipe(BaseModel, extra="forbid", strict=True):
+    """What a merge of fine-tunes of this workflow has, and no other."""
+
+    recipe: str = Field("default", description="fine-tuning recipe of the catalogue")
+
 
 @cache
-def _params(operator: str) -> type[BaseModel]:
-    """An operator's own parameters stand between those of all."""
-    return create_model("Params", __base__=(_Last, OPERATORS[operator].Params, _First))
+def merge_params(operator: str, *last: type[BaseModel]) -> type[BaseModel]:
+    """The parameters of a method that merges: an operator's own stand between those of all.
+
+    Args:
+        operator: a name in `plan.operators.OPERATORS`.
+        last: what the method itself has.
+
+    Returns:
+        The class, always the same one.
+    """
+    return create_model("Params", __base__=(*last, _Common, OPERATORS[operator].Params, _First))
 
 
-Params = _params("mean")
-
-
-class _Unknown(Params, extra="ignore"):  # type: ignore[misc, valid-type]
+class _Unknown(merge_params("mean"), extra="ignore"):  # type: ignore[misc]
     """Of an operator that does not exist: says just that."""
 
 
-def params_of(values: dict[str, Any]) -> type[BaseModel]:
+Params = merge_params("mean", Recipe)
+
+
+def params_of(
+    values: dict[str, Any], last: tuple[type[BaseModel], ...] = (Recipe,)
+) -> type[BaseModel]:
     """What the config entry may say, which depends on its operator.
 
     Args:
         values: of the entry, unchecked.
+        last: what the method itself has.
 
     Returns:
         The class for them.
     """
     operator = values.get("operator", "mean")
     if not isinstance(operator, str):
-        return Params
-    return _params(operator) if operator in OPERATORS else _Unknown
+        return merge_params("mean", *last)
+    return merge_params(operator, *last) if operator in OPERATORS else _Unknown
 
 
 def operator_of(params: BaseModel) -> ModuleType | None:
@@ -112,16 +133,17 @@ def operator_of(params: BaseModel) -> ModuleType | None:
     return None if params.operator == "mean" else OPERATORS[params.operator]
 
 
-def single_of(params: BaseModel) -> BaseModel:
+def single_of(params: BaseModel, mean: type[BaseModel] = Params) -> BaseModel:
     """The parameters of the single task vector that a merged one is compared with.
 
     Args:
         params: with any n and operator.
+        mean: the class of the mean's parameters.
 
     Returns:
         n = 1 and the mean, of which every N is one; the other parameters of all operators stay.
     """
-    return Params(n=1, **params.model_dump(include=set(_Last.model_fields)))
+    return mean(n=1, **params.model_dump(include=set(mean.model_fields) - {"n", "operator"}))
 
 
 def inputs(params: BaseModel, at: Any) -> list[str]:
@@ -162,6 +184,6 @@ def build(inputs: list[Path], params: BaseModel, out: Path) -> dict[str, Any]:
         params,
         num_texts=[read_json(path).get("num_texts") for path in inputs],
         exclude=params.exclude,
-        lines=None if params.lines_alpha is None else (params.lines_alpha, params.lines_beta),
+        lines=params.lines,
     )
     return {"verb": "delta", "sign": -1, "tensors": tensors}
