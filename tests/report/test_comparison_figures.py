@@ -48,6 +48,23 @@ def test_trade_off_has_a_panel_per_data_set_and_a_line_per_n() -> None:
     plt.close(figure)
 
 
+def test_trade_off_shows_edits_without_a_data_set_in_every_panel() -> None:
+    frame = summary(seeds=("1",))
+    given = frame[(frame["method"] == "merge") & (frame["dataset"] == "rude")]
+    given = given.assign(method="merge_given", dataset="-", seed="-")
+    figure = trade_off(points(pd.concat([frame, given]), "small"))
+    assert [axis.get_title(loc="left").split(" (")[0] for axis in figure.axes] == ["mean", "rude"]
+    for axis in figure.axes:
+        assert axis.get_legend_handles_labels()[1] == [
+            "merge, N = 1", "merge, N = 4", "merge_given, N = 1", "merge_given, N = 4",
+        ]  # fmt: skip
+    plt.close(figure)
+    base = frame[frame["method"] == "base"]
+    (axis,) = trade_off(points(pd.concat([base, given]), "small")).axes
+    assert axis.get_title(loc="left").startswith("no data set (star")
+    plt.close(axis.figure)
+
+
 def test_trade_off_shows_each_of_several_training_seeds_behind_their_mean() -> None:
     data = points(summary(datasets=("rude",)), "small")
     edits = data[data["method"] != "base"]

@@ -64,16 +64,19 @@ def trade_off(data: pd.DataFrame) -> Figure:
         data: of `points`.
 
     Returns:
-        A panel per data set, prompt set, scorer and corpus; the base is a star, chosen scales have
-        a ring, bars are intervals of the paired difference from the base. Of several training seeds
-        the line is the mean, and thin ones each.
+        A panel per data set, prompt set, scorer and corpus; edits that use no data set stand in
+        each. The base is a star, chosen scales have a ring, bars are intervals of the paired
+        difference from the base. Of several training seeds the line is the mean, and thin ones
+        each.
     """
     base, edits = data[data["method"] == "base"], data[data["method"] != "base"]
     keys = ["dataset", "prompts", "scorer", "corpus"]
-    panels = edits[keys].drop_duplicates()
+    without = edits["dataset"] == "-"
+    panels = edits[keys][~without | without.all()].drop_duplicates()
     figure, axes = rows_of_panels(len(panels), columns=1)
     for axis, (_, panel) in zip(axes.ravel(), panels.iterrows(), strict=True):
-        part = edits[(edits[keys] == panel).all(axis=1)]
+        part = edits[(edits[keys[1:]] == panel[keys[1:]]).all(axis=1)]
+        part = part[part["dataset"].isin([panel["dataset"], "-"])]
         start = base[(base[keys[1:]] == panel[keys[1:]]).all(axis=1)].iloc[0]
         for label, line, style in _lines(part):
             _trade_off_line(axis, start, line, label, style)
@@ -83,7 +86,8 @@ def trade_off(data: pd.DataFrame) -> Figure:
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.set_xlabel(f"Mean toxicity on {panel['prompts']}, scored by {panel['scorer']} (0–1)")
         axis.set_ylabel(f"Perplexity on {panel['corpus']}")
-        axis.set_title(f"{panel['dataset']} (star: base model, ring: chosen scale)", loc="left")
+        of = _of(panel["dataset"])
+        axis.set_title(f"{of} (star: base model, ring: chosen scale)", loc="left")
         legend(axis)
     return figure
 
@@ -116,7 +120,7 @@ def _say(axis: Axes, words: str) -> None:
 
 
 def _reduction_panel(axis: Axes, part: pd.DataFrame, panel: pd.Series) -> None:
-    axis.set_title(f"{panel['dataset']}, perplexity on {panel['corpus']}", loc="left")
+    axis.set_title(f"{_of(panel['dataset'])}, perplexity on {panel['corpus']}", loc="left")
     shown = part.dropna(subset=["reduction"])
     if shown.empty:
         _say(axis, "undefined for every N; the notes of tables/headline say why")
@@ -136,6 +140,10 @@ def _reduction_panel(axis: Axes, part: pd.DataFrame, panel: pd.Series) -> None:
     axis.set_xlabel(f"Mean toxicity that both reach on {panel['prompts']} (base model at the left)")
     axis.set_ylabel("Degradation reduction\nagainst N = 1")
     legend(axis)
+
+
+def _of(dataset: str) -> str:
+    return "no data set" if dataset == "-" else dataset
 
 
 def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:

@@ -261,7 +261,8 @@ def named(edit: Any) -> str:
         edit: `dataset`, `method`, `variant`.
 
     Returns:
-        Data set, method and what the setting has beside N.
+        Data set if it is made of one, method and what the setting has beside N.
     """
     how = f" ({edit['variant']})" if edit["variant"] else ""
-    return f"{edit['dataset']}, {edit['method']}{how}"
+    of = "" if edit["dataset"] == "-" else f"{edit['dataset']}, "
+    return f"{of}{edit['method']}{how}"
