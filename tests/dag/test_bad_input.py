@@ -99,6 +99,21 @@ def test_a_model_whose_download_was_truncated(house: House) -> None:
     refused(house, "models/pico/base/edit.json", words)
 
 
+def test_a_given_fine_tune_whose_download_was_truncated(house: House) -> None:
+    shutil.copytree(house.path("models/pico"), house.path("given"))
+    weights = house.path("given/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with house.config() as config:
+        config["models"]["pico"]["shards"] = ["given"]
+        config["methods"]["merge_given"] = {"n": 1}
+        config["run"]["methods"] = ["merge", "merge_given"]
+    words = r"models\.pico\.shards\.0: given/model\.safetensors is truncated or no safetensors file"
+    refused(house, "models/pico/-/merge_given/n=1/seed-/edit.json", words)
+    words = "models.pico.shards has no entry 1; name it there"
+    target = "results/toy/models/pico/-/shards/given/shard1/meta.json"
+    assert words in house.snakemake("--dry-run", "--", target).stdout
+
+
 def test_a_shard_with_nan(house: House) -> None:
     file = house.results / SHARD / "delta.safetensors"
     tensors = load_file(file)

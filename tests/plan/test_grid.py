@@ -125,6 +125,48 @@ def test_method_without_training_is_not_multiplied_by_data_sets_and_seeds(shift)
     assert found.expected[edit] == {"version": 3}
 
 
+def given(count, **more):
+    """Changes of a study that also merges fine-tunes made elsewhere, of which it has so many."""
+    hub = [{"hub": f"owner/tune{i}", "revision": f"{i}" * 40} for i in range(count)]
+    own = {"models.small": {"pretrain": {"texts": [comments()]}, "shards": hub}}
+    merged = {"methods.merge_given": {"n": [1, count]}, "run.methods": ["merge", "merge_given"]}
+    return own | merged | more
+
+
+def test_given_fine_tunes_are_merged_once_whatever_the_data_sets_and_seeds():
+    two = {"datasets.mean": comments(), "run.datasets": ["rude", "mean"], "run.seeds": [1, 2]}
+    study_grid = grid(given(3, **two))
+    edits = [edit for edit in study_grid.edits if edit.method == "merge_given"]
+    assert [edit.edit for edit in edits] == [
+        "-/merge_given/n=1/seed-",
+        "-/merge_given/n=3/seed-",
+    ]
+    folder = "results/models/small/-/shards/given"
+    base = "results/models/small/base/edit.json"
+    metas = [f"{folder}/shard{i}/meta.json" for i in range(3)]
+    assert study_grid.inputs_of(edits[1]) == [base, *metas]
+    assert study_grid.given_shards == [("small", 0), ("small", 1), ("small", 2)]
+    assert set(metas) <= set(study_grid.expected)
+    assert study_grid.expected[metas[1]] == {
+        "version": 1, "hub": "owner/tune1", "revision": "1" * 40, "path": None,
+    }  # fmt: skip
+
+
+def test_given_fine_tunes_are_no_fine_tunes_of_the_study_and_move_nothing():
+    before, after = grid(), grid(given(3))
+    assert after.shard_sets == before.shard_sets
+    assert after.fine_tunes == before.fine_tunes
+    assert before.expected.items() <= after.expected.items()
+    assert all("/-/" in path for path in set(after.expected) - set(before.expected))
+
+
+def test_data_set_that_no_edit_uses_is_not_prepared():
+    assert not any("/datasets/" in path for path in grid(given(2) | ALONE).expected)
+
+
+ALONE = {"run.methods": ["merge_given"]}
+
+
 def test_scales_are_ascending_and_spelled_as_in_paths():
     assert grid({"run.scales": [2, 0.05, 1.0, 1.0e-5]}).scales == ["1e-05", "0.05", "1", "2"]
 

@@ -102,6 +102,21 @@ def test_merging_needs_no_more_for_a_larger_model(tmp_path: Path, base: str) -> 
     assert (thrice.runtime - 15) / (big.runtime - 15) == pytest.approx(31 / 11, rel=0.01)
 
 
+def test_a_merge_of_adapters_holds_their_factors(base: str, tmp_path: Path) -> None:
+    hub = [{"hub": f"a/b{i}", "revision": "0" * 40} for i in range(2)]
+    model = study()["models"]["small"] | {"shards": hub}
+    changes = {"results": str(tmp_path), "models.small": model}
+    merged = {"methods.merge_given": {"n": 2}, "run.methods": ["merge_given"]}
+    found = needs(**changes | merged)
+    (edit,) = found.grid.edits
+    _, *manifests = found.grid.inputs_of(edit)
+    for path, kind in zip(manifests, ("model", "adapter"), strict=True):
+        Path(path).parent.mkdir(parents=True)
+        Path(path).write_text(json.dumps({"kind": kind, "num_elements": 50_000_000}))
+    need = found.merge_edit(edit, SimpleNamespace(base=base, manifests=[base, *manifests]))
+    assert need.mem_mb == 2400
+
+
 def test_shard_statistics_take_longer_with_more_shards_and_no_more_memory(base: str) -> None:
     asked = [
         needs().shard_statistics(None, SimpleNamespace(base=base, manifests=["a"] * n))

@@ -118,3 +118,24 @@ def test_splits_and_files_of_their_own_are_disjoint(tmp_path) -> None:
         for (key, entry), part in zip(files.items(), ("validation", "test"), strict=True)
     }
     load_config(study(FINAL | rows))
+
+
+def test_matched_beside_edits_without_a_data_set_and_seed_needs_a_single_one() -> None:
+    shards = [{"hub": "a/b", "revision": "0" * 40}]
+    own = study()["models"]["small"] | {"shards": shards}
+    changes = FINAL | {
+        "models.small": own,
+        "methods.merge_given": {"n": 1},
+        "run.methods": ["merge", "merge_given"],
+        "selectors.matched": {"rule": "matched", "to": "merge/n=1", "by": "budget"},
+        "run.selectors": ["budget", "matched"],
+    }
+    grid = Grid(load_config(study(changes)))
+    read = grid.read_for_choice("small", "-/merge_given/n=1/seed-", "matched")
+    assert "/rude/merge/n=1/seed42/" in read["matched_choice"]
+    said = refusal(changes | {"run.seeds": [1, 2]})
+    assert said.startswith("selectors.matched.to: merge has an edit for each seed, and merge_given")
+    given = {"selectors.matched": {"rule": "matched", "to": "merge_given/n=1", "by": "budget"}}
+    several = Grid(load_config(study(changes | given | {"run.seeds": [1, 2]})))
+    read = several.read_for_choice("small", "rude/merge/n=1/seed2", "matched")
+    assert "/-/merge_given/n=1/seed-/" in read["matched_choice"]

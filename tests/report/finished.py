@@ -39,9 +39,14 @@ def write(study):
     measure(study, "base", data)
     for edit in study.edits:
         at = data | vars(edit) | {"recipe": "default", "n": edit.params.n, "edit": edit.edit}
-        manifest(p.partition, p.dataset, at=at)
+        if edit.dataset != "-":
+            manifest(p.partition, p.dataset, at=at)
         for shard in range(edit.params.n):
-            manifest(p.shard, p.base, p.dataset, p.partition, at=at | {"shard": shard})
+            at_shard = at | {"shard": shard}
+            if edit.dataset == "-":
+                manifest(p.given_shard, p.base, at=at_shard)
+            else:
+                manifest(p.shard, p.base, p.dataset, p.partition, at=at_shard)
         manifest(p.edit, p.base, *study.inputs_of(edit), at=at)
         shares = {"below_1e-06": 0.25}
         norms = {"l1_norm": 3, "l2_norm": 2.0, "max_abs": 1.0}

@@ -72,6 +72,24 @@ def test_numbers_are_those_of_the_curves(finished: Grid, tmp_path: Path) -> None
     np.testing.assert_allclose(found["reduction"], 1 - costs(ours) / costs(theirs))
 
 
+def test_given_fine_tunes_stand_against_the_first_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shards = [{"hub": f"a/b{i}", "revision": "0" * 40} for i in range(2)]
+    model = grid().config.models["small"].model_dump() | {"shards": shards}
+    given = {"methods.merge_given": {"n": [1, 2]}, "run.methods": ["merge", "merge_given"]}
+    study = grid({"models.small": model} | given)
+    write(study)
+    made(study, tmp_path)
+    table = pd.read_csv(tmp_path / "headline.csv", dtype=str)
+    assert table[["dataset", "method", "seed", "compared_with"]].values.tolist() == [
+        ["rude", "merge", "42", "n=1"],
+        ["-", "merge_given", "-", "n=1"],
+    ]
+    assert table["degradation_reduction"].nunique() == 1  # the same numbers were written
+
+
 def test_rounded_tables_show_value_interval_and_range(finished: Grid, tmp_path: Path) -> None:
     files = made(finished, tmp_path)
     row = pd.read_csv(tmp_path / "headline.csv").iloc[0]

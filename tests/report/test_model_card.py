@@ -37,6 +37,7 @@ def content(**changes):
         "seed": "42",
         "sign": -1,
         "recipe": {"epochs": 3, "learning_rate": 1e-5},
+        "given": [],
         "data": {
             "alias": "rude",
             "hub": "owner/data",
@@ -187,6 +188,27 @@ def test_study_of_another_operator_tells_of_that_one(tmp_path, monkeypatch):
     assert found["reference"] == "Yadav et al., NeurIPS 2023"
     assert found["label"] == "merged task vectors"
     assert found["params"] == {"n": 2, "operator": "ties", "density": 0.5, "recipe": "default"}
+
+
+def test_given_fine_tunes_are_told_with_their_checksums(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "folder" / "mine"
+    own.mkdir(parents=True)
+    pin = {"hub": "owner/tune", "revision": "0" * 40}
+    model = studies.study()["models"]["small"] | {"shards": [str(own), pin]}
+    changes = {"models.small": model, "methods.merge_given": {"n": 2}}
+    grid = Grid(load_config(studies.study(changes | {"run.methods": ["merge_given"]})))
+    (edit,), p = grid.edits, grid.paths
+    write_json(make(p.base.format(model="small")), {"model": {"sha256": {}}})
+    write_json(make(p.edit.format(**vars(edit))), {"sign": -1})
+    for shard, (kind, place) in enumerate([("model", {"path": str(own)}), ("adapter", pin)]):
+        meta = {"kind": kind, "place": place | {"sha256": {"w.safetensors": f"abc{shard}"}}}
+        write_json(make(p.given_shard.format(model="small", shard=shard)), meta)
+    text = model_card(content(study=content()["study"] | study_of(grid, edit)))
+    assert "- Fine-tune made elsewhere: model `mine`, a local copy.\n" in text
+    assert str(own) not in text
+    assert f"adapter `owner/tune` at revision `{'0' * 40}`.\n  SHA-256 of its `w.saf" in text
+    assert "`abc1`" in text
 
 
 def make(path):

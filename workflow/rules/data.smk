@@ -3,11 +3,13 @@ Snakemake itself runs, and not as cluster jobs.
 
 INPUTS   the catalogue of the config; local files that it names
 OUTPUTS  results/data/{datasets,prompts,corpora,scorers}/...   results/models/{model}/base/edit.json
+         results/models/{model}/-/shards/given/shard{shard}/meta.json
 """
 
 
 localrules:
     fetch_model,
+    fetch_shard,
     fetch_scorer,
     prepare_dataset,
     split_dataset,
@@ -35,6 +37,28 @@ rule fetch_model:
         protocol=lambda w: PROTOCOL.base(w.model),
     script:
         "../scripts/fetch_model.py"
+
+
+rule fetch_shard:
+    """Find a fine-tune made elsewhere, check that it belongs to its base, and write its manifest."""
+    input:
+        base=PATHS.base,
+        local=local_shard,
+    output:
+        PATHS.given_shard,
+    log:
+        PATHS.log(PATHS.given_shard),
+    benchmark:
+        PATHS.benchmark(PATHS.given_shard)
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        protocol=lambda w: PROTOCOL.given_shard(w.model, int(w.shard)),
+    script:
+        "../scripts/fetch_shard.py"
 
 
 rule fetch_scorer:

@@ -20,6 +20,8 @@ rule merge_edit:
         PATHS.benchmark(PATHS.edit)
     wildcard_constraints:
         method=any_of(of_kind("merge")),
+        dataset=any_of([*CONFIG.datasets, "-"]),
+        seed=f"{INDEX}|-",
     conda:
         "../../envs/detoxmerge.yaml"
     resources:

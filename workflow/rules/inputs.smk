@@ -5,7 +5,7 @@ OUTPUTS  input functions
 """
 
 from detoxmerge.plan.errors import nearest
-from detoxmerge.plan.files import expand_path, files_of_model, files_of_scorer
+from detoxmerge.plan.files import expand_path, files_of_model, files_of_scorer, files_of_shard
 
 
 def pretrained(wildcards):
@@ -25,6 +25,15 @@ def local_model(wildcards):
     """The files of a base model in a local folder: other weights there are another model."""
     refuse_code_trigger()
     return files_of_model(CONFIG.models[wildcards.model])
+
+
+def local_shard(wildcards):
+    """The files of a fine-tune made elsewhere, or a sentence for one that the model lacks."""
+    refuse_code_trigger()
+    known = CONFIG.models[wildcards.model].shards
+    if int(wildcards.shard) >= len(known):
+        sys.exit(f"models.{wildcards.model}.shards has no entry {wildcards.shard}; name it there")
+    return files_of_shard(known[int(wildcards.shard)])
 
 
 def local_checkpoint(wildcards):
@@ -66,9 +75,6 @@ def manifests(wildcards):
 
 
 def tensors(wildcards):
-    """The deltas beside those manifests: they must be there, but a newer date means nothing."""
-    return [
-        ancient(path.replace("meta.json", "delta.safetensors"))
-        for path in manifests(wildcards)
-        if "/shards/" in path
-    ]
+    """The deltas of the fine-tunes among them: they must be there, but a newer date means nothing."""
+    tunes = GRID.fine_tunes_of(edit_at(wildcards))
+    return [ancient(PATHS.shard_delta.format(**vars(tune))) for tune in tunes]

@@ -70,6 +70,24 @@ def load_model(place: Mapping[str, Any]) -> Any:
     ).eval()
 
 
+def parameter_shapes(place: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The parameters of a base model as `named_parameters` gives them, by its config alone.
+
+    Args:
+        place: `model` of a base manifest.
+
+    Returns:
+        name -> shape, sorted by name; tied weights once, no buffers. No weights are made.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(model_folder(place), local_files_only=True)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    return {name: tuple(p.shape) for name, p in sorted(model.named_parameters())}
+
+
 def load_tokenizer(place: Mapping[str, Any]) -> Any:
     """The tokenizer of a base model.
 

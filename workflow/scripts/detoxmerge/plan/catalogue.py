@@ -1,8 +1,8 @@
 """The entries of the config's catalogue: what each key means, its unit and its range."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from .entries import SPEED, Entry, Revision, Source, exactly_one
 from .training import Pretrain, TrainScorer
@@ -54,6 +54,25 @@ class Corpus(Source):
         return self
 
 
+class Shard(Entry):
+    """A fine-tune made elsewhere: a model or LoRA adapter, or a task vector of this workflow."""
+
+    hub: str | None = Field(None, description="id on the Hugging Face hub")
+    revision: Revision | None = None
+    path: str | None = Field(None, description="folder, or .safetensors file of a task vector")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Shard":
+        exactly_one(self, "hub", "path")
+        if self.hub and not self.revision:
+            raise ValueError("a hub model needs `revision` (a commit hash)")
+        return self
+
+
+def _as_shard(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
 class Model(Entry):
     """A base model: a hub id, a local folder, or one that the workflow trains itself."""
 
@@ -62,12 +81,22 @@ class Model(Entry):
     path: str | None = Field(None, description="local folder; $VARIABLES are expanded")
     pretrain: Pretrain | None = None
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="weights when measured")
+    shards: list[
+        Annotated[Shard, BeforeValidator(_as_shard, json_schema_input_type=str | Shard)]
+    ] = Field(
+        default=[],
+        description="fine-tunes of it made elsewhere, for `merge_given`: local paths, or hub ids; "
+        "$VARIABLES are expanded",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> "Model":
         exactly_one(self, "hub", "path", "pretrain")
         if self.hub and not self.revision:
             raise ValueError("a hub model needs `revision` (a commit hash)")
+        twice = [s.hub or s.path for i, s in enumerate(self.shards) if s in self.shards[:i]]
+        if twice:
+            raise ValueError(f"'{twice[0]}' stands twice among `shards`; leave one out")
         return self
 
 

@@ -171,7 +171,7 @@ def load_config(raw: dict[str, Any]) -> Config:
     """
     from .checks import bad_methods, repetitions, unknown_aliases
     from .exports import unknown_exports
-    from .files import missing_paths
+    from .files import missing_paths, missing_shards
     from .grid import Grid
     from .seeds import repeated_generations
     from .stages import bad_selectors, shared_texts
@@ -183,7 +183,8 @@ def load_config(raw: dict[str, Any]) -> Config:
         errors += [*repetitions(config), *missing_paths(config), *shared_texts(config)]
         errors += [] if errors else [*bad_selectors(config), *repeated_generations(config)]
         if not errors:  # a study with errors has no grid
-            errors = unknown_exports(Grid(config))
+            grid = Grid(config)
+            errors = [*missing_shards(grid), *unknown_exports(grid)]
     except UserError as found:
         errors = [str(found)]
     except ValidationError as found:

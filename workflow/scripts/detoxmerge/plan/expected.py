@@ -29,6 +29,9 @@ def expected_protocols(grid: "Grid") -> Expected:
     for tune in grid.fine_tunes:
         yield p.shard.format(**vars(tune)), protocol.shard(tune.recipe)
         yield p.partition.format(**vars(tune)), protocol.partition()
+    for model, shard in grid.given_shards:
+        path = p.given_shard.format(model=model, shard=shard)
+        yield path, protocol.given_shard(model, shard)
     for shards in grid.shard_sets:
         yield p.shard_statistics.format(**vars(shards)), protocol.shard_statistics()
     for path in grid.exports:
@@ -37,7 +40,7 @@ def expected_protocols(grid: "Grid") -> Expected:
 
 def _sources(grid: "Grid") -> Expected:
     p, protocol = grid.paths, grid.protocol
-    for alias in grid.run.datasets:
+    for alias in [name for name in grid.run.datasets if any(name == e.dataset for e in grid.edits)]:
         yield p.dataset.format(dataset=alias), protocol.dataset(alias)
     for stage in grid.run.stages.values():
         for alias in stage.prompts:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from .errors import UserError
 
 if TYPE_CHECKING:
-    from .catalogue import Model, Scorer
+    from .catalogue import Model, Scorer, Shard
     from .config import Config
     from .entries import Source
+    from .grid import Grid
 
 TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
 MODEL_FILES = [*TOKENIZER_FILES, "*.safetensors"]  # no pickles, no code
@@ -24,6 +25,7 @@ LICENSE_FILES = [
     "LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "COPYING",
     "NOTICE", "NOTICE.md", "NOTICE.txt", "USE_POLICY.md",
 ]  # fmt: skip
+SHARD_FILES = ["*.safetensors", "*.safetensors.index.json", "adapter_config.json"]
 # decide no number and stand in no manifest, but an exported model is given with them
 CARD_FILES = ["README.md", "chat_template.jinja", *LICENSE_FILES]
 # beginnings of the names of a tokenizer's files; generation_config.json goes with them
@@ -87,6 +89,23 @@ def files_of_model(model: Model) -> list[str]:
     return sorted(str(f) for pattern in MODEL_FILES for f in folder.glob(pattern))
 
 
+def files_of_shard(shard: Shard) -> list[str]:
+    """The files that decide what a fine-tune made elsewhere is.
+
+    Args:
+        shard: a catalogue entry.
+
+    Returns:
+        Paths of its weights and of an adapter's config; none if it is on the hub.
+    """
+    if not shard.path:
+        return []
+    path = Path(expand_path(shard.path))
+    if not path.is_dir():
+        return [str(path)]
+    return sorted(str(file) for pattern in SHARD_FILES for file in path.glob(pattern))
+
+
 def files_of_scorer(scorer: Scorer) -> list[str]:
     """The files that decide what a scorer with a local checkpoint is.
 
@@ -112,9 +131,39 @@ def missing_paths(config: Config) -> list[str]:
     Returns:
         One sentence per path; one for all paths that need the same unset variable.
     """
+    return _missing(_local_paths(config))
+
+
+def missing_shards(grid: Grid) -> list[str]:
+    """Fine-tunes made elsewhere that an edit takes, and that its model lacks.
+
+    Args:
+        grid: of a config otherwise without errors.
+
+    Returns:
+        One sentence per model with too few of them, else as `missing_paths`.
+    """
+    models, errors = grid.config.models, []
+    needed = dict(grid.given_shards)  # of each model the last one
+    for alias, last in needed.items():
+        if last >= (count := len(models[alias].shards)):
+            errors.append(
+                f"models.{alias}.shards: {count or 'no'} fine-tune{'s' if count != 1 else ''} made "
+                f"elsewhere, and a method takes the first {last + 1}; name more, or lower its n"
+            )
+    if errors:
+        return errors
+    given = [(f"models.{m}.shards.{i}", models[m].shards[i].path) for m, i in grid.given_shards]
+    return _missing((at, path, Path.exists, "file or folder") for at, path in given if path)
+
+
+Local = tuple[str, str, Callable[[Path], bool], str]  # where, path, test, kind
+
+
+def _missing(paths: Iterable[Local]) -> list[str]:
     errors: list[str] = []
     unset: dict[str, list[str]] = {}
-    for where, path, is_right, kind in dict.fromkeys(_local_paths(config)):
+    for where, path, is_right, kind in dict.fromkeys(paths):
         try:
             full = expand_path(path)
         except UserError as error:
@@ -128,8 +177,8 @@ def missing_paths(config: Config) -> list[str]:
     return errors
 
 
-def _local_paths(config: Config) -> Iterator[tuple[str, str, Callable[[Path], bool], str]]:
-    """(where, path, test, kind) of every local path that the selection uses."""
+def _local_paths(config: Config) -> Iterator[Local]:
+    """Every local path that the selection uses, but for fine-tunes made elsewhere."""
     run = config.run
     for alias in _known(run.bases, config.models):
         model: Model = config.models[alias]

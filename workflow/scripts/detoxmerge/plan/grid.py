@@ -33,6 +33,10 @@ class At:
             model=self.model, dataset=self.dataset, recipe=recipe, n=n, shard=shard, seed=self.seed
         )
 
+    def given(self, shard: int) -> str:
+        """Manifest of a fine-tune made elsewhere."""
+        return self.paths.given_shard.format(model=self.model, shard=shard)
+
     def data(self) -> str:
         """Manifest of the data set."""
         return self.paths.dataset.format(dataset=self.dataset)
@@ -176,10 +180,15 @@ class Grid:
         return found
 
     def _beside(self, edit: str, name: str) -> str:
-        """The edit `method/setting` of the same data set and seed, as far as it uses them."""
+        """The edit `method/setting` of the same data set and seed, as far as it uses them.
+
+        Beside an edit without a data set or seed it is of the study's own, which is the only one.
+        """
         dataset, *_, seed = edit.split("/")
         method, setting = name.split("/")
         uses = METHODS[method].USES
+        dataset = self.run.datasets[0] if dataset == "-" else dataset
+        seed = f"seed{self.run.seeds[0]}" if seed == "seed-" else seed
         dataset = dataset if "dataset" in uses else "-"
         return f"{dataset}/{method}/{setting}/{seed if 'seed' in uses else 'seed-'}"
 
@@ -192,6 +201,13 @@ class Grid:
         """The fine-tunes among what a method asks for."""
         found = [self.paths.wildcards(self.paths.shard, path) for path in self.inputs_of(edit)]
         return [FineTune(**w | {k: int(w[k]) for k in ("n", "shard")}) for w in found if w]
+
+    @cached_property
+    def given_shards(self) -> list[tuple[str, int]]:
+        """Model and place in its list of every fine-tune made elsewhere that some edit takes."""
+        pattern = self.paths.given_shard
+        found = [self.paths.wildcards(pattern, p) for e in self.edits for p in self.inputs_of(e)]
+        return sorted({(w["model"], int(w["shard"])) for w in found if w})
 
     @cached_property
     def fine_tunes(self) -> list[FineTune]:

@@ -15,6 +15,7 @@ from .methods import METHODS, operator_of
 # Bump a number when the stage's numbers change, with a line in the changelog.
 VERSION = {
     "fetch_model": 1,
+    "fetch_shard": 1,
     "pretrain_base": 1,
     "fetch_scorer": 1,
     "train_scorer": 1,
@@ -80,6 +81,10 @@ class Protocol:
         """Where a base model comes from."""
         entry = self.config.models[alias]
         return self._of("fetch_model", hub=entry.hub, revision=entry.revision, path=entry.path)
+
+    def given_shard(self, model: str, shard: int) -> dict[str, Any]:
+        """Where a fine-tune made elsewhere comes from."""
+        return self._of("fetch_shard", **protocol(self.config.models[model].shards[shard]))
 
     def scorer(self, alias: str) -> dict[str, Any]:
         """Where a scorer comes from, or how it is trained."""

@@ -110,11 +110,17 @@ class Needs:
         return self._need(memory, work / self._speed(recipe.precision) / recipe.processes)
 
     def merge_edit(self, wildcards: Any, input: Any) -> Need:
-        """Streams, so memory does not depend on the model; some operators read more than once."""
+        """Streams, so memory does not depend on the model; some operators read more than once.
+
+        Factors of adapters are held in fp64.
+        """
         operator = operator_of(wildcards.method, self.grid.find(wildcards).params)
         reads = getattr(operator, "READS", 1)
         seconds = 4 * num_weights(input.base) * (reads * len(input.manifests) + 1) / DISK
-        return Need(2000, START_MINUTES + math.ceil(2 * seconds / 60))
+        pattern = self.grid.paths.given_shard
+        given = [_read(p) for p in input.manifests if self.grid.paths.wildcards(pattern, p)]
+        held = sum(one["num_elements"] for one in given if one["kind"] == "adapter")
+        return self._need(2000 + 8 * held / 1e6, seconds)
 
     def shard_statistics(self, wildcards: Any, input: Any) -> Need:
         """Streams all shards, once for their checksums, and averages subsets of them."""

@@ -7,6 +7,7 @@ from . import config as schema
 from .checks import settings
 from .entries import Source
 from .errors import nearest
+from .methods import METHODS
 from .slug import setting_slug, slug
 
 
@@ -76,11 +77,24 @@ def bad_selectors(config: "schema.Config") -> Iterator[str]:
                 for name in run.selectors
                 if config.selectors[name].rule not in ("matched", "pareto")
             ]
+            yield from _several(run, entry.to.split("/")[0], f"{where}.to")
             yield from _unless_in(entry.by, choosing, f"{where}.by", "rules that choose one scale")
         for key, kind in (("prompts", "prompts"), ("scorer", "scorers"), ("corpus", "corpora")):
             if (name := getattr(entry, key)) is not None:
                 known = getattr(run.sweep, kind)
                 yield from _unless_in(name, known, f"{where}.{key}", f"run.sweep.{kind}")
+
+
+def _several(run: "schema.Run", method: str, where: str) -> Iterator[str]:
+    """An edit that others could stand beside only if they had a data set (or seed), too."""
+    for kind, values in (("dataset", run.datasets), ("seed", run.seeds)):
+        if len(values) == 1 or method not in METHODS or kind not in METHODS[method].USES:
+            continue
+        for other in [name for name in run.methods if kind not in METHODS[name].USES]:
+            yield (
+                f"{where}: {method} has an edit for each {kind}, and {other} has none that belongs "
+                f"to one; name a single {kind} in run.{kind}s, or match another edit"
+            )
 
 
 def _unless_in(name: Any, known: list[str], where: str, what: str) -> Iterator[str]:

@@ -124,6 +124,9 @@ def _done(content: Content) -> str:
             f"`{data['score']}` > {data['toxic_above']} are the toxic ones; partition seed "
             f"{data['partition_seed']}."
         )
+    for given in study["given"]:
+        lines.append(f"- Fine-tune made elsewhere: {given['words']}.")
+        lines += [f"  SHA-256 of its `{n}`: `{s}`." for n, s in given["sha256"].items()]
     if study["recipe"]:
         lines.append(f"- Fine-tuning of the model on each shard: {_pairs(study['recipe'])}.")
     if study["seed"] != "-":
@@ -204,8 +207,8 @@ def _license(content: Content) -> str:
     name = found.get("license_name", found["license"])
     return (
         f"`{name}`, which is the base model's, told by its {found['told_by']}. Its terms hold for "
-        "this model too; licence files that lie beside the base model lie here as well. Data sets "
-        "and scorers have terms of their own."
+        "this model too; licence files that lie beside the base model lie here as well. Data sets, "
+        "scorers and fine-tunes made elsewhere have terms of their own."
     )
 
 

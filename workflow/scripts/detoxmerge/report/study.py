@@ -1,7 +1,7 @@
 """What a model card tells of an edit's making and measuring, from the config and its manifests."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..artefacts import read_json
@@ -21,7 +21,7 @@ def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
 
     Returns:
         `base`, `model`, `method`, `label`, `reference`, `about`, `setting`, `params`, `seed`,
-        `sign`, `recipe`, `data`, `prompts`, `corpora`, `scorers`, `measured_dtype`.
+        `sign`, `recipe`, `data`, `given`, `prompts`, `corpora`, `scorers`, `measured_dtype`.
     """
     config, method, stages = grid.config, METHODS[edit.method], grid.run.stages.values()
     recipe = getattr(edit.params, "recipe", None)
@@ -39,6 +39,7 @@ def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
         "sign": read_json(grid.paths.edit.format(**vars(edit)))["sign"],
         "recipe": protocol(config.recipes[recipe]) if recipe else None,
         "data": _data(grid, edit.dataset) if edit.dataset != "-" else None,
+        "given": list(_given(grid, edit)),
         "prompts": {
             alias: {"source": source(config.prompts[alias])}
             | protocol(config.prompts[alias].generate)
@@ -79,6 +80,24 @@ def source(entry: Source) -> str:
     if entry.sample:
         words += f", a sample of {entry.sample.rows} rows, seed {entry.sample.seed}"
     return words
+
+
+def _given(grid: Grid, edit: Edit) -> Iterator[dict[str, Any]]:
+    """Each fine-tune made elsewhere, in words, and the checksums of its files."""
+    for path in grid.inputs_of(edit):
+        if not grid.paths.wildcards(grid.paths.given_shard, path):
+            continue
+        made = read_json(path)
+        place = dict(made["place"])
+        sums = place.pop("sha256")
+        yield {"words": f"{made['kind']} {_place(**place)}", "sha256": sums}
+
+
+def _place(hub: str | None = None, revision: str | None = None, path: str | None = None) -> str:
+    """Of local files the name without their folders."""
+    if path:
+        return f"`{path.rstrip('/').rsplit('/', 1)[-1]}`, a local copy"
+    return f"`{hub}` at revision `{revision}`"
 
 
 def _base(grid: Grid, alias: str) -> dict[str, Any]:

@@ -1,0 +1,16 @@
+"""Rule fetch_shard."""
+
+from pathlib import Path
+
+from detoxmerge.session import session
+
+with session(snakemake, online=True):
+    from detoxmerge.data.given import fetch_shard
+
+    w = snakemake.wildcards
+    fetch_shard(
+        f"models.{w.model}.shards.{w.shard}",
+        snakemake.params.protocol,
+        base=Path(snakemake.input.base),
+        out=Path(snakemake.output[0]),
+    )
