@@ -168,7 +168,8 @@ def _stepped(block: Block, step: np.float32, merged: np.ndarray, dtype: str) -> 
     change = np.multiply(merged, step, out=merged)
     after = cast(np.add(before, change), dtype)
     moved = np.not_equal(change, 0)
-    back = np.logical_and(moved, np.equal(after, cast(before, dtype)))
+    back = np.equal(after, before if dtype == "F32" else cast(before, dtype))
+    back &= moved
     return _Written(after, int(np.count_nonzero(moved)), int(np.count_nonzero(back)), square)
 
 

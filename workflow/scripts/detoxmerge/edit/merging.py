@@ -17,7 +17,7 @@ from .shards import Block, Place, Shards, side_by_side, sum_of_squares
 from .tensors import Shape, write_tensors
 from .vectors import open_delta
 
-BLOCK_ELEMENTS = 1 << 17  # of one shard: with fp64 sums, what a core's cache holds
+BLOCK_ELEMENTS = 1 << 18  # of one shard: fewer cost more in calls, more of them the cache
 
 T = TypeVar("T")
 
