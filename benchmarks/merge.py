@@ -18,7 +18,7 @@ from pathlib import Path
 
 import merge_page
 from checkpoints import SIZES, write_model
-from processes import drop, load, resident, run
+from processes import drop, resident, run
 
 from detoxmerge.plan.operators import OPERATORS
 
@@ -55,6 +55,16 @@ class Task:
         return len(self.folders) - 1
 
 
+def names(task: Task) -> list[str]:
+    """The file to make, and those to read."""
+    return [str(task.out / "model.safetensors"), *map(str, task.files)]
+
+
+def plain(task: Task, threads: int) -> list[str]:
+    """The plain read and write."""
+    return [sys.executable, str(HERE / "plain.py"), str(threads), *names(task)]
+
+
 def ours(task: Task, operator: str, threads: int) -> list[str]:
     """The command line of this project."""
     base, *shards = map(str, task.folders)
@@ -87,16 +97,14 @@ def theirs(task: Task, mergekit: Path, exact: bool) -> list[str]:
 
 def methods(task: Task, mergekit: Path | None) -> dict[str, list[str]]:
     """Name and command of all that average."""
-    files, out = [str(file) for file in task.files], str(task.out / "model.safetensors")
-    plain = str(HERE / "plain.py")
-    found = {f"plain, {t}": [sys.executable, plain, str(t), out, *files] for t in (1, 2)}
+    found = {f"plain, {t}": plain(task, t) for t in (1, 2)}
     found |= {f"ours, {t}": ours(task, "mean", t) for t in (1, 2)}
     if mergekit:
         found["mergekit"] = theirs(task, mergekit, exact=False)
         if SIZES[task.size].dtype != "F32":
             found["mergekit, fp32"] = theirs(task, mergekit, exact=True)
-    if 3 * len(files) * SIZES[task.size].num_bytes < memory_bytes():
-        found["naive"] = [sys.executable, "-c", NAIVE, out, *files]
+    if 3 * len(task.files) * SIZES[task.size].num_bytes < memory_bytes():
+        found["naive"] = [sys.executable, "-c", NAIVE, *names(task)]
     return found
 
 
@@ -107,17 +115,19 @@ def memory_bytes() -> int:
 
 def measure(task: Task, state: str, method: str, command: list[str]) -> dict[str, object]:
     """One run: a row of merge.csv."""
-    shutil.rmtree(task.out, ignore_errors=True)
-    if not method.startswith("ours"):
-        task.out.mkdir()
-    if state == "cold":
-        drop(task.files)
-    elif resident(task.files) < 1:
-        load(task.files)
-    cached = resident(task.files)
     env = dict(os.environ) | {"HF_HUB_OFFLINE": "1"}
     if method.startswith("mergekit"):
         env.pop("PYTHONPATH", None)
+    # once without the clock, so that each finds the disk's and the machine's memory as the others
+    # do: pages that lay idle are slow to get back
+    task.out.mkdir()
+    run(plain(task, 2), env)
+    shutil.rmtree(task.out)
+    if state == "cold":
+        drop(task.files)
+    if not method.startswith("ours"):
+        task.out.mkdir()
+    cached = resident(task.files)
     usage = run(command, env)
     shutil.rmtree(task.out)
     key = {"size": task.size, "n": task.num_shards, "state": state, "method": method}
@@ -130,18 +140,19 @@ def time_methods(task: Task, asked: argparse.Namespace) -> Iterator[dict[str, ob
     """All that average, in turn, so that a slow minute of the machine falls on all."""
     fits = len(task.files) * SIZES[task.size].num_bytes < OF_MEMORY * memory_bytes()
     states = ["warm", "cold"] if fits else ["cold"]
-    for _ in range(repeats(task, asked)):
+    every = list(methods(task, asked.mergekit).items())
+    for i in range(repeats(task, asked)):
         for state in states:
-            for method, command in methods(task, asked.mergekit).items():
+            for method, command in every[i % len(every) :] + every[: i % len(every)]:
                 yield measure(task, state, method, command)
 
 
 def time_operators(task: Task, asked: argparse.Namespace) -> Iterator[dict[str, object]]:
     """Every operator with two threads, after the plain read and write."""
-    plain = methods(task, None)["plain, 2"]
-    wanted = {f"ours: {name}": ours(task, name, 2) for name in asked.operators}
+    wanted = {"plain, 2": plain(task, 2)}
+    wanted |= {f"ours: {name}": ours(task, name, 2) for name in asked.operators}
     for _ in range(repeats(task, asked) if task.size != "large" else 1):
-        for method, command in ({"plain, 2": plain} | wanted).items():
+        for method, command in wanted.items():
             yield measure(task, "warm", method, command)
 
 

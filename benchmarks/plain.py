@@ -23,6 +23,8 @@ def copy(files: list[int], out: int, size: int, first: int, step: int) -> None:
 if __name__ == "__main__":
     num_threads, target, *names = int(sys.argv[1]), *sys.argv[2:]
     opened = [os.open(name, os.O_RDONLY) for name in names]
+    for file in opened:
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     written = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     length = os.fstat(opened[0]).st_size
     workers = [

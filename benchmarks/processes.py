@@ -14,7 +14,6 @@ import numpy as np
 
 SAMPLE_SECONDS = 0.02
 FIELDS = "RssAnon", "RssFile", "VmHWM"  # of /proc/PID/status
-READ = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,6 @@ def drop(paths: Iterable[Path]) -> None:
     for path in paths:
         with open(path, "rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def load(paths: Iterable[Path]) -> None:
-    """Read files once, so that the page cache has them."""
-    buffer = bytearray(READ)
-    for path in paths:
-        with open(path, "rb", buffering=0) as file:
-            while file.readinto(buffer):
-                pass
 
 
 def resident(paths: Iterable[Path]) -> float:
