@@ -24,6 +24,7 @@ class Usage:
     anonymous_mb: float  # highest sample: what the process itself holds
     file_mb: float  # highest sample: mapped pages of files, which the page cache holds anyway
     peak_mb: float  # both together at their highest, by the kernel's count (VmHWM)
+    others: float  # the share of the machine's CPUs that other processes took meanwhile
 
 
 def run(command: list[str], env: Mapping[str, str]) -> Usage:
@@ -40,7 +41,7 @@ def run(command: list[str], env: Mapping[str, str]) -> Usage:
         RuntimeError: it failed; with the end of what it said.
     """
     highest, stop = dict.fromkeys(FIELDS, 0), threading.Event()
-    begun = time.perf_counter()
+    begun, busy, own = time.perf_counter(), _busy(), _own()
     with subprocess.Popen(
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -51,9 +52,33 @@ def run(command: list[str], env: Mapping[str, str]) -> Usage:
         seconds = time.perf_counter() - begun
         stop.set()
         sampler.join()
+    others = (_busy() - busy - (_own() - own)) / (time.perf_counter() - begun) / os.cpu_count()
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said[-2000:]}")
-    return Usage(seconds, *(1024 * kilobytes / 1e6 for kilobytes in highest.values()))
+    memory = (1024 * kilobytes / 1e6 for kilobytes in highest.values())
+    return Usage(seconds, *memory, max(0.0, others))
+
+
+def wait_until_idle(share: float, patience: float = 600) -> None:
+    """Wait until all processes together take less than a share of the CPUs, or patience ends."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        before, begun = _busy(), time.perf_counter()
+        time.sleep(1)
+        if (_busy() - before) / (time.perf_counter() - begun) / os.cpu_count() < share:
+            return
+
+
+def _busy() -> float:
+    """CPU seconds of all, stolen ones included, since the machine started."""
+    user, nice, system, _, _, *interrupts = Path("/proc/stat").read_text().split()[1:9]
+    return sum(map(int, (user, nice, system, *interrupts))) / os.sysconf("SC_CLK_TCK")
+
+
+def _own() -> float:
+    """CPU seconds of this process and of those that it waited for."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _sample(pid: int, highest: dict[str, int], stop: threading.Event) -> None:
