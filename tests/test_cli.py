@@ -126,6 +126,7 @@ def test_ending_a_merge_leaves_nothing(tmp_path: Path, kind: signal.Signals) -> 
         [sys.executable, "-c", slow, "merge", "--base", base, "--shard", shards[0],
          "--scale", "1", "--out", tmp_path / "out"],
         stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": LIBRARY},
+        preexec_fn=lambda: signal.signal(kind, signal.SIG_DFL),  # a shell's background job has none
     )  # fmt: skip
     assert merge.stdout is not None
     while merge.stdout.readline().strip() != "here":
