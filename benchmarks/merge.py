@@ -23,7 +23,6 @@ from processes import drop, resident, run, wait_until_idle
 from detoxmerge.plan.operators import OPERATORS
 
 HERE = Path(__file__).parent
-COUNTS = (5, 10)
 OF_MEMORY = 0.85  # inputs beyond this share cannot be warm, nor averaged in memory
 QUIET, TRIES = 0.1, 5  # the share of the CPUs that others may have; runs until they have less
 NEEDED = {"weighted": "weights=[{shares}]", "della": "layout=conv1d"}
@@ -156,7 +155,7 @@ def time_operators(task: Task, asked: argparse.Namespace) -> Iterator[dict[str, 
     """Every operator with two threads, after the plain read and write."""
     wanted = {"plain, 2": plain(task, 2)}
     wanted |= {f"ours: {name}": ours(task, name, 2) for name in asked.operators}
-    for _ in range(repeats(task, asked) if task.size != "large" else 1):
+    for _ in range(max(1, repeats(task, asked) // 2) if task.size != "large" else 1):
         for method, command in wanted.items():
             yield measure(task, "warm", method, command)
 
@@ -169,14 +168,14 @@ def repeats(task: Task, asked: argparse.Namespace) -> int:
 def time_size(size: str, asked: argparse.Namespace) -> Iterator[dict[str, object]]:
     """Make the models of a size, time all, and delete them."""
     folder = asked.folder / f"detoxmerge-{size}"
-    needed = (max(COUNTS) + 3) * SIZES[size].num_bytes
+    needed = (max(asked.counts) + 3) * SIZES[size].num_bytes
     if shutil.disk_usage(asked.folder).free < needed:
         sys.exit(f"{asked.folder}: {size} needs {needed / 1e9:.0f} GB")
     try:
-        models = [folder / f"model{i:02}" for i in range(max(COUNTS) + 1)]
+        models = [folder / f"model{i:02}" for i in range(max(asked.counts) + 1)]
         for i, model in enumerate(models):
             write_model(SIZES[size], i, model)
-        for n in COUNTS:
+        for n in asked.counts:
             task = Task(size, models[: n + 1], folder / "out")
             yield from time_methods(task, asked)
             if asked.operators and (size, n) != ("large", 10):
@@ -204,11 +203,17 @@ def keep(rows: list[dict[str, object]]) -> list[dict[str, str]]:
     return list(found.values())
 
 
+def numbers(text: str) -> list[int]:
+    """Of an option."""
+    return [int(word) for word in text.split(",")]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("."), help="on the disk to be timed")
     parser.add_argument("--sizes", type=lambda s: s.split(","), default=["small", "large"])
     parser.add_argument("--repeats", type=int, default=5, help="of large: half of it")
+    parser.add_argument("--counts", type=numbers, default=[5, 10], help="values of N")
     parser.add_argument("--operators", default="all", help="names, all or none")
     parser.add_argument("--mergekit", type=Path, help="the program mergekit-yaml")
     asked = parser.parse_args()
