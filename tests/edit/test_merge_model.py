@@ -149,7 +149,7 @@ def test_another_dtype_is_cast_once_and_its_loss_is_told(tmp_path: Path) -> None
         assert torch.equal(tensor, wanted[name].bfloat16())
         moved += tensor.numel()
         back += int((tensor == before[name].bfloat16()).sum())
-    assert (found["num_moved"], found["num_rounded_back"]) == (moved, back)
+    assert (found["num_moved_and_cast"], found["num_rounded_back"]) == (moved, back)
     assert back > 0.9 * moved
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
 

@@ -134,7 +134,7 @@ def _merge(given: argparse.Namespace) -> None:
     norms = ", ".join(f"{norm:.4g}" for norm in found["shard_l2_norms"])
     print(f"{given.out}: {given.operator} of {len(given.shards)}, scale {given.scale:g}")
     print(f"L2 norm of the merged vector {found['l2_norm']:.4g}, of the shards' {norms}")
-    share = found["num_rounded_back"] / max(1, found["num_moved"])
+    share = found["num_rounded_back"] / max(1, found["num_moved_and_cast"])
     if share >= WORTH_SAYING:
         print(f"{share:.2%} of the weights that it moves were rounded back to the base's values")
     print(f"how it was made: {given.out / MANIFEST}")

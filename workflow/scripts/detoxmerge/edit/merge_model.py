@@ -37,7 +37,7 @@ class _Written:
     """A finished block."""
 
     values: np.ndarray  # in the dtype of the file; bf16 by its bits
-    moved: int  # elements that the step is not 0 in
+    moved: int  # elements that are cast to less than fp32, and that the step is not 0 in
     back: int  # of these, those that the cast put back on the base's value
     square: float  # sum of squares of tau*
 
@@ -145,7 +145,7 @@ def _write_weights(
     return {
         "l2_norm": float(np.sqrt(merged_square)),
         "shard_l2_norms": norms.tolist(),
-        "num_moved": moved,
+        "num_moved_and_cast": moved,
         "num_rounded_back": back,
     }
 
@@ -167,8 +167,10 @@ def _stepped(block: Block, step: np.float32, merged: np.ndarray, dtype: str) -> 
     square = sum_of_squares(merged)
     change = np.multiply(merged, step, out=merged)
     after = cast(np.add(before, change), dtype)
+    if dtype == "F32":  # nothing is cast
+        return _Written(after, 0, 0, square)
     moved = np.not_equal(change, 0)
-    back = np.equal(after, before if dtype == "F32" else cast(before, dtype))
+    back = np.equal(after, cast(before, dtype))
     back &= moved
     return _Written(after, int(np.count_nonzero(moved)), int(np.count_nonzero(back)), square)
 
