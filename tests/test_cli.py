@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from checkpoints import finetunes
+from edit.checkpoints import finetunes
 
 from detoxmerge import cli
 from detoxmerge.plan.operators import OPERATORS
@@ -69,6 +69,7 @@ def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixtur
         (["--operator", "ties", "--set", "density=2"], "--set density: input should be less than"),
         (["--operator", "ties", "--set", "density=1e-1"], "is text to YAML, not a number"),
         (["--operator", "ties", "--set", "density"], "--set density: write KEY=VALUE"),
+        (["--operator", "ties", "--set", "density=[1"], "--set density=[1: the value is no YAML"),
         (["--operator", "della"], "operator della: --set layout: missing; it has no default"),
         (["--operator", "weighted"], "number of texts of each shard is not known; give `weights`"),
         (["--exclude", "wtte"], "exclude: no tensor's name contains 'wtte'; did you mean 'wte'?"),

@@ -8,7 +8,7 @@ import numpy as np
 import pico
 import pytest
 import torch
-from checkpoints import adapter
+from edit.checkpoints import adapter
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM

@@ -9,7 +9,7 @@ import numpy as np
 import pico
 import pytest
 import torch
-from checkpoints import finetunes
+from edit.checkpoints import finetunes
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -215,7 +215,7 @@ BAD = {
     ),
     "vocabulary": (
         lambda s: spoil(s, **{"transformer.wte.weight": torch.ones(301, 16)}),
-        r"'transformer.wte.weight' is \[301, 16\] in it and \[300, 16\] .* vocabulary changed",
+        r"'transformer.wte.weight' is \[301, 16\] in it, \[300, 16\] .* vocabulary changed",
     ),
     "dtype": (
         lambda s: spoil(s, **{n: t.bfloat16() for n, t in weights(s).items()}),

@@ -65,11 +65,11 @@ class SlurmHouse(House):
         return self.output.read_text()
 
     def line(self, pattern: str) -> str:
-        """The first printed line that has this, without the folder and a progress bar before it."""
+        """The first printed line that has this, without the folder; fails if there is none."""
         said = self.said().replace(str(self.folder), "PROJECT")
         found = [line.strip() for line in said.splitlines() if re.search(pattern, line)]
         assert found, f"{pattern} was not printed:\n{said[-6000:]}"
-        return re.sub(r"^.*it/s\]", "", found[0])
+        return found[0]
 
     def nothing(self) -> str:
         """That no error was printed."""

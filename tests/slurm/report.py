@@ -50,7 +50,8 @@ def requests(found: dict) -> str:
         f"{table(REQUESTS, rows)}\n\nThe {o['jobs']} jobs took {o['seconds_of_jobs']} s, of which "
         f"{o['seconds_of_rules']} s were the rules' own: {o['seconds_added_per_job']} s per job go "
         f"to SLURM and to the two Snakemakes that start in each. The whole run took "
-        f"{o['seconds_of_the_run']} s."
+        f"{o['seconds_of_the_run']} s, without SLURM on the same machine "
+        f"{o['seconds_without_slurm']} s."
     )
 
 

@@ -21,11 +21,9 @@ HERE = ("fetch_", "prepare_", "split_", "select_", "summarise", "plot_", "tabula
 NO_GPU = ("merge_edit", "parameter_change", "shard_statistics", "export_model")
 
 
-@pytest.fixture(scope="module")
-def finished(cluster, tmp_path_factory):
-    """The demo's study, all of its jobs with little to do in each, finished through SLURM."""
-    house = SlurmHouse.build(tmp_path_factory.mktemp("demo") / "house")
-    house.cluster = cluster
+def demo(folder):
+    """The demo's study, with little to do in each job."""
+    house = SlurmHouse.build(folder)
     shutil.copy(house.path("config/demo.yaml"), house.path("toy.yaml"))
     with house.config() as config:
         config["results"] = RESULTS
@@ -38,12 +36,29 @@ def finished(cluster, tmp_path_factory):
             prompts["sample"]["rows"] = 8
         for corpus in config["corpora"].values():
             corpus["sample"]["rows"] = 20
+    return house
+
+
+@pytest.fixture(scope="module")
+def finished(cluster, tmp_path_factory):
+    """All jobs of the demo, through SLURM."""
+    house = demo(tmp_path_factory.mktemp("demo") / "house")
+    house.cluster = cluster
     house.expected = house.planned("--profile", "slurm")
     begin = time.monotonic()
     house.start(until="all")
     assert house.wait(1500) == 0, house.said()[-6000:]
     house.seconds = time.monotonic() - begin
     return house
+
+
+@pytest.fixture(scope="module")
+def seconds_without_slurm(tmp_path_factory):
+    """The same study, by Snakemake alone on this machine."""
+    house = demo(tmp_path_factory.mktemp("local") / "house")
+    begin = time.monotonic()
+    house.run()
+    return time.monotonic() - begin
 
 
 def submitted(house):
@@ -87,7 +102,7 @@ def test_every_costly_rule_is_a_job_with_its_request(finished, facts):
 
 
 @quick
-def test_what_slurm_adds_to_a_job(finished, facts):
+def test_what_slurm_adds_to_a_job(finished, seconds_without_slurm, facts):
     """Elapsed in the queue's books, less the rules' own seconds: two Snakemakes start in a job."""
     rows = [row for rows in submitted(finished).values() for row in rows]
     folder = finished.results / "benchmarks"
@@ -101,6 +116,7 @@ def test_what_slurm_adds_to_a_job(finished, facts):
         "seconds_of_rules": round(own),
         "seconds_added_per_job": round((elapsed - own) / len(rows), 1),
         "seconds_of_the_run": round(finished.seconds),
+        "seconds_without_slurm": round(seconds_without_slurm),
     }
     print(facts["overhead"])
     assert 0 < facts["overhead"]["seconds_added_per_job"] < 60

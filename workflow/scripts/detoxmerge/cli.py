@@ -50,6 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         said = user_sentence(error)
+        if said is None and isinstance(error, OSError) and error.filename:
+            said = f"{error.filename}: {error.strerror}"  # no permission, and the like
         if said is None:
             raise
         print(f"error: {said}", file=sys.stderr)
@@ -152,7 +154,10 @@ def _params(operator: str, settings: list[str]) -> Any:
         key, equals, value = setting.partition("=")
         if not equals:
             raise UserError(f"--set {setting}: write KEY=VALUE")
-        values[key] = yaml.safe_load(value)
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set {setting}: the value is no YAML; check its brackets") from None
     kind = OPERATORS[operator].Params
     try:
         return kind(**values)

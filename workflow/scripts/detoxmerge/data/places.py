@@ -28,18 +28,7 @@ def model_folder(place: Mapping[str, Any]) -> Path:
         if not folder.is_dir():
             raise UserError(f"no model folder '{folder}'; mend `path` in the config")
         return folder
-    from huggingface_hub import snapshot_download
-
-    try:
-        found = snapshot_download(
-            place["hub"],
-            revision=place["revision"],
-            allow_patterns=MODEL_FILES,
-            local_files_only=True,
-        )
-    except Exception as error:  # the hub's client raises a dozen unrelated types
-        raise UserError(hub_sentence("model", place, "models", error)) from error
-    return Path(found)
+    return snapshot("model", place, MODEL_FILES, "models")
 
 
 def download_model(place: Mapping[str, Any], name: str, instead: str = LOCAL_COPY) -> Path:
@@ -56,16 +45,45 @@ def download_model(place: Mapping[str, Any], name: str, instead: str = LOCAL_COP
     Raises:
         UserError: it cannot be fetched.
     """
+    return snapshot("model", place, [*MODEL_FILES, *CARD_FILES], name, instead, online=True)
+
+
+def snapshot(
+    kind: str,
+    place: Mapping[str, Any],
+    patterns: list[str],
+    name: str,
+    instead: str = LOCAL_COPY,
+    *,
+    online: bool = False,
+) -> Path:
+    """Files of a repository of the hub, in the hub's cache.
+
+    Args:
+        kind: as in `hub_sentence`.
+        place: `hub` and `revision`.
+        patterns: of the files that are wanted.
+        name: as in `hub_sentence`.
+        instead: as there.
+        online: whether to fetch what is not here yet.
+
+    Returns:
+        Their folder.
+
+    Raises:
+        UserError: they are not here, or cannot be fetched.
+    """
     from huggingface_hub import snapshot_download
 
     try:
         found = snapshot_download(
             place["hub"],
             revision=place["revision"],
-            allow_patterns=[*MODEL_FILES, *CARD_FILES],
+            allow_patterns=patterns,
+            local_files_only=not online,
         )
     except Exception as error:  # the hub's client raises a dozen unrelated types
-        raise UserError(hub_sentence("model", place, name, error, instead)) from error
+        raise UserError(hub_sentence(kind, place, name, error, instead)) from error
     return Path(found)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from ..artefacts import publish, read_json, sha256, write_json, write_manifest
 from ..plan.errors import UserError
 from ..plan.files import TOKENIZER_FILES, expand_path
-from .places import hub_sentence
+from .places import snapshot
 
+INSTEAD = "`detoxify` by `checkpoint: {file: ..., tokenizer: ...}`, local copies"
 RELEASES = "https://github.com/unitaryai/detoxify/releases/download/"
 # variant -> file of Detoxify's release, the beginning of its SHA-256, and the hub folder with
 # its tokenizer and model config, pinned
@@ -175,31 +176,10 @@ def _download(variant: Mapping[str, str], alias: str, checkpoint: Path) -> None:
 
 
 def _download_tokenizer(place: Mapping[str, str], alias: str) -> None:
-    from huggingface_hub import snapshot_download
-
-    try:
-        snapshot_download(place["hub"], revision=place["revision"], allow_patterns=TOKENIZER_FILES)
-    except Exception as error:  # the hub's client raises a dozen unrelated types
-        raise UserError(_tokenizer_sentence(place, f"scorers.{alias}", error)) from error
+    snapshot("tokenizer", place, TOKENIZER_FILES, f"scorers.{alias}", INSTEAD, online=True)
 
 
 def _tokenizer_folder(place: Mapping[str, str]) -> Path:
     if "path" in place:
         return Path(expand_path(place["path"]))
-    from huggingface_hub import snapshot_download
-
-    try:
-        found = snapshot_download(
-            place["hub"],
-            revision=place["revision"],
-            allow_patterns=TOKENIZER_FILES,
-            local_files_only=True,
-        )
-    except Exception as error:  # the hub's client raises a dozen unrelated types
-        raise UserError(_tokenizer_sentence(place, "scorers", error)) from error
-    return Path(found)
-
-
-def _tokenizer_sentence(place: Mapping[str, str], name: str, error: BaseException) -> str:
-    instead = "`detoxify` by `checkpoint: {file: ..., tokenizer: ...}`, local copies"
-    return hub_sentence("tokenizer", place, name, error, instead)
+    return snapshot("tokenizer", place, TOKENIZER_FILES, "scorers", INSTEAD)

@@ -102,12 +102,11 @@ def own_names(own: Weights, base: Weights, said: str) -> dict[str, str]:
         if _twin(own, name) is None:
             raise UserError(_differ(said, f"the base has no tensor '{name}'"))
     for name, shape in wanted.items():
-        if mine[found[name]] != shape:
-            rows = "; was the vocabulary changed?" if "emb" in name or "wte" in name else ""
-            raise UserError(
-                _differ(said, f"tensor '{found[name]}' is {list(mine[found[name]])} in it and "
-                        f"{list(shape)} in the base{rows}")
-            )  # fmt: skip
+        own_shape = mine[found[name]]
+        if own_shape != shape:
+            what = f"tensor '{found[name]}' is {list(own_shape)} in it, {list(shape)} in the base"
+            what += "; was the vocabulary changed?" if "emb" in name or "wte" in name else ""
+            raise UserError(_differ(said, what))
     return found
 
 
