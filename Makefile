@@ -35,7 +35,8 @@ slurm-test: .venv/installed
 	pytest -m slurm_quick tests/slurm -rs
 
 slurm-faults: .venv/installed
-	pytest -m slurm tests/slurm -rs --fault-table docs/faults.json
+	# the demo first: it is timed
+	pytest -m slurm tests/slurm/test_workflow.py tests/slurm/test_faults.py -rs --fault-table docs/faults.json
 	PYTHONPATH=tests python -m slurm.report docs/faults.json docs/cluster.md
 
 schema: .venv/installed
