@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from detoxmerge.artefacts import read_json, sha256, write_manifest
 from detoxmerge.data.given import fetch_shard, open_base
 from detoxmerge.data.models import parameter_shapes
+from detoxmerge.edit.job import Job
 from detoxmerge.edit.merging import merge_deltas
 from detoxmerge.edit.methods import merge_given
 from detoxmerge.edit.recipe import EditedModel
@@ -93,7 +94,7 @@ def test_checkpoints_give_the_bytes_that_their_deltas_give(
     inputs = [base_of(base), *given(base_of(base), shards)]
     for values in ({}, {"operator": "dare"}, {"operator": "ties", "exclude": ["attn"]}):
         params = merge_given.params_of(values)(n=3, **values)
-        found = merge_given.build(inputs, params, tmp_path)
+        found = merge_given.build(inputs, params, Job(tmp_path))
         wanted = merge_deltas(
             deltas, params.operator, tmp_path / "wanted", params, exclude=params.exclude
         )
@@ -112,7 +113,7 @@ def test_names_without_prefix_buffers_and_tied_copies(tmp_path: Path) -> None:
     save_file(tied | {"lm_head.weight": tied["transformer.wte.weight"].clone()}, shards[1] / FILE)
     manifest = base_of(base)
     merge_given.build(
-        [manifest, *given(manifest, shards)], merge_given.Params(n=2), tmp_path / "edit"
+        [manifest, *given(manifest, shards)], merge_given.Params(n=2), Job(tmp_path / "edit")
     )
     merge_deltas(deltas, "mean", tmp_path / "wanted")
     made = tmp_path / "edit" / "delta.safetensors"
@@ -143,7 +144,7 @@ def test_a_model_an_adapter_and_a_vector_are_merged_into_an_edit_that_loads(tmp_
     assert read_json(metas[1])["place"] == {"path": str(lora), "sha256": sums}
     assert read_json(metas[1])["num_elements"] == 2 * (16 + 48)
     out = tmp_path / "edit" / "edit.json"
-    fields = merge_given.build([manifest, *metas], merge_given.Params(n=3), out.parent)
+    fields = merge_given.build([manifest, *metas], merge_given.Params(n=3), Job(out.parent))
     merge_deltas(deltas, "mean", tmp_path / "wanted")
     made = out.with_name("delta.safetensors")
     assert made.read_bytes() == (tmp_path / "wanted").read_bytes()

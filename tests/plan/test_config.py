@@ -608,7 +608,7 @@ def test_empty_sweep_of_a_method_is_refused():
 
 def test_unknown_recipe_named_by_a_method_is_refused_with_the_nearest_one():
     found = refusal({"methods.merge": {"n": 1, "recipe": "defautl"}})
-    assert found == "methods.merge.recipe: no recipe 'defautl'; did you mean 'default'?"
+    assert found == "methods.merge.recipe: 'defautl' is not among recipes; did you mean 'default'?"
 
 
 def test_parameter_of_a_method_without_a_value_is_refused():

@@ -125,7 +125,8 @@ def choices(wildcards):
 
 
 def edit_tensors(wildcards):
-    """The vector of an edit; the base has none."""
-    found = PATHS.any_edit.format(model=wildcards.model, edit=wildcards.edit)
-    there = wildcards.edit != "base"
-    return ancient(found.replace("edit.json", "delta.safetensors")) if there else []
+    """The tensors that a loaded edit reads; the base has none."""
+    if wildcards.edit == "base":
+        return []
+    edit = GRID.find_edit(wildcards.model, wildcards.edit)
+    return [ancient(path) for path in GRID.tensors_of(edit)]

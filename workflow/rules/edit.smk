@@ -1,8 +1,13 @@
-"""From artefacts to one edit, by the method's own file in detoxmerge/edit/methods.
+"""From artefacts to one edit, by the method's own file in detoxmerge/edit/methods. KIND and VERB of
+that file pick the rule: what the job needs, and which tensors stand beside the manifest.
 
 INPUTS   whatever the method's inputs() asks for
 OUTPUTS  results/models/{model}/{dataset}/{method}/{setting}/seed{seed}/edit.json (+ tensors)
 """
+
+
+localrules:
+    describe_edit,
 
 
 rule merge_edit:
@@ -31,3 +36,49 @@ rule merge_edit:
         protocol=lambda w: PROTOCOL.edit(w.method, edit_at(w).params),
     script:
         "../scripts/merge_edit.py"
+
+
+use rule merge_edit as train_edit with:
+    wildcard_constraints:
+        method=any_of(of_kind("train")),
+        dataset=any_of([*CONFIG.datasets, "-"]),
+        seed=f"{INDEX}|-",
+    threads: CPUS
+    resources:
+        gpu=GPU,
+        mem_mb=NEEDS.mem_mb("train_edit"),
+        runtime=NEEDS.runtime("train_edit"),
+
+
+use rule merge_edit as fit_edit with:
+    wildcard_constraints:
+        method=any_of(of_kind("fit", "delta")),
+        dataset=any_of([*CONFIG.datasets, "-"]),
+        seed=f"{INDEX}|-",
+    threads: CPUS
+    resources:
+        gpu=GPU,
+        mem_mb=NEEDS.mem_mb("fit_edit"),
+        runtime=NEEDS.runtime("fit_edit"),
+
+
+use rule fit_edit as fit_hooks with:
+    output:
+        edit=PATHS.edit,
+        hooks=PATHS.edit.replace("edit.json", "hooks.safetensors"),
+    wildcard_constraints:
+        method=any_of(of_kind("fit", "hooks")),
+        dataset=any_of([*CONFIG.datasets, "-"]),
+        seed=f"{INDEX}|-",
+
+
+use rule merge_edit as describe_edit with:
+    output:
+        edit=PATHS.edit,
+    wildcard_constraints:
+        method=any_of([*of_kind("fit", "logits"), *of_kind("fit", "choose")]),
+        dataset=any_of([*CONFIG.datasets, "-"]),
+        seed=f"{INDEX}|-",
+    resources:
+        mem_mb=2000,
+        runtime=30,

@@ -75,6 +75,6 @@ def manifests(wildcards):
 
 
 def tensors(wildcards):
-    """The deltas of the fine-tunes among them: they must be there, but a newer date means nothing."""
-    tunes = GRID.fine_tunes_of(edit_at(wildcards))
-    return [ancient(PATHS.shard_delta.format(**vars(tune))) for tune in tunes]
+    """The tensors of fine-tunes and edits among them: they must be there, a newer date means
+    nothing."""
+    return [ancient(path) for path in GRID.tensors_read(edit_at(wildcards))]

@@ -72,7 +72,7 @@ def changes_of(wildcards):
     return [
         PATHS.change.format(model=edit.model, edit=edit.edit)
         for edit in GRID.edits
-        if edit.model == wildcards.model
+        if edit.model == wildcards.model and METHODS[edit.method].VERB == "delta"
     ]
 
 
@@ -109,7 +109,7 @@ def told_by_card(wildcards):
     return {
         "measured": GRID.measurements(edit.model, edit.edit)
         + GRID.measurements(edit.model, "base"),
-        "selected": [] if scale in GRID.scales else PATHS.selected.format(**at),
+        "selected": [] if scale in GRID.scales_of_edit(edit.edit) else PATHS.selected.format(**at),
     }
 
 

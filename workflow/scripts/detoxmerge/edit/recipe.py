@@ -1,10 +1,12 @@
 """An edit is a recipe: `edit.json` and tensors that turn the base model into the edited one.
 
-`load_edited(edit, scale)` gives the model; whoever measures it knows no method. The verb says how:
-`none` is the base itself; `delta` is theta = theta_0 + sign * scale * delta, tensor by tensor in
-fp32, cast once. At scale 0 the model is the base, bit for bit.
+`load_edited(edit, scale)` gives the model; whoever measures it knows no method. The verb in
+`edit.json` says how, a file of `verbs/` each: `none` is the base itself, `delta` changes weights,
+`hooks` activations, `logits` next-token logits, `choose` picks among samples. At scale 0 the model
+is the base, bit for bit.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 
 from ..artefacts import read_json
 from ..data.models import load_model
-from .tensors import layout, open_tensors, require_layout
+from .sampling import Sampling
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -30,23 +32,16 @@ class EditedModel:
         Raises:
             UserError: the edit belongs to another model, or its tensors are gone or broken.
         """
-        self.manifest = read_json(edit)
-        is_base = self.manifest["verb"] == "none"
-        base = edit if is_base else edit.parent / self.manifest["base"]
+        manifest = read_json(edit)
+        base = edit if manifest["verb"] == "none" else edit.parent / manifest["base"]
         self.place = read_json(base)["model"]
-        loaded = load_model(self.place)
-        self._delta = None
-        if not is_base:
-            # named_parameters gives tied weights once, and no buffers: the keys of every delta
-            self._weights = {n: p.detach().clone() for n, p in loaded.named_parameters()}
-            self._delta = edit.parent / self.manifest["tensors"]["file"]
-            own = {n: ("F32", tuple(p.shape)) for n, p in self._weights.items()}
-            require_layout(own, layout(self._delta), f"the base ({base})", str(self._delta))
-        self.model = loaded.to(device=device)
+        self.model = load_model(self.place)
+        verb = import_module(f"{__package__}.verbs.{manifest['verb']}")
+        self.verb = verb.Verb(edit, self.model, device, DTYPES[dtype])
+        self.model.to(device=device)
         for parameter in self.model.parameters():  # not the buffers: rotary frequencies stay fp32
             parameter.data = parameter.data.to(DTYPES[dtype])
 
-    @torch.no_grad()
     def at(self, scale: float) -> Any:
         """The model at a scale.
 
@@ -55,19 +50,16 @@ class EditedModel:
 
         Returns:
             A causal LM of transformers. It is one object: a later call changes it.
+
+        Raises:
+            ValueError: a scale that the edit does not have.
         """
-        if scale != 0 and self._delta is None:
-            raise ValueError("the base model has scale 0 only")
-        if self._delta is None:
-            return self.model
-        step = self.manifest["sign"] * scale
-        with open_tensors(self._delta) as delta:
-            for name, parameter in self.model.named_parameters():
-                weight = self._weights[name]
-                if scale != 0:
-                    weight = weight + step * torch.from_numpy(delta.get_tensor(name))
-                parameter.copy_(weight)  # casts once, to the model's dtype and device
+        self.verb.apply(scale)
         return self.model
+
+    def sampling(self, scale: float) -> Sampling:
+        """What the edit asks of sampling at a scale; `forward` knows nothing of it."""
+        return self.verb.sampling(scale)
 
 
 def load_edited(edit: Path, scale: float, *, device: str = "cpu", dtype: str = "float32") -> Any:
@@ -75,7 +67,7 @@ def load_edited(edit: Path, scale: float, *, device: str = "cpu", dtype: str = "
 
     Args:
         edit: `edit.json`.
-        scale: lambda for task vectors; 0 is the base.
+        scale: lambda for task vectors, alpha for steering and decoding; 0 is the base.
         device: ``cpu`` or ``cuda``.
         dtype: of the edited weights.
 

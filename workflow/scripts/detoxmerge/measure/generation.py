@@ -8,7 +8,8 @@ in their last bits, and a token flips where the number lies within that distance
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,8 +30,17 @@ from ..data.models import load_tokenizer, pad_token
 from ..data.texts import read_prompts
 from ..device import pick_device
 from ..edit.recipe import EditedModel
+from ..edit.sampling import PLAIN, Sampling
 from ..plan.errors import UserError
 from .scales import each_scale, record_path
+
+
+class Row(NamedTuple):
+    """One continuation to be drawn, by 0-based places."""
+
+    prompt: int
+    sample: int
+    candidate: int
 
 
 class Continuation(NamedTuple):
@@ -77,8 +87,9 @@ def generate(
         if not loaded:
             loaded["edited"] = EditedModel(edit, device=device, dtype=protocol["dtype"])
             loaded["tokenizer"] = load_tokenizer(loaded["edited"].place)
-        model = loaded["edited"].at(float(scale))
-        found = continuations(model, loaded["tokenizer"], texts, protocol, batch_size)
+        edited = loaded["edited"]
+        model, asked = edited.at(float(scale)), edited.sampling(float(scale))
+        found = continuations(model, loaded["tokenizer"], texts, protocol, batch_size, asked)
         lines = [
             json.dumps(
                 {"prompt": {"text": text}, "generations": [c._asdict() for c in row]},
@@ -106,6 +117,7 @@ def continuations(
     prompts: list[str],
     protocol: Mapping[str, Any],
     batch_size: int,
+    asked: Sampling = PLAIN,
 ) -> list[list[Continuation]]:
     """Sample continuations.
 
@@ -115,6 +127,7 @@ def continuations(
         prompts: P texts.
         protocol: as in `generate`.
         batch_size: rows (prompt and sample) at a time.
+        asked: what the edit asks of sampling.
 
     Returns:
         P lists of K: what follows the prompt, up to the end-of-text token.
@@ -124,19 +137,24 @@ def continuations(
     """
     rows = tokenizer([protocol["prefix"] + text for text in prompts])["input_ids"]
     _require_fit(rows, prompts, model, protocol["new_tokens"])
+    of_each = range(asked.candidates)
     # rows of similar length share a batch: little padding
-    jobs = [(p, k) for p in range(len(prompts)) for k in range(protocol["samples"])]
-    jobs.sort(key=lambda job: (len(rows[job[0]]), job))
-    empty = Continuation("", truncated=False)
-    found = [[empty] * protocol["samples"] for _ in prompts]
+    jobs = [Row(*at) for at in product(range(len(prompts)), range(protocol["samples"]), of_each)]
+    jobs.sort(key=lambda job: (len(rows[job.prompt]), job))
+    drawn: dict[Row, Continuation] = {}
     for batch in _batches(jobs, batch_size):
-        sampled = _sample(model, tokenizer, [rows[p] for p, _ in batch], batch, protocol)
-        for (p, k), continuation in zip(batch, sampled, strict=True):
-            found[p][k] = continuation
-    return found
+        ids = [rows[job.prompt] for job in batch]
+        sampled = _sample(model, tokenizer, ids, batch, protocol, asked.processors)
+        drawn |= dict(zip(batch, sampled, strict=True))
+
+    def kept(prompt: int, sample: int) -> Continuation:
+        candidates = [drawn[Row(prompt, sample, c)] for c in of_each]
+        return candidates[asked.pick([c.text for c in candidates]) if asked.pick else 0]
+
+    return [[kept(p, k) for k in range(protocol["samples"])] for p in range(len(prompts))]
 
 
-def uniforms(seed: int, prompt: int, sample: int, count: int) -> np.ndarray:
+def uniforms(seed: int, prompt: int, sample: int, count: int, candidate: int = 0) -> np.ndarray:
     """The random numbers of one continuation.
 
     Args:
@@ -144,11 +162,13 @@ def uniforms(seed: int, prompt: int, sample: int, count: int) -> np.ndarray:
         prompt: 0-based position in the prompt set.
         sample: 0-based.
         count: tokens.
+        candidate: 0-based; the first one's numbers are those of a sample without candidates.
 
     Returns:
         `count` numbers in [0, 1), fp64, by numpy's PCG64.
     """
-    return np.random.default_rng([seed, prompt, sample]).random(count)
+    key = [seed, prompt, sample, candidate] if candidate else [seed, prompt, sample]
+    return np.random.default_rng(key).random(count)
 
 
 class InverseCdf(LogitsProcessor):
@@ -187,8 +207,9 @@ def _sample(
     model: Any,
     tokenizer: Any,
     rows: list[list[int]],
-    jobs: list[tuple[int, int]],
+    jobs: list[Row],
     protocol: Mapping[str, Any],
+    before: Sequence[Any],
 ) -> list[Continuation]:
     """One batch: left-padded, filtered by the library's warpers, sampled by `InverseCdf`."""
     width, new = max(map(len, rows)), protocol["new_tokens"]
@@ -197,8 +218,8 @@ def _sample(
     mask = torch.tensor(
         [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
     )
-    numbers = np.stack([uniforms(protocol["seed"], p, k, new) for p, k in jobs])
-    steps = [TemperatureLogitsWarper(protocol["temperature"])]
+    numbers = np.stack([uniforms(protocol["seed"], p, k, new, c) for p, k, c in jobs])
+    steps = [*before, TemperatureLogitsWarper(protocol["temperature"])]
     if protocol["top_k"]:
         steps.append(TopKLogitsWarper(protocol["top_k"]))
     if protocol["top_p"] < 1:

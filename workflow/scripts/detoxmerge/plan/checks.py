@@ -42,6 +42,12 @@ def unknown_aliases(raw: dict[str, Any]) -> list[str]:
     judge, models = run.get("fluency_judge"), raw.get("models")
     if isinstance(judge, str) and isinstance(models, dict) and judge not in models:
         errors.append(f"run.fluency_judge: '{judge}' is not among models; {nearest(judge, models)}")
+    own, named = run.get("method_scales"), run.get("methods")
+    errors += [
+        f"run.method_scales.{name}: no such method in run.methods; {nearest(name, named)}"
+        for name in (own if isinstance(own, dict) else {})
+        if isinstance(named, list) and name not in named
+    ]
     methods = raw.get("methods")
     return errors + [
         f"methods.{name}: no file edit/methods/{name}.py; {nearest(name, METHODS)}"
@@ -76,6 +82,7 @@ def repetitions(config: "schema.Config") -> list[str]:
         "methods": run.methods,
         "seeds": run.seeds,
         "scales": run.scales,
+        **{f"method_scales.{name}": scales for name, scales in run.method_scales.items()},
         "selectors": run.selectors,
         "exports": run.exports,
     }
@@ -132,16 +139,16 @@ def bad_methods(raw: dict[str, Any]) -> Iterator[str]:
     """
     run = raw.get("run") if isinstance(raw.get("run"), dict) else {}
     entries = raw.get("methods") if isinstance(raw.get("methods"), dict) else {}
-    recipes = raw.get("recipes", {"default": {}})
+    catalogue = {"recipes": {"default": {}}} | raw
     names = run.get("methods") if isinstance(run.get("methods"), list) else []
     for name in names:
         entry = entries.get(name)
         if name not in METHODS or name not in entries or not is_method_entry(entry):
             continue  # said elsewhere
-        yield from _bad_method(name, entry, recipes if isinstance(recipes, dict) else None)
+        yield from _bad_method(name, entry, catalogue)
 
 
-def _bad_method(name: str, entry: MethodEntry, recipes: dict[str, Any] | None) -> Iterator[str]:
+def _bad_method(name: str, entry: MethodEntry, catalogue: dict[str, Any]) -> Iterator[str]:
     where, errors = f"methods.{name}", []
     for i, one in enumerate(entry if isinstance(entry, list) else [entry]):
         errors += _bad_entry(name, one, f"{where}.{i}" if isinstance(entry, list) else where)
@@ -154,9 +161,42 @@ def _bad_method(name: str, entry: MethodEntry, recipes: dict[str, Any] | None) -
         yield f"{where}: an empty list sweeps nothing; give it a value"
     if len(set(slugs)) < len(slugs):
         yield f"{where}: a value stands there twice; leave one out"
-    if recipes is not None:
-        for recipe in sorted({getattr(p, "recipe", "default") for p in found} - set(recipes)):
-            yield f"{where}.recipe: no recipe '{recipe}'; {nearest(recipe, recipes)}"
+    for key, kind, alias in sorted({named for params in found for named in aliases(params)}):
+        if isinstance(known := catalogue.get(kind, {}), dict) and alias not in known:
+            yield f"{where}.{key}: '{alias}' is not among {kind}; {nearest(alias, known)}"
+
+
+def aliases(params: BaseModel) -> Iterator[tuple[str, str, str]]:
+    """What a method's parameters name of the catalogue.
+
+    Args:
+        params: of one setting.
+
+    Yields:
+        Parameter, kind of the catalogue, alias.
+    """
+    for name, field in type(params).model_fields.items():
+        extra = field.json_schema_extra
+        kind = extra.get("alias_of") if isinstance(extra, dict) else None
+        if kind and getattr(params, name) is not None:
+            yield name, str(kind), getattr(params, name)
+
+
+def refused_by_methods(config: "schema.Config") -> Iterator[str]:
+    """What methods of the study cannot work with.
+
+    Args:
+        config: the parsed config, otherwise without errors.
+
+    Yields:
+        One sentence per thing.
+    """
+    for name in config.run.methods:
+        for params in settings(name, config.methods[name]):
+            for sentence_of in getattr(METHODS[name], "refusals", lambda params, config: [])(
+                params, config
+            ):
+                yield f"methods.{name}: {sentence_of}"
 
 
 def _bad_entry(name: str, entry: dict[str, Any] | None, where: str) -> list[str]:

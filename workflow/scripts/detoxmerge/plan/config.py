@@ -85,6 +85,12 @@ class Run(Entry):
     scales: list[Annotated[float, AfterValidator(_scale)]] = Field(
         min_length=1, description="how far to go along an edit"
     )
+    method_scales: dict[
+        str, Annotated[list[Annotated[float, AfterValidator(_scale)]], Field(min_length=1)]
+    ] = Field(
+        default={},
+        description="method: its own scales, where they mean something else (alpha of steering)",
+    )
     fluency_judge: str | None = Field(
         None, description="model that judges continuations; none: each model's own base"
     )
@@ -169,19 +175,21 @@ def load_config(raw: dict[str, Any]) -> Config:
     Raises:
         SystemExit: with one sentence per error: where, what, how to mend it.
     """
-    from .checks import bad_methods, repetitions, unknown_aliases
+    from .checks import bad_methods, refused_by_methods, repetitions, unknown_aliases
     from .exports import unknown_exports
     from .files import missing_paths, missing_shards
     from .grid import Grid
     from .seeds import repeated_generations
-    from .stages import bad_selectors, shared_texts
+    from .stages import bad_selectors, shared_texts, trained_on
 
     try:
         raw = _coerced(raw)
         errors = [*unknown_aliases(raw), *bad_methods(raw)]
         config = Config(**raw)
         errors += [*repetitions(config), *missing_paths(config), *shared_texts(config)]
-        errors += [] if errors else [*bad_selectors(config), *repeated_generations(config)]
+        if not errors:
+            errors = [*bad_selectors(config), *repeated_generations(config)]
+            errors += [*trained_on(config), *refused_by_methods(config)]
         if not errors:  # a study with errors has no grid
             grid = Grid(config)
             errors = [*missing_shards(grid), *unknown_exports(grid)]

@@ -13,6 +13,18 @@ SPEED: dict[str, Any] = {"speed_only": True}
 LATER: dict[str, Any] = {"left_out_at_default": True}
 
 
+def alias_of(kind: str) -> dict[str, Any]:
+    """Marks a method's parameter that names an entry of the catalogue.
+
+    Args:
+        kind: of the catalogue, for example ``prompts``.
+
+    Returns:
+        For `json_schema_extra` of its field.
+    """
+    return {"alias_of": kind}
+
+
 def as_list(value: Any) -> Any:
     """A single value as a list of one; a list as it is."""
     return value if isinstance(value, list) or value is None else [value]

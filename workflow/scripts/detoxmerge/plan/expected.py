@@ -22,10 +22,13 @@ def expected_protocols(grid: "Grid") -> Expected:
     yield from _sources(grid)
     for alias in grid.run.models:
         yield from _measurements(grid, alias, "base")
+    for path, edit in grid.built.items():
+        yield path, protocol.edit(edit.method, edit.params)
     for edit in grid.edits:
-        yield p.edit.format(**vars(edit)), protocol.edit(edit.method, edit.params)
         yield from _measurements(grid, edit.model, edit.edit)
-        yield p.change.format(model=edit.model, edit=edit.edit), protocol.change()
+    for path in grid.changes:
+        yield path, protocol.change()
+    yield from _samples(grid)
     for tune in grid.fine_tunes:
         yield p.shard.format(**vars(tune)), protocol.shard(tune.recipe)
         yield p.partition.format(**vars(tune)), protocol.partition()
@@ -40,7 +43,8 @@ def expected_protocols(grid: "Grid") -> Expected:
 
 def _sources(grid: "Grid") -> Expected:
     p, protocol = grid.paths, grid.protocol
-    for alias in [name for name in grid.run.datasets if any(name == e.dataset for e in grid.edits)]:
+    used = {edit.dataset for edit in grid.built.values()}
+    for alias in [name for name in grid.run.datasets if name in used]:
         yield p.dataset.format(dataset=alias), protocol.dataset(alias)
     for stage in grid.run.stages.values():
         for alias in stage.prompts:
@@ -49,10 +53,23 @@ def _sources(grid: "Grid") -> Expected:
             yield p.corpus.format(corpus=alias), protocol.corpus(alias)
         for alias in stage.scorers:
             yield p.scorer.format(scorer=alias), protocol.scorer(alias)
-    for alias in grid.run.bases:
+    for alias in dict.fromkeys([*grid.run.bases, *(e.model for e in grid.built.values())]):
         yield p.base.format(model=alias), protocol.base(alias)
         if grid.config.models[alias].pretrain:
             yield p.pretrained.format(model=alias), protocol.pretrained(alias)
+
+
+def _samples(grid: "Grid") -> Expected:
+    """What base models write and how it is scored, where edits are made from that."""
+    p, protocol = grid.paths, grid.protocol
+    generations, toxicity = (x.replace("{edit}", "base") for x in (p.generations, p.toxicity))
+    for w in grid.made_from(generations):
+        yield generations.format(**w), protocol.generate(w["model"], w["prompts"])
+        yield p.prompts.format(**w), protocol.prompts(w["prompts"])
+    for w in grid.made_from(toxicity):
+        yield toxicity.format(**w), protocol.toxicity(w["scorer"])
+    for w in [*grid.made_from(toxicity), *grid.made_from(p.scorer)]:
+        yield p.scorer.format(**w), protocol.scorer(w["scorer"])
 
 
 def _measurements(grid: "Grid", model: str, edit: str) -> Expected:

@@ -24,14 +24,15 @@ def find_export(grid: "Grid", name: str) -> "tuple[Edit, str]":
     edits = {f"{edit.model}/{edit.edit}": edit for edit in grid.edits}
     place, _, segment = name.rpartition("/")
     if not segment.startswith("scale"):
+        first, edit = next(iter(edits.items()))
         raise UserError(
             f"'{name}' does not end with its scale; write {{model}}/{{edit}}/scale{{scale}}, "
-            f"for example {next(iter(edits))}/scale{grid.scales[-1]}"
+            f"for example {first}/scale{grid.scales_of_edit(edit.edit)[-1]}"
         )
     if place not in edits:
         raise UserError(f"the study has no edit '{place}'; {nearest(place, edits)}")
     scale = segment.removeprefix("scale")
-    known = [*grid.scales, *grid.run.selectors]
+    known = [*grid.scales_of_edit(edits[place].edit), *grid.run.selectors]
     if scale not in known:
         raise UserError(f"'{place}' has no scale or selector '{scale}'; {nearest(scale, known)}")
     return edits[place], scale

@@ -1,15 +1,16 @@
 """What a study consists of: every edit, every measurement, every file. Computed once, as text."""
 
 from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import Any
 
 from pydantic import BaseModel
 
+from .at import At
 from .checks import settings
 from .config import Config
+from .edits import Edit, FineTune, ShardSet
 from .expected import expected_protocols
 from .exports import find_export
 from .methods import METHODS
@@ -17,73 +18,13 @@ from .paths import Paths
 from .protocol import Protocol
 from .slug import setting_slug, slug
 
-
-@dataclass(frozen=True)
-class At:
-    """Where an edit stands; what a method's `inputs()` asks for paths."""
-
-    paths: Paths
-    model: str
-    dataset: str
-    seed: int
-
-    def shard(self, recipe: str, n: int, shard: int) -> str:
-        """Manifest of the fine-tune of one of n shards."""
-        return self.paths.shard.format(
-            model=self.model, dataset=self.dataset, recipe=recipe, n=n, shard=shard, seed=self.seed
-        )
-
-    def given(self, shard: int) -> str:
-        """Manifest of a fine-tune made elsewhere."""
-        return self.paths.given_shard.format(model=self.model, shard=shard)
-
-    def data(self) -> str:
-        """Manifest of the data set."""
-        return self.paths.dataset.format(dataset=self.dataset)
-
-    def base(self) -> str:
-        """Manifest of the base model."""
-        return self.paths.base.format(model=self.model)
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One edit of the study. `setting` and `seed` are as in its path; `-` where not used."""
-
-    model: str
-    dataset: str
-    method: str
-    setting: str
-    seed: str
-    params: BaseModel
-
-    @property
-    def edit(self) -> str:
-        """The `{edit}` wildcard."""
-        return f"{self.dataset}/{self.method}/{self.setting}/seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class ShardSet:
-    """The N fine-tunes of one data set, recipe and seed; fills `Paths.shard_statistics`."""
-
-    model: str
-    dataset: str
-    recipe: str
-    n: int
-    seed: str
-
-
-@dataclass(frozen=True)
-class FineTune(ShardSet):
-    """One of the N; fills `Paths.shard` and its neighbours."""
-
-    shard: int
-
-    @property
-    def shards(self) -> ShardSet:
-        """The set that it belongs to."""
-        return ShardSet(self.model, self.dataset, self.recipe, self.n, self.seed)
+# verb -> the tensor files that stand beside `edit.json`
+TENSORS = {
+    "delta": ["delta.safetensors"],
+    "hooks": ["hooks.safetensors"],
+    "logits": [],
+    "choose": [],
+}
 
 
 class Grid:
@@ -122,9 +63,28 @@ class Grid:
         return found
 
     @cached_property
-    def scales(self) -> list[str]:
-        """The scales as they stand in paths, ascending."""
-        return [slug(scale) for scale in sorted(self.run.scales)]
+    def built(self) -> dict[str, Edit]:
+        """Path of its manifest -> edit, for every edit: those of the study, and those that others
+        are made from, which are not measured."""
+        found, waiting = {}, list(self.edits)
+        while waiting:
+            edit = waiting.pop(0)
+            path = self.paths.edit.format(**vars(edit))
+            if path not in found:
+                found[path] = edit
+                at = self._at(edit)
+                METHODS[edit.method].inputs(edit.params, at)
+                waiting += at.edits
+        return found
+
+    def scales_of_method(self, method: str) -> list[str]:
+        """The scales of a method's edits as they stand in paths, ascending."""
+        own = self.run.method_scales.get(method, self.run.scales)
+        return [slug(scale) for scale in sorted(own)]
+
+    def scales_of_edit(self, edit: str) -> list[str]:
+        """The scales of an edit in the sweep, by its wildcard; of the base only 0."""
+        return ["0"] if edit == "base" else self.scales_of_method(edit.split("/")[1])
 
     def scales_of(self, edit: str, measured_on: str) -> list[str] | None:
         """The scales an edit is measured at.
@@ -137,9 +97,8 @@ class Grid:
             For the base only 0; the sweep's; None for a set of the final stage, where the choices
             decide (`choices`).
         """
-        if edit == "base":
-            return ["0"]
-        return None if self.stage_of(measured_on) == "final" else self.scales
+        final = edit != "base" and self.stage_of(measured_on) == "final"
+        return None if final else self.scales_of_edit(edit)
 
     def stage_of(self, measured_on: str) -> str:
         """``final`` for prompt sets and corpora of that stage, else ``sweep``."""
@@ -192,33 +151,63 @@ class Grid:
         dataset = dataset if "dataset" in uses else "-"
         return f"{dataset}/{method}/{setting}/{seed if 'seed' in uses else 'seed-'}"
 
+    def _at(self, edit: Edit) -> At:
+        return At(self.paths, edit.model, edit.dataset, edit.seed, self.run)
+
     def inputs_of(self, edit: Edit) -> list[str]:
         """Manifests that a method asks for."""
-        at = At(self.paths, edit.model, edit.dataset, int(edit.seed) if edit.seed != "-" else 0)
-        return METHODS[edit.method].inputs(edit.params, at)
+        return METHODS[edit.method].inputs(edit.params, self._at(edit))
+
+    def made_from(self, pattern: str) -> list[dict[str, str]]:
+        """Wildcards of all files of one kind that edits are made from, each once.
+
+        Args:
+            pattern: of `paths`, without `{edit}`.
+
+        Returns:
+            A mapping per file, in the order of the edits.
+        """
+        every = [path for edit in self.built.values() for path in self.inputs_of(edit)]
+        found = {path: self.paths.wildcards(pattern, path) for path in every}
+        return [wildcards for wildcards in found.values() if wildcards]
 
     def fine_tunes_of(self, edit: Edit) -> list[FineTune]:
         """The fine-tunes among what a method asks for."""
         found = [self.paths.wildcards(self.paths.shard, path) for path in self.inputs_of(edit)]
         return [FineTune(**w | {k: int(w[k]) for k in ("n", "shard")}) for w in found if w]
 
+    def tensors_beside(self, edit: Edit) -> list[str]:
+        """The tensor files that an edit's own job writes."""
+        folder = self.paths.edit.format(**vars(edit)).removesuffix("edit.json")
+        return [folder + name for name in TENSORS[METHODS[edit.method].VERB]]
+
+    def tensors_read(self, edit: Edit) -> list[str]:
+        """The tensor files of what an edit is made from: of fine-tunes and of other edits."""
+        found = [self.paths.shard_delta.format(**vars(tune)) for tune in self.fine_tunes_of(edit)]
+        others = [self.built[path] for path in self.inputs_of(edit) if path in self.built]
+        return found + [tensors for other in others for tensors in self.tensors_of(other)]
+
+    def tensors_of(self, edit: Edit) -> list[str]:
+        """The tensor files that a loaded edit reads: its own, else those that it is made from."""
+        return self.tensors_beside(edit) or self.tensors_read(edit)
+
     @cached_property
     def given_shards(self) -> list[tuple[str, int]]:
         """Model and place in its list of every fine-tune made elsewhere that some edit takes."""
-        pattern = self.paths.given_shard
-        found = [self.paths.wildcards(pattern, p) for e in self.edits for p in self.inputs_of(e)]
-        return sorted({(w["model"], int(w["shard"])) for w in found if w})
+        found = self.made_from(self.paths.given_shard)
+        return sorted({(w["model"], int(w["shard"])) for w in found})
 
     @cached_property
     def fine_tunes(self) -> list[FineTune]:
         """Every fine-tune of the study, once."""
-        return list(dict.fromkeys(one for e in self.edits for one in self.fine_tunes_of(e)))
+        every = self.built.values()
+        return list(dict.fromkeys(one for edit in every for one in self.fine_tunes_of(edit)))
 
     @cached_property
     def shard_sets(self) -> list[ShardSet]:
         """Every set of two fine-tunes or more that some edit takes whole."""
         found: dict[ShardSet, None] = {}
-        for edit in self.edits:
+        for edit in self.built.values():
             used = Counter(tune.shards for tune in self.fine_tunes_of(edit))
             found |= {shards: None for shards, count in used.items() if count == shards.n > 1}
         return list(found)
@@ -230,11 +219,14 @@ class Grid:
             KeyError: the study has no such edit; its argument is the list of its settings.
         """
         names = ("model", "dataset", "method", "setting", "seed")
-        asked = tuple(str(getattr(wildcards, name)) for name in names)
-        for edit in self.edits:
-            if asked == tuple(getattr(edit, name) for name in names):
-                return edit
+        path = self.paths.edit.format(**{name: getattr(wildcards, name) for name in names})
+        if path in self.built:
+            return self.built[path]
         raise KeyError([s for m, s in self.settings if m == wildcards.method])
+
+    def find_edit(self, model: str, edit: str) -> Edit:
+        """The edit behind {model} and {edit}, as `find`; not the base."""
+        return self.built[self.paths.any_edit.format(model=model, edit=edit)]
 
     def measurements(self, model: str, edit: str) -> list[str]:
         """Manifests of everything measured of one edit, in both stages, and of its choices."""
@@ -250,12 +242,18 @@ class Grid:
         return found + self.choices(model, edit)
 
     @cached_property
+    def changes(self) -> list[str]:
+        """What is measured of the vector of each edit that has one."""
+        moved = [edit for edit in self.edits if METHODS[edit.method].VERB == "delta"]
+        return [self.paths.change.format(model=e.model, edit=e.edit) for e in moved]
+
+    @cached_property
     def results(self) -> list[str]:
         """Every measurement of the study."""
         every = [(model, "base") for model in self.run.models]
         every += [(edit.model, edit.edit) for edit in self.edits]
         found = [path for model, edit in every for path in self.measurements(model, edit)]
-        found += [self.paths.change.format(model=e.model, edit=e.edit) for e in self.edits]
+        found += self.changes
         return found + [self.paths.shard_statistics.format(**vars(s)) for s in self.shard_sets]
 
     @cached_property

@@ -1,13 +1,24 @@
 """The methods: one file each in edit/methods, found by file name, imported without torch.
 
-A module states `KIND`, `LABEL`, `REFERENCE`, `VERSION`, `USES`, `Params`, `inputs(params, at)` and
-`build(inputs, params, out)`; edit/methods/leave_one_out.py is the example to follow. One that only
-repeats another method to tell how sure its results are names that in `REPLICATE_OF`.
+A module states, beside its docstring (what, formula, paper),
+
+    KIND        ``merge`` (CPU, memory), ``train`` (GPU, hours) or ``fit`` (GPU, minutes)
+    VERB        what its edit does: a file of edit/verbs; KIND and VERB pick the rule that builds it
+    LABEL, REFERENCE, VERSION (bumped when its numbers change)
+    USES        of ``dataset`` and ``seed`` those that it depends on
+    Params      its parameters; one that names an entry of the catalogue is marked `alias_of`
+    inputs(params, at) -> manifests            what it is made from (`plan.at.At`)
+    build(inputs, params, job) -> fields       writes the tensors (`edit.job.Job`); gives `verb`,
+                                               `tensors` if there are any, and what the verb reads
+
+edit/methods/leave_one_out.py is the example to follow. One that only repeats another method to tell
+how sure its results are names that in `REPLICATE_OF`.
 
 It may also have `params_of(values)` (the class of its parameters, where that depends on one of
 them), `operator_of(params)` (a module whose docstring, REFERENCE and VERSION tell of these
-parameters, or None) and `single_of(params)` (the parameters of the single task vector that the
-headline compares with); edit/methods/merge.py has all three.
+parameters, or None), `single_of(params)` (the parameters of the single task vector that the
+headline compares with; edit/methods/merge.py has all three) and `refusals(params, config)` (yields
+a sentence for each thing in the config that it cannot work with).
 """
 
 from collections.abc import Mapping
@@ -50,16 +61,18 @@ def operator_of(method: str, params: BaseModel) -> ModuleType | None:
     return module.operator_of(params) if hasattr(module, "operator_of") else None
 
 
-def of_kind(kind: str) -> list[str]:
+def of_kind(kind: str, verb: str | None = None) -> list[str]:
     """Names of the methods that one rule builds.
 
     Args:
         kind: ``merge`` (CPU and memory), ``train`` (GPU, hours) or ``fit`` (GPU, minutes).
+        verb: of `edit.verbs`; none: any.
 
     Returns:
         Method names, sorted.
     """
-    return sorted(name for name, method in METHODS.items() if kind == method.KIND)
+    of = {name: method for name, method in METHODS.items() if kind == method.KIND}
+    return sorted(name for name, method in of.items() if verb in (None, method.VERB))
 
 
 def replicates() -> list[str]:

@@ -99,9 +99,14 @@ class Protocol:
         return self._of("finetune_shard", **protocol(self.config.recipes[recipe]))
 
     def edit(self, method: str, params: BaseModel) -> dict[str, Any]:
-        """The VERSION of the method, and of its operator; the parameters stand in the path."""
+        """The VERSION of the method, and of its operator; the parameters stand in the path.
+
+        Of a method that trains also the recipe that they name.
+        """
         operator = operator_of(method, params)
-        own = {"operator_version": operator.VERSION} if operator else {}
+        own: dict[str, Any] = {"operator_version": operator.VERSION} if operator else {}
+        if METHODS[method].KIND == "train":
+            own["recipe"] = protocol(self.config.recipes[params.recipe])
         return {"version": METHODS[method].VERSION} | own
 
     def generate(self, model: str, prompts: str) -> dict[str, Any]:

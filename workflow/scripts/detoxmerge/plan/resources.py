@@ -19,6 +19,8 @@ minutes  = START + 2 * work / speed
   fluency              2 P FLOP of the judge per token of a prompt and its continuation
   generating           per step of a batch: the weights read once, or 2 P FLOP per row, whichever
                        takes longer, and OVERHEAD of the library
+  an edit's own        one that trains as a shard of all texts, on a GPU; one that is fitted as
+                       measuring, on FIT_TEXTS texts
   merging              bytes of all shards, as often as the operator reads them
   shard statistics     bytes of all shards read twice, and N PER_SHARD + N^2 PER_PAIR per weight
 """
@@ -44,6 +46,7 @@ START_MINUTES = 15
 PER_SHARD, PER_PAIR = 4e-8, 6e-9  # seconds per weight; measured with 2 to 20 shards
 CHARACTERS_PER_TOKEN = 3.0
 PROMPT_TOKENS = 64  # of a prompt with its prefix
+FIT_TEXTS = 2_000
 MANY_PROMPTS = 100_000  # where the config does not say: all of RealToxicityPrompts
 
 
@@ -122,6 +125,25 @@ class Needs:
         held = sum(one["num_elements"] for one in given if one["kind"] == "adapter")
         return self._need(2000 + 8 * held / 1e6, seconds)
 
+    def train_edit(self, wildcards: Any, input: Any) -> Need:
+        """Full fine-tuning by a method of its own: at most all texts of the data set."""
+        recipe = self.config.recipes[self.grid.find(wildcards).params.recipe]
+        weights = num_weights(input.base)
+        counts = [_read(path).get("counts", {}) for path in input.manifests]
+        rows = max(max(c.get("num_toxic", 0), c.get("num_nontoxic_kept", 0)) for c in counts)
+        rows = rows or MANY_PROMPTS
+        flop_per_token = (8 if recipe.gradient_checkpointing else 6) * weights
+        work = flop_per_token * rows * recipe.max_tokens * recipe.epochs
+        memory = finetune_mb(self.device, weights, recipe)
+        return self._need(memory, work / self._speed(recipe.precision))
+
+    def fit_edit(self, wildcards: Any, input: Any) -> Need:
+        """Runs the model on some texts, and holds a tensor or two of it in fp64."""
+        weights = num_weights(input.base)
+        work = 2 * weights * FIT_TEXTS * PROMPT_TOKENS / self._speed("float32")
+        memory = measure_mb(self.device, weights, 32 * PROMPT_TOKENS) + 16 * weights / 1e6
+        return self._need(memory, work + self._load(weights))
+
     def shard_statistics(self, wildcards: Any, input: Any) -> Need:
         """Streams all shards, once for their checksums, and averages subsets of them."""
         weights, n = num_weights(input.base), len(input.manifests)
@@ -186,7 +208,7 @@ class Needs:
         return prompts * entry.generate.samples * self._scales(wildcards)
 
     def _scales(self, wildcards: Any) -> int:
-        return 1 if wildcards.edit == "base" else len(self.config.run.scales)
+        return len(self.grid.scales_of_edit(wildcards.edit))
 
     def _load(self, weights: int) -> float:
         return 4 * weights / DISK

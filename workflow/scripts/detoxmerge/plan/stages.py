@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import config as schema
-from .checks import settings
+from .checks import aliases, settings
 from .entries import Source
 from .errors import nearest
 from .methods import METHODS
@@ -35,6 +35,32 @@ def shared_texts(config: "schema.Config") -> Iterator[str]:
                         f"run.final.{kind}: '{theirs}' may share texts with '{ours}' of run.sweep; "
                         "take the one from `part: validation` and the other from `part: test`"
                     )
+
+
+def trained_on(config: "schema.Config") -> Iterator[str]:
+    """Prompt sets that edits are made from, and that are reported on; validation may serve both.
+
+    Args:
+        config: the parsed config, otherwise without errors.
+
+    Yields:
+        One sentence per pair.
+    """
+    used = {
+        alias
+        for name in config.run.methods
+        for params in settings(name, config.methods[name])
+        for _, kind, alias in aliases(params)
+        if kind == "prompts"
+    }
+    (stage, sets), known = list(config.run.stages.items())[-1], config.prompts
+    for ours in sets.prompts:
+        for theirs in sorted(used):
+            if not _disjoint(known[ours], known[theirs]):
+                yield (
+                    f"run.{stage}.prompts: '{ours}' may share texts with '{theirs}', which a "
+                    "method is made from; take that from `part: validation`, or from other files"
+                )
 
 
 def _disjoint(first: Source, second: Source) -> bool:
@@ -68,8 +94,9 @@ def bad_selectors(config: "schema.Config") -> Iterator[str]:
     ]
     for alias in run.selectors:
         entry, where = config.selectors[alias], f"selectors.{alias}"
-        if entry.scale is not None and slug(entry.scale) not in map(slug, run.scales):
-            yield f"{where}.scale: {slug(entry.scale)} is not among run.scales"
+        for key, scales in _scales(run).items():
+            if entry.scale is not None and slug(entry.scale) not in map(slug, scales):
+                yield f"{where}.scale: {slug(entry.scale)} is not among run.{key}"
         if entry.to is not None:
             yield from _unless_in(entry.to, edits, f"{where}.to", "edits (method/setting)")
             choosing = [
@@ -83,6 +110,13 @@ def bad_selectors(config: "schema.Config") -> Iterator[str]:
             if (name := getattr(entry, key)) is not None:
                 known = getattr(run.sweep, kind)
                 yield from _unless_in(name, known, f"{where}.{key}", f"run.sweep.{kind}")
+
+
+def _scales(run: "schema.Run") -> dict[str, list[float]]:
+    """Place in `run` -> scales, of all lists of scales that some method has."""
+    own = {f"method_scales.{name}": scales for name, scales in run.method_scales.items()}
+    shared = {} if set(run.methods) <= set(run.method_scales) else {"scales": run.scales}
+    return shared | own
 
 
 def _several(run: "schema.Run", method: str, where: str) -> Iterator[str]:

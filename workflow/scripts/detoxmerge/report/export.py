@@ -94,7 +94,7 @@ def _choice(
     grid: Grid, model: str, edit: str, scale: str
 ) -> tuple[str, dict[str, str] | None, list[Path]]:
     """The scale, what chose it, and the manifest of that choice if a selector made it."""
-    if scale in grid.scales:
+    if scale in grid.scales_of_edit(edit):
         return scale, None, []
     path = Path(grid.paths.selected.format(model=model, edit=edit, selector=scale))
     found = read_json(path)
@@ -102,7 +102,7 @@ def _choice(
     if not scales:
         raise UserError(
             f"the rule '{scale}' found no scale for {model}/{edit} ({reason}); "
-            f"export a scale that you name, for example scale{grid.scales[-1]}"
+            f"export a scale that you name, for example scale{grid.scales_of_edit(edit)[-1]}"
         )
     if len(scales) > 1:
         raise UserError(

@@ -85,7 +85,7 @@ def curve_of(grid: Grid, model: str, edit: str, read: dict[str, str]) -> Curve:
         UserError: a measurement is incomplete or was changed.
     """
     judged = {key: read[key] for key in ("prompts", "scorer")}
-    points = [("base", "0"), *((edit, scale) for scale in grid.scales)]
+    points = [("base", "0"), *((edit, scale) for scale in grid.scales_of_edit(edit))]
     sums, counts, nll = [], [], []
     for of, scale in points:
         at = {"model": model, "edit": of}

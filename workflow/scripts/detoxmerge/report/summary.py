@@ -65,7 +65,8 @@ def _rows(grid: Grid) -> Iterator[dict[str, Any]]:
         at |= {"n": getattr(edit.params, "n", None)}
         yield from _chosen(grid, at, edit.model, edit.edit)
         yield from measured_rows(grid, bootstrap, at, edit.model, edit.edit)
-        yield from _change(grid, at, edit.model, edit.edit)
+        if METHODS[edit.method].VERB == "delta":
+            yield from _change(grid, at, edit.model, edit.edit)
 
 
 def _chosen(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from ...plan.entries import alias_of
+
 KIND = "merge"
+VERB = "delta"
 LABEL = "merged task vectors without one shard"
 REFERENCE = "Tukey, Annals of Mathematical Statistics 29, 1958"
 VERSION = 1
@@ -23,7 +26,11 @@ class Params(BaseModel, extra="forbid", strict=True):
     n: int = Field(ge=3, description="number of shards")
     without: int = Field(ge=0, description="the shard that is left out")
     operator: Literal["mean"] = Field("mean", description="how the N - 1 vectors become one")
-    recipe: str = Field("default", description="fine-tuning recipe of the catalogue")
+    recipe: str = Field(
+        "default",
+        description="fine-tuning recipe of the catalogue",
+        json_schema_extra=alias_of("recipes"),
+    )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Params":
@@ -46,13 +53,13 @@ def inputs(params: Params, at: Any) -> list[str]:
     return [at.shard(params.recipe, params.n, shard) for shard in kept]
 
 
-def build(inputs: list[Path], params: Params, out: Path) -> dict[str, Any]:
+def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     """Write the merged vector.
 
     Args:
         inputs: the N - 1 manifests.
         params: this method's parameters.
-        out: folder of the edit; gets `delta.safetensors`, fp32.
+        job: `edit.job.Job`; its folder gets `delta.safetensors`, fp32.
 
     Returns:
         The edit's verb and fields, as of `merge`.
@@ -62,4 +69,4 @@ def build(inputs: list[Path], params: Params, out: Path) -> dict[str, Any]:
     """
     from . import merge
 
-    return merge.build(inputs, merge.Params(n=len(inputs), recipe=params.recipe), out)
+    return merge.build(inputs, merge.Params(n=len(inputs), recipe=params.recipe), job)

@@ -20,11 +20,12 @@ from pydantic import (
     model_validator,
 )
 
-from ...plan.entries import LATER, Names
+from ...plan.entries import LATER, Names, alias_of
 from ...plan.errors import nearest
 from ...plan.operators import OPERATORS
 
 KIND = "merge"
+VERB = "delta"
 LABEL = "merged task vectors"
 REFERENCE = "Kim et al., COLM 2024"
 VERSION = 1
@@ -82,7 +83,11 @@ class _Common(BaseModel, extra="forbid", strict=True):
 class Recipe(BaseModel, extra="forbid", strict=True):
     """What a merge of fine-tunes of this workflow has, and no other."""
 
-    recipe: str = Field("default", description="fine-tuning recipe of the catalogue")
+    recipe: str = Field(
+        "default",
+        description="fine-tuning recipe of the catalogue",
+        json_schema_extra=alias_of("recipes"),
+    )
 
 
 @cache
@@ -159,13 +164,13 @@ def inputs(params: BaseModel, at: Any) -> list[str]:
     return [at.shard(params.recipe, params.n, shard) for shard in range(params.n)]
 
 
-def build(inputs: list[Path], params: BaseModel, out: Path) -> dict[str, Any]:
+def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
     """Write the merged vector.
 
     Args:
         inputs: the N manifests.
         params: this method's parameters.
-        out: folder of the edit; gets `delta.safetensors`, fp32.
+        job: `edit.job.Job`; its folder gets `delta.safetensors`, fp32.
 
     Returns:
         The edit's verb and fields: `theta = theta_0 + sign * scale * delta`.
@@ -180,7 +185,7 @@ def build(inputs: list[Path], params: BaseModel, out: Path) -> dict[str, Any]:
     tensors = merge_deltas(
         [path.with_name("delta.safetensors") for path in inputs],
         params.operator,
-        out / "delta.safetensors",
+        job.out / "delta.safetensors",
         params,
         num_texts=[read_json(path).get("num_texts") for path in inputs],
         exclude=params.exclude,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, model_validator
 from . import merge
 
 KIND = "merge"
+VERB = "delta"
 LABEL = "merged task vectors of given fine-tunes"
 REFERENCE = "Kim et al., COLM 2024"
 VERSION = 1
@@ -69,13 +70,13 @@ def inputs(params: BaseModel, at: Any) -> list[str]:
     return [at.base(), *(at.given(shard) for shard in range(params.n))]
 
 
-def build(inputs: list[Path], params: BaseModel, out: Path) -> dict[str, Any]:
+def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
     """Write the merged vector, straight from the files of the fine-tunes.
 
     Args:
         inputs: the manifests of the base and of the N fine-tunes.
         params: this method's parameters.
-        out: folder of the edit; gets `delta.safetensors`, fp32.
+        job: `edit.job.Job`; its folder gets `delta.safetensors`, fp32.
 
     Returns:
         The edit's verb and fields, as of `merge`.
@@ -93,6 +94,6 @@ def build(inputs: list[Path], params: BaseModel, out: Path) -> dict[str, Any]:
     vectors = [open_given(read_json(path)["place"], base) for path in given]
     shards = side_by_side(vectors, params.exclude, base=base, keys=given)
     tensors = merge_shards(
-        shards, params.operator, out / "delta.safetensors", params, lines=params.lines
+        shards, params.operator, job.out / "delta.safetensors", params, lines=params.lines
     )
     return {"verb": "delta", "sign": -1, "tensors": tensors}

@@ -1,0 +1,55 @@
+"""theta = theta_0 + sign * scale * delta, tensor by tensor in fp32, cast once."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...artefacts import read_json
+from ..sampling import PLAIN, Sampling
+from ..tensors import layout, open_tensors, require_layout
+
+
+class Verb:
+    """Adds a vector to the weights."""
+
+    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+        """
+        Args:
+            edit: `edit.json` with `sign` and `tensors`.
+            model: the base in fp32.
+            device: ``cpu`` or ``cuda``.
+            dtype: of the edited weights.
+
+        Raises:
+            UserError: the vector belongs to another model, or is gone or broken.
+        """
+        manifest = read_json(edit)
+        self.model, self.sign = model, manifest["sign"]
+        self.delta = edit.parent / manifest["tensors"]["file"]
+        # named_parameters gives tied weights once, and no buffers: the keys of every delta
+        self._weights = {n: p.detach().clone() for n, p in model.named_parameters()}
+        own = {n: ("F32", tuple(p.shape)) for n, p in self._weights.items()}
+        require_layout(own, layout(self.delta), f"the base of {edit}", str(self.delta))
+
+    @torch.no_grad()
+    def apply(self, scale: float) -> None:
+        """
+        Args:
+            scale: how far to go; 0 is the base.
+        """
+        step = self.sign * scale
+        with open_tensors(self.delta) as delta:
+            for name, parameter in self.model.named_parameters():
+                weight = self._weights[name]
+                if scale != 0:
+                    weight = weight + step * torch.from_numpy(delta.get_tensor(name))
+                parameter.copy_(weight)  # casts once, to the model's dtype and device
+
+    def sampling(self, scale: float) -> Sampling:
+        """Plain sampling."""
+        return PLAIN
+
+    def forwards(self, scale: float) -> float:
+        """One forward pass per token."""
+        return 1.0

@@ -1,0 +1,89 @@
+"""Where an edit stands, and the artefacts that its method may ask for, by their paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .edits import Edit
+from .methods import METHODS, params_of
+from .paths import Paths
+from .slug import setting_slug
+
+if TYPE_CHECKING:
+    from .config import Run
+
+
+@dataclass(frozen=True)
+class At:
+    """What a method's `inputs()` asks for paths of manifests.
+
+    Attributes:
+        paths: the grammar of the results folder.
+        model: alias.
+        dataset: alias; `-` for a method that uses none.
+        seed: of the training; `-` likewise.
+        run: the study's selection.
+        edits: other edits that were asked for.
+    """
+
+    paths: Paths
+    model: str
+    dataset: str
+    seed: str
+    run: Run
+    edits: list[Edit] = field(default_factory=list)
+
+    def base(self, model: str | None = None) -> str:
+        """Manifest of the base model, or of another one of the catalogue."""
+        return self.paths.base.format(model=model or self.model)
+
+    def data(self) -> str:
+        """Manifest of the data set; `toxic.parquet` and `nontoxic.parquet` lie beside it."""
+        return self.paths.dataset.format(dataset=self.dataset)
+
+    def shard(self, recipe: str, n: int, shard: int, model: str | None = None) -> str:
+        """Manifest of the fine-tune of one of n shards; its delta lies beside it."""
+        at = {"model": model or self.model, "dataset": self.dataset, "seed": self.seed}
+        return self.paths.shard.format(recipe=recipe, n=n, shard=shard, **at)
+
+    def given(self, shard: int) -> str:
+        """Manifest of a fine-tune made elsewhere."""
+        return self.paths.given_shard.format(model=self.model, shard=shard)
+
+    def edit(self, method: str, values: Mapping[str, Any], model: str | None = None) -> str:
+        """Manifest of another edit, of the same data set and seed as far as its method uses them.
+
+        Args:
+            method: its name.
+            values: its parameters that differ from their defaults.
+            model: alias; none: the same.
+
+        Returns:
+            Path of its `edit.json`, which is built if nothing else asks for it.
+        """
+        params, uses = params_of(method, values)(**values), METHODS[method].USES
+        other = Edit(
+            model=model or self.model,
+            dataset=self.dataset if "dataset" in uses else "-",
+            method=method,
+            setting=setting_slug(params),
+            seed=self.seed if "seed" in uses else "-",
+            params=params,
+        )
+        self.edits.append(other)
+        return self.paths.edit.format(**vars(other))
+
+    def samples(self, prompts: str) -> str:
+        """Manifest of the base model's own continuations of a prompt set of the catalogue."""
+        return self.paths.generations.format(model=self.model, edit="base", prompts=prompts)
+
+    def scores(self, prompts: str, scorer: str) -> str:
+        """Manifest of their toxicity by a scorer of the catalogue."""
+        at = {"model": self.model, "edit": "base", "prompts": prompts}
+        return self.paths.toxicity.format(scorer=scorer, **at)
+
+    def scorer(self, alias: str) -> str:
+        """Manifest of a scorer of the catalogue."""
+        return self.paths.scorer.format(scorer=alias)
