@@ -108,7 +108,7 @@ def test_sampling_that_no_end_of_text_token_stopped_is_truncated(
     """Of equally probable tokens, the end-of-text token is the first: drawn by the number 0."""
     numbers = np.full((3, 6), 0.5)
     numbers[1, 2] = numbers[2, 5] = 0.0  # in the middle, and as the very last token
-    monkeypatch.setattr(generation, "uniforms", lambda seed, prompt, sample, _: numbers[sample])
+    monkeypatch.setattr(generation, "uniforms", lambda seed, prompt, sample, *_: numbers[sample])
     model, tokenizer = pico.gpt2(), pico.tokenizer()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -89,7 +89,7 @@ def test_local_study_without_its_variable_says_which_one(monkeypatch):
     monkeypatch.delenv("DETOXMERGE_DATA", raising=False)
     (found,) = refusals(shipped("config.yaml", "local.yaml"))
     assert found.startswith("models.small.pretrain.texts.path: the environment variable DETOXMERGE")
-    assert "is not set; export DETOXMERGE_DATA=FOLDER (12 more paths need it)" in found
+    assert "is not set; export DETOXMERGE_DATA=FOLDER (14 more paths need it)" in found
 
 
 def named_files(value):

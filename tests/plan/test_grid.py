@@ -5,9 +5,10 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from plan.studies import comments, load_config, prompts, study
-from pydantic import BaseModel
+from plan.studies import comments, load_config, prompts, refusal, study
+from pydantic import BaseModel, Field
 
+from detoxmerge.plan.entries import alias_of
 from detoxmerge.plan.exports import find_export
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.methods import METHODS, of_kind
@@ -25,7 +26,12 @@ class Strength(BaseModel, extra="forbid", strict=True):
 def shift(monkeypatch):
     """A method that depends on neither data set nor seed."""
     module = SimpleNamespace(
-        KIND="fit", VERSION=3, USES=(), Params=Strength, inputs=lambda params, at: [at.base()]
+        KIND="fit",
+        VERB="logits",
+        VERSION=3,
+        USES=(),
+        Params=Strength,
+        inputs=lambda params, at: [at.base()],
     )
     monkeypatch.setitem(METHODS, "shift", module)
     return module
@@ -168,7 +174,113 @@ ALONE = {"run.methods": ["merge_given"]}
 
 
 def test_scales_are_ascending_and_spelled_as_in_paths():
-    assert grid({"run.scales": [2, 0.05, 1.0, 1.0e-5]}).scales == ["1e-05", "0.05", "1", "2"]
+    found = grid({"run.scales": [2, 0.05, 1.0, 1.0e-5]})
+    assert found.scales_of_edit("rude/merge/n=1/seed42") == ["1e-05", "0.05", "1", "2"]
+
+
+def test_a_method_may_have_scales_of_its_own(shift):
+    changes = {"methods.shift": None, "run.methods": ["merge", "shift"]}
+    found = grid(changes | {"run.method_scales": {"shift": [50, 10.0]}})
+    assert found.scales_of("-/shift/default/seed-", "openings") == ["10", "50"]
+    assert found.scales_of("rude/merge/n=1/seed42", "openings") == ["0.5", "1"]
+    assert found.scales_of("base", "openings") == ["0"]
+
+
+class Leaning(BaseModel, extra="forbid", strict=True):
+    """Parameters of a method that is made from much."""
+
+    prompts: str = Field("seeds", json_schema_extra=alias_of("prompts"))
+    scorer: str = Field("oracle", json_schema_extra=alias_of("scorers"))
+
+
+@pytest.fixture
+def lean(monkeypatch):
+    """A method that is made from another edit, and from what the base writes."""
+    module = SimpleNamespace(
+        KIND="fit",
+        VERB="logits",
+        VERSION=1,
+        USES=("dataset", "seed"),
+        Params=Leaning,
+        inputs=lambda params, at: [
+            at.edit("merge", {"n": 3}),
+            at.samples(params.prompts),
+            at.scores(params.prompts, params.scorer),
+        ],
+    )
+    monkeypatch.setitem(METHODS, "lean", module)
+    return {
+        "prompts.seeds": prompts(part="validation"),
+        "prompts.openings": prompts(part="test"),
+        "scorers.oracle": {"train": {"texts": [comments()], "test": {"own": comments()}}},
+        "methods.lean": None,
+        "run.methods": ["lean"],
+    }
+
+
+def test_what_an_edit_is_made_from_is_built_and_expected_but_not_measured(lean):
+    found = grid(lean)
+    (edit,) = found.edits
+    other = "results/models/small/rude/merge/n=3/seed42/edit.json"
+    assert set(found.built) == {found.paths.edit.format(**vars(edit)), other}
+    assert set(found.inputs_of(edit)) <= set(found.expected)
+    assert other in found.expected
+    assert "results/data/prompts/seeds/prompts.json" in found.expected
+    assert "results/data/scorers/oracle/scorer.json" in found.expected
+    assert not any("merge" in path or "/seeds/" in path for path in found.results)
+    assert len(found.fine_tunes) == 3
+    assert found.find(SimpleNamespace(**vars(found.built[other]))).params.n == 3
+
+
+def test_tensors_of_an_edit_are_its_own_or_those_it_is_made_from(lean):
+    found = grid(lean)
+    (edit,) = found.edits
+    merged = found.built["results/models/small/rude/merge/n=3/seed42/edit.json"]
+    delta = "results/models/small/rude/merge/n=3/seed42/delta.safetensors"
+    assert found.tensors_of(merged) == [delta]
+    assert len(found.tensors_read(merged)) == 3
+    assert found.tensors_beside(edit) == []
+    assert found.tensors_of(edit) == [delta]
+    assert found.find_edit("small", edit.edit) is edit
+
+
+def test_only_an_edit_with_a_vector_has_a_parameter_change(shift):
+    found = grid({"methods.shift": None, "run.methods": ["merge", "shift"]})
+    assert len(found.changes) == 2
+    assert not any("shift" in path for path in found.changes)
+    assert set(found.changes) <= set(found.results) & set(found.expected)
+
+
+def test_unknown_aliases_of_a_methods_parameters_are_named(lean):
+    found = refusal(lean | {"methods.lean": {"scorer": "orcle"}})
+    assert found == "methods.lean.scorer: 'orcle' is not among scorers; did you mean 'oracle'?"
+
+
+def test_edits_are_not_made_from_prompts_that_are_reported_on(lean):
+    found = refusal(lean | {"methods.lean": {"prompts": "openings"}})
+    assert found.startswith("run.sweep.prompts: 'openings' may share texts with 'openings'")
+
+
+def test_scales_of_a_method_that_is_not_in_the_study_are_refused():
+    found = refusal({"run.method_scales": {"mergee": [1.0]}})
+    assert found.startswith("run.method_scales.mergee: no such method in run.methods")
+    assert refusal({"run.method_scales": {"merge": [0.0]}}).startswith("run.method_scales.merge.0:")
+
+
+def test_a_method_says_what_it_cannot_work_with(shift):
+    shift.refusals = lambda params, config: [f"strength {params.strength:g} is no good"]
+    found = refusal({"methods.shift": None, "run.methods": ["shift"]})
+    assert found == "methods.shift: strength 1 is no good"
+
+
+def test_a_recipe_that_a_method_trains_by_stands_in_its_protocol(shift):
+    class Params(Strength):
+        recipe: str = "default"
+
+    shift.KIND, shift.Params = "train", Params
+    found = grid({"methods.shift": None, "run.methods": ["shift"]})
+    (path,) = found.built
+    assert found.expected[path]["recipe"]["epochs"] == 1
 
 
 def test_base_is_measured_at_scale_zero_only():

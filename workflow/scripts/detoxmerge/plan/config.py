@@ -177,7 +177,7 @@ def load_config(raw: dict[str, Any]) -> Config:
     """
     from .checks import bad_methods, refused_by_methods, repetitions, unknown_aliases
     from .exports import unknown_exports
-    from .files import missing_paths, missing_shards
+    from .files import missing_paths, missing_shards, missing_sources
     from .grid import Grid
     from .seeds import repeated_generations
     from .stages import bad_selectors, shared_texts, trained_on
@@ -192,7 +192,7 @@ def load_config(raw: dict[str, Any]) -> Config:
             errors += [*trained_on(config), *refused_by_methods(config)]
         if not errors:  # a study with errors has no grid
             grid = Grid(config)
-            errors = [*missing_shards(grid), *unknown_exports(grid)]
+            errors = [*missing_shards(grid), *missing_sources(grid), *unknown_exports(grid)]
     except UserError as found:
         errors = [str(found)]
     except ValidationError as found:

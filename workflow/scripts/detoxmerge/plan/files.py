@@ -134,6 +134,25 @@ def missing_paths(config: Config) -> list[str]:
     return _missing(_local_paths(config))
 
 
+def missing_sources(grid: Grid) -> list[str]:
+    """Local paths of prompt sets and scorers that edits are made from.
+
+    Args:
+        grid: of a config otherwise without errors.
+
+    Returns:
+        As `missing_paths`.
+    """
+    p, config = grid.paths, grid.config
+    samples, scores = (x.replace("{edit}", "base") for x in (p.generations, p.toxicity))
+    prompts = {w["prompts"] for w in grid.made_from(samples)}
+    scorers = {w["scorer"] for w in [*grid.made_from(scores), *grid.made_from(p.scorer)]}
+    found = list(_files_of_scorers(config, sorted(scorers)))
+    for alias in sorted(prompts):
+        found += _files(f"prompts.{alias}", [config.prompts[alias]])
+    return _missing(found)
+
+
 def missing_shards(grid: Grid) -> list[str]:
     """Fine-tunes made elsewhere that an edit takes, and that its model lacks.
 
@@ -186,14 +205,19 @@ def _local_paths(config: Config) -> Iterator[Local]:
             yield f"models.{alias}.path", model.path, Path.is_dir, "folder"
         if model.pretrain:
             yield from _files(f"models.{alias}.pretrain.texts", model.pretrain.texts)
-    for kind, aliases in (
-        ("datasets", run.datasets),
-        ("prompts", run.sweep.prompts),
-        ("corpora", run.sweep.corpora),
-    ):
+    measured = {
+        kind: [alias for stage in run.stages.values() for alias in getattr(stage, kind)]
+        for kind in ("prompts", "corpora", "scorers")
+    }
+    for kind in ("datasets", "prompts", "corpora"):
+        aliases = run.datasets if kind == "datasets" else measured[kind]
         for alias in _known(aliases, getattr(config, kind)):
             yield from _files(f"{kind}.{alias}", [getattr(config, kind)[alias]])
-    for alias in _known(run.sweep.scorers, config.scorers):
+    yield from _files_of_scorers(config, measured["scorers"])
+
+
+def _files_of_scorers(config: Config, aliases: list[str]) -> Iterator[Local]:
+    for alias in _known(aliases, config.scorers):
         scorer: Scorer = config.scorers[alias]
         if scorer.checkpoint:
             where = f"scorers.{alias}.checkpoint"
