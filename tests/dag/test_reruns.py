@@ -34,6 +34,7 @@ NEGATED_SINGLE = '''"""The first of the shards' vectors alone, negated."""
 from pydantic import BaseModel
 
 KIND = "merge"
+VERB = "delta"
 LABEL = "one shard"
 REFERENCE = "Ilharco et al., ICLR 2023"
 VERSION = 1
@@ -48,14 +49,14 @@ def inputs(params, at):
     return [at.shard(params.recipe, 4, 0)]
 
 
-def build(inputs, params, out):
+def build(inputs, params, job):
     from ..merging import merge_deltas
 
     deltas = [path.with_name("delta.safetensors") for path in inputs]
     return {
         "verb": "delta",
         "sign": -1,
-        "tensors": merge_deltas(deltas, "mean", out / "delta.safetensors"),
+        "tensors": merge_deltas(deltas, "mean", job.out / "delta.safetensors"),
     }
 '''
 
