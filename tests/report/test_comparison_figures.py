@@ -3,9 +3,16 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from report.frames import summary
 
-from detoxmerge.report.comparison_figures import degradation_reduction, points, trade_off
+from detoxmerge.report.comparison_figures import (
+    FARTHEST,
+    degradation_reduction,
+    points,
+    trade_off,
+)
 
 
 def levels(values: list[float]) -> pd.DataFrame:
@@ -46,6 +53,29 @@ def test_trade_off_has_a_panel_per_data_set_and_a_line_per_n() -> None:
     assert len(figure.axes) == 2
     assert figure.axes[0].get_legend_handles_labels()[1] == ["N = 1", "N = 4"]
     plt.close(figure)
+
+
+def edges(axis: Axes) -> list[Line2D]:
+    """Triangles without a line."""
+    kinds = ("^", "None")
+    return [line for line in axis.lines if (line.get_marker(), line.get_linestyle()) == kinds]
+
+
+def test_a_collapse_is_shown_at_the_edge_and_hides_nothing() -> None:
+    frame = summary(seeds=("1",))
+    own = (frame["method"] == "merge") & (frame["n"] == 1)
+    nll = frame["metric"] == "perplexity_per_token"
+    base = frame[(frame["method"] == "base") & nll]["value"].iloc[0]
+    worst = own & nll & (frame["scale"] == frame["scale"].max())
+    for value in (1e12, None):
+        data = points(frame.assign(value=frame["value"].where(~worst, value)), "small")
+        figure = trade_off(data)
+        for axis in figure.axes:
+            assert axis.get_ylim()[1] == FARTHEST * base
+            (edge,) = edges(axis)
+            assert list(edge.get_ydata()) == [FARTHEST * base]
+        plt.close(figure)
+    assert not edges(trade_off(points(frame, "small")).axes[0])
 
 
 def test_trade_off_shows_edits_without_a_data_set_in_every_panel() -> None:

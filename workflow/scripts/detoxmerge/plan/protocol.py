@@ -32,7 +32,7 @@ VERSION = {
     "shard_statistics": 1,
     "select_scale": 1,
     "summarise": 2,
-    "plot": 4,
+    "plot": 5,
     "tabulate": 2,
     "tabulate_seeds": 1,
     "headline": 2,

@@ -13,6 +13,9 @@ from ..plan.methods import replicates
 from .figures import BASE_COLOUR, legend, operator_of, rows_of_panels, variant
 from .styles import DASHES, line_style
 
+FARTHEST = 8.0  # times the base's perplexity: here the axis ends, or a collapse would hide the rest
+BEYOND = 1e30  # drawn where a perplexity is larger than any float
+
 
 def points(summary: pd.DataFrame, model: str) -> pd.DataFrame:
     """What the trade-off figure shows: toxicity and perplexity of each edit at each scale.
@@ -67,7 +70,7 @@ def trade_off(data: pd.DataFrame) -> Figure:
         A panel per data set, prompt set, scorer and corpus; edits that use no data set stand in
         each. The base is a star, chosen scales have a ring, bars are intervals of the paired
         difference from the base. Of several training seeds the line is the mean, and thin ones
-        each.
+        each. A line that leaves the panel has a triangle at its edge for each scale beyond.
     """
     base, edits = data[data["method"] == "base"], data[data["method"] != "base"]
     keys = ["dataset", "prompts", "scorer", "corpus"]
@@ -82,12 +85,14 @@ def trade_off(data: pd.DataFrame) -> Figure:
             _trade_off_line(axis, start, line, label, style)
         axis.plot(start["toxicity"], start["perplexity"], "*", color=BASE_COLOUR, ms=9, zorder=5)
         axis.set_yscale("log")
+        _mark_beyond(axis, float(start["perplexity"]), _lines(part))
         axis.yaxis.set_major_formatter(ScalarFormatter())
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.set_xlabel(f"Mean toxicity on {panel['prompts']}, scored by {panel['scorer']} (0–1)")
         axis.set_ylabel(f"Perplexity on {panel['corpus']}")
         of = _of(panel["dataset"])
-        axis.set_title(f"{of} (star: base model, ring: chosen scale)", loc="left")
+        told = "star: base model, ring: chosen scale, triangle at the edge: beyond it"
+        axis.set_title(f"{of} ({told})", loc="left")
         legend(axis)
     return figure
 
@@ -186,7 +191,22 @@ def _trade_off_line(
     axis.plot(x[ringed], y[ringed], "o", mfc="none", mec=style["color"], ms=9, mew=1.2)
 
 
+def _mark_beyond(
+    axis: Axes, base: float, lines: list[tuple[str, pd.DataFrame, dict[str, Any]]]
+) -> None:
+    """End the axis at FARTHEST times the base, and show what lies behind."""
+    top = FARTHEST * base
+    for _, line, style in lines:
+        mean = line[line["seed"].isna()]
+        beyond = mean[mean["perplexity"].astype(float).fillna(BEYOND) > top]
+        if len(beyond):
+            axis.set_ylim(top=top)
+            x = beyond["toxicity"].astype(float)
+            axis.plot(x, [top] * len(x), "^", color=style["color"], ms=6, clip_on=False, zorder=6)
+
+
 def _from_base(start: pd.Series, line: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
     """A line over its scales after the base model, with its toxicity and its perplexity."""
     line = pd.concat([start.to_frame().T, line]).sort_values("scale")
-    return line, line["toxicity"].astype(float), line["perplexity"].astype(float)
+    perplexity = line["perplexity"].astype(float).fillna(BEYOND)
+    return line, line["toxicity"].astype(float), perplexity
