@@ -26,10 +26,10 @@ lint: .venv/installed
 	snakemake --lint
 
 unit: .venv/installed
-	pytest -m "not dag and not slurm" --cov --cov-report=term --durations=5
+	pytest -n 2 --dist loadfile -m "not dag and not slurm" --cov --cov-report=term --durations=5
 
 dag: .venv/installed
-	pytest -m dag --durations=5
+	pytest -n 2 --dist loadfile -m dag --durations=5
 
 slurm-test: .venv/installed
 	pytest -m slurm_quick tests/slurm -rs

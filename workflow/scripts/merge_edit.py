@@ -1,4 +1,4 @@
-"""Rules merge_edit, train_edit, fit_edit, fit_hooks, describe_edit: an edit by whatever method."""
+"""Rule merge_edit, and those of edit.smk that share its script: an edit by whatever method."""
 
 from functools import partial
 from pathlib import Path
@@ -11,17 +11,15 @@ with session(snakemake):
     from detoxmerge.plan.grid import Grid
     from detoxmerge.train.budget import once
 
-    config = load_config(snakemake.config)
-    edit, out = Grid(config).find(snakemake.wildcards), Path(snakemake.output.edit)
+    config, out = load_config(snakemake.config), Path(snakemake.output.edit)
+    edit = Grid(config).find(snakemake.wildcards)
     recipe = config.recipes.get(getattr(edit.params, "recipe", None))
-    make = partial(
-        make_edit,
-        edit,
-        snakemake.params.protocol,
-        base=Path(snakemake.input.base),
-        inputs=[Path(path) for path in snakemake.input.manifests],
-        out=out,
-        device=config.device,
-        checkpoint_minutes=recipe.checkpoint_minutes if recipe else 0.0,
-    )
+    arguments = {
+        "base": Path(snakemake.input.base),
+        "inputs": [Path(path) for path in snakemake.input.manifests],
+        "out": out,
+        "device": config.device,
+        "checkpoint_minutes": recipe.checkpoint_minutes if recipe else 0.0,
+    }
+    make = partial(make_edit, edit, snakemake.params.protocol, **arguments)
     once(out, seconds_of(snakemake), make)
