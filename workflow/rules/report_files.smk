@@ -113,8 +113,9 @@ def told_by_card(wildcards):
     }
 
 
-DRAWN = ["trade_off", "degradation_reduction", "toxicity", "perplexity"]
-DRAWN += ["parameter_change", "almost_unchanged"]
+DRAWN = ["trade_off", "degradation_reduction"]
+if any(hasattr(edit.params, "n") for edit in GRID.edits):  # figures over N
+    DRAWN += ["toxicity", "perplexity", "parameter_change", "almost_unchanged"]
 if GRID.fine_tunes:
     DRAWN += ["training_loss"]
 if GRID.shard_sets:
