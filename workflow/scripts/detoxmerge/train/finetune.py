@@ -18,6 +18,8 @@ from .budget import Budget
 from .resumable import IGNORED, train, write_loss
 from .together import is_first, whole
 
+WORK = "work"  # what a training that was cut off goes on from
+
 
 def finetune_shard(
     base: Path,
@@ -58,9 +60,73 @@ def finetune_shard(
         UserError: the shard has no text that can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    place, work = read_json(base)["model"], meta.parent / "work"
+    found = train_delta(
+        base,
+        shard_texts(toxic, partition, shard),
+        protocol,
+        delta,
+        loss,
+        seed=seed,
+        checkpoint_minutes=checkpoint_minutes,
+        device=device,
+        budget=budget,
+    )
+    if found is None:
+        return
+    write_manifest(
+        meta,
+        protocol=protocol,
+        inputs=[base, dataset, partition],
+        files=found.pop("files"),
+        shard=shard,
+        seed=seed,
+        **found,
+    )
+    shutil.rmtree(meta.parent / WORK)
+    print(f"shard {shard}: {found['num_texts']} texts, |delta| {found['l2_norm']:.4g}")
+
+
+def train_delta(
+    base: Path,
+    texts: list[str],
+    protocol: Mapping[str, Any],
+    delta: Path,
+    loss: Path,
+    *,
+    seed: int,
+    checkpoint_minutes: float,
+    device: str,
+    budget: Budget | None,
+    sign: int = 1,
+) -> dict[str, Any] | None:
+    """Train the base on texts as `finetune_shard` does, and write how far it went.
+
+    Checkpoints lie in the folder `WORK` beside the delta. Whoever writes the manifest removes it
+    afterwards, so that a job that is killed in between need not train again.
+
+    Args:
+        base: manifest of the base model.
+        texts: in the order that the seed's permutations start from.
+        protocol: the recipe.
+        delta: theta' - theta_0, fp32, by the names of `named_parameters`.
+        loss: loss history.
+        seed: of the training.
+        checkpoint_minutes: time between checkpoints.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        budget: the job's time; none: no limit.
+        sign: -1 to go up the loss, not down.
+
+    Returns:
+        `files` (name -> SHA-256), `num_texts`, `num_texts_too_short`, `num_tokens`, `first_loss`
+        and `last_loss` (means over an interval of the loss history), `l2_norm`; None for all
+        processes but the first.
+
+    Raises:
+        UserError: no text can be trained on, or the training diverged.
+        BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
+    """
+    place, work = read_json(base)["model"], delta.parent / WORK
     model, tokenizer = load_model(place), load_tokenizer(place)
-    texts = shard_texts(toxic, partition, shard)
     rows, too_short = _examples(tokenizer, texts, model, protocol)
     before = {n: p.detach().clone() for n, p in model.named_parameters()} if is_first() else {}
     history = train(
@@ -72,29 +138,23 @@ def finetune_shard(
         seed=seed,
         checkpoint_minutes=checkpoint_minutes,
         budget=budget,
+        sign=sign,
         **_arguments(protocol),
     )
     written = write_delta(model, before, delta)
     if written is None:
-        return
+        return None
     checksum, norm = written
     write_loss(history, loss)
-    write_manifest(
-        meta,
-        protocol=protocol,
-        inputs=[base, dataset, partition],
-        files={delta.name: checksum, loss.name: sha256(loss)},
-        shard=shard,
-        seed=seed,
-        num_texts=len(rows),
-        num_texts_too_short=too_short,
-        num_tokens=sum(len(row["input_ids"]) for row in rows),
-        first_loss=float(history["loss"].iloc[0]),
-        last_loss=float(history["loss"].iloc[-1]),
-        l2_norm=norm,
-    )
-    shutil.rmtree(work)
-    print(f"shard {shard}: {len(rows)} texts, |delta| {norm:.4g}")
+    return {
+        "files": {delta.name: checksum, loss.name: sha256(loss)},
+        "num_texts": len(rows),
+        "num_texts_too_short": too_short,
+        "num_tokens": sum(len(row["input_ids"]) for row in rows),
+        "first_loss": float(history["loss"].iloc[0]),
+        "last_loss": float(history["loss"].iloc[-1]),
+        "l2_norm": norm,
+    }
 
 
 def _arguments(protocol: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,5 +248,5 @@ def _examples(
     ids = tokenizer(texts, truncation=True, max_length=protocol["max_tokens"])["input_ids"]
     rows = [{"input_ids": row} for row in ids if len(row) > 1]
     if not rows:
-        raise UserError(f"none of the shard's {len(texts)} texts has two tokens or more")
+        raise UserError(f"none of the {len(texts)} texts to train on has two tokens or more")
     return rows, len(texts) - len(rows)

@@ -5,6 +5,7 @@ one that was not. Checkpoints lie in an undeclared work folder beside the output
 deletes declared outputs before every attempt.
 """
 
+import math
 import os
 import shutil
 import time
@@ -21,6 +22,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from ..artefacts import publish
 from ..plan.errors import UserError
 from .budget import Budget, BudgetUsed
+from .checkpoints import COMPLETE, checkpoints_in, latest_checkpoint
 from .together import (
     first_says,
     fsdp_arguments,
@@ -33,7 +35,6 @@ from .together import (
 
 LOG_STEPS = 10
 IGNORED = -100  # label of a place that is not scored
-COMPLETE = "complete"  # a marker written after everything else of a checkpoint
 
 
 class SeededSampler(Sampler):
@@ -114,9 +115,15 @@ class TimedCheckpoints(TrainerCallback):
 
 
 class ResumableTrainer(Trainer):
-    """Trainer whose batches come in the order of `SeededSampler`."""
+    """Trainer whose batches come in the order of `SeededSampler`, down or up the loss."""
 
     sampler: SeededSampler
+    sign = 1
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The model's loss; times -1 to ascend."""
+        loss = super().compute_loss(*args, **kwargs)
+        return loss if self.sign > 0 else -loss
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SeededSampler:
         return self.sampler
@@ -134,6 +141,7 @@ def train(
     checkpoint_minutes: float,
     budget: Budget | None,
     precision: str = "float32",
+    sign: int = 1,
     **arguments: Any,
 ) -> pd.DataFrame:
     """Train a model in place.
@@ -149,11 +157,12 @@ def train(
         checkpoint_minutes: time between checkpoints.
         budget: the job's time; none: no limit.
         precision: ``float32``, or ``bfloat16`` for autocast over fp32 weights.
+        sign: -1 to go up the loss, not down.
         arguments: of transformers' TrainingArguments.
 
     Returns:
-        The loss history: `step`, `epoch`, `loss` (mean over the interval), `learning_rate`,
-        `grad_norm`, a row per `LOG_STEPS` steps and one for the last step.
+        The loss history: `step`, `epoch`, `loss` (the model's, whatever the sign; mean over the
+        interval), `learning_rate`, `grad_norm`, a row per `LOG_STEPS` steps and one for the last.
 
     Raises:
         UserError: the loss or a weight is not finite.
@@ -173,6 +182,7 @@ def train(
         train_dataset=rows + blanks,
         callbacks=[callback],
     )
+    trainer.sign = sign
     step = args.train_batch_size * args.gradient_accumulation_steps * num_processes()
     trainer.sampler = SeededSampler(lengths, step, by_length, seed, len(blanks))
     last = first_says(latest_checkpoint(work) if is_first() else None)
@@ -218,36 +228,6 @@ def _blanks(num_rows: int, args: TrainingArguments) -> list[dict[str, list[int]]
     return [blank] * missing if num_processes() > 1 else []
 
 
-def checkpoints_in(work: Path) -> list[Path]:
-    """Checkpoint folders, complete or not, oldest first.
-
-    Args:
-        work: the work folder.
-
-    Returns:
-        The folders by step.
-    """
-    return sorted(work.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-
-
-def latest_checkpoint(work: Path) -> Path | None:
-    """The last complete checkpoint; incomplete ones are removed.
-
-    Args:
-        work: the work folder.
-
-    Returns:
-        A folder, or None.
-    """
-    complete = []
-    for path in checkpoints_in(work):
-        if (path / COMPLETE).is_file():
-            complete.append(path)
-        else:
-            shutil.rmtree(path)
-    return complete[-1] if complete else None
-
-
 def write_loss(history: pd.DataFrame, out: Path) -> None:
     """Write the loss history as CSV.
 
@@ -264,7 +244,14 @@ def _finite_history(trainer: Trainer) -> pd.DataFrame:
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     history = pd.DataFrame(logged).reindex(columns=columns)
     bad = [n for n, p in trainer.model.named_parameters() if not torch.isfinite(whole(p)).all()]
-    if bad or not history["loss"].map(pd.api.types.is_number).all() or history["loss"].isna().any():
-        where = f"tensor '{bad[0]}' holds NaN or infinity" if bad else "the loss became NaN"
-        raise UserError(f"the training diverged: {where}; lower learning_rate, or clip harder")
+    if bad or not history["loss"].map(_is_finite).all():
+        where = f"tensor '{bad[0]}' holds" if bad else "the loss became"
+        raise UserError(
+            f"the training diverged: {where} NaN or infinity; lower learning_rate, or clip harder"
+        )
+    history["loss"] *= trainer.sign
     return history
+
+
+def _is_finite(loss: Any) -> bool:
+    return pd.api.types.is_number(loss) and math.isfinite(loss)
