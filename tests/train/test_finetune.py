@@ -20,6 +20,7 @@ from detoxmerge.data.models import load_model
 from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.errors import UserError
 from detoxmerge.plan.training import Recipe
+from detoxmerge.train.budget import Budget, BudgetUsed
 from detoxmerge.train.finetune import Collate, finetune_shard
 
 RECIPE = {"epochs": 4, "batch_size": 4, "max_tokens": 24, "learning_rate": 1e-2}
@@ -174,3 +175,20 @@ def test_no_gradient_reaches_the_file_of_the_base(gpt2_base: Path, tmp_path: Pat
     finetune_shard(**job(gpt2_base, tmp_path, epochs=1))
     after = load_model(read_json(gpt2_base)["model"]).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_checkpoints_of_another_recipe_are_not_gone_on_from(
+    gpt2_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A lower learning rate after a run that was cut off, or diverged, starts anew."""
+    whole = job(gpt2_base, tmp_path / "whole")
+    finetune_shard(**whole)
+    cut = job(gpt2_base, tmp_path / "cut", learning_rate=1e-4)
+    used = Budget(1.0, start=time.monotonic() - 10)
+    for _ in range(2):  # the second goes on from the first
+        with pytest.raises(BudgetUsed):
+            finetune_shard(**cut, budget=used)
+    assert "continuing from checkpoint-10" in capsys.readouterr().out
+    finetune_shard(**(cut | {"protocol": whole["protocol"]}))
+    assert "checkpoint-20 is of another training" in capsys.readouterr().out
+    assert cut["delta"].read_bytes() == whole["delta"].read_bytes()

@@ -1,7 +1,12 @@
-"""The checkpoints in a work folder: which of them are complete."""
+"""The checkpoints in a work folder: which are complete, and of which training they are."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
+from typing import Any
+
+from ..artefacts import read_json, write_json
 
 COMPLETE = "complete"  # a marker written after everything else of a checkpoint
 
@@ -34,3 +39,20 @@ def latest_checkpoint(work: Path) -> Path | None:
         else:
             shutil.rmtree(path)
     return complete[-1] if complete else None
+
+
+def keep_checkpoints_of(made_from: list[Any], work: Path) -> None:
+    """Remove the checkpoints of another training, which lead elsewhere.
+
+    Args:
+        made_from: all that decides where the training ends, as JSON values.
+        work: the work folder; it is made.
+    """
+    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+    file = work / "key.json"
+    if file.is_file() and read_json(file) == key:
+        return
+    for other in checkpoints_in(work):
+        print(f"{other.name} is of another training (recipe, base or texts); starting anew")
+        shutil.rmtree(other)
+    write_json(file, key)

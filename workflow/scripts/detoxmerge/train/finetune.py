@@ -15,6 +15,7 @@ from ..device import pick_device
 from ..edit.tensors import write_tensors
 from ..plan.errors import UserError
 from .budget import Budget
+from .checkpoints import keep_checkpoints_of
 from .resumable import IGNORED, train, write_loss
 from .together import is_first, whole
 
@@ -126,6 +127,8 @@ def train_delta(
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
     place, work = read_json(base)["model"], delta.parent / WORK
+    if is_first():
+        keep_checkpoints_of([sha256(base), texts, protocol, seed, sign], work)
     model, tokenizer = load_model(place), load_tokenizer(place)
     rows, too_short = _examples(tokenizer, texts, model, protocol)
     before = {n: p.detach().clone() for n, p in model.named_parameters()} if is_first() else {}
