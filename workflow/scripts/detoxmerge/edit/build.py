@@ -1,6 +1,7 @@
 """Build an edit by its method. No torch here: merging needs none."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,5 +67,7 @@ def make_edit(
         seed=edit.seed,
         **fields,
     )
+    if job.work.is_dir():
+        shutil.rmtree(job.work)
     norm = f", |{fields['verb']}| {tensors['l2_norm']:.4g}" if tensors else ""
     print(f"{edit.method}: from {len(inputs)} input(s){norm}")

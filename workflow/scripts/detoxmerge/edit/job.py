@@ -30,3 +30,8 @@ class Job:
     recipe: Mapping[str, Any] | None = None
     checkpoint_minutes: float = 5.0
     budget: Budget | None = None
+
+    @property
+    def work(self) -> Path:
+        """Folder for checkpoints; it is removed when the edit's manifest is there."""
+        return self.out / "work"

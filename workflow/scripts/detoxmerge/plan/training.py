@@ -1,10 +1,14 @@
 """The entries of the config that say how a model or a scorer is trained."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from .entries import LATER, SPEED, Entry, Labelled, Source
+
+if TYPE_CHECKING:
+    from .config import Config
 
 Precision = Annotated[
     Literal["float32", "bfloat16"],
@@ -51,6 +55,23 @@ class Recipe(Entry):
         if self.strategy and self.optimizer == "adafactor":
             raise ValueError("`strategy: fsdp` works with optimizer adamw_torch or sgd")
         return self
+
+
+def several_processes(alias: str, config: "Config") -> Iterator[str]:
+    """The refusal of a recipe by a method that trains in one process.
+
+    Args:
+        alias: of the recipe.
+        config: the parsed config.
+
+    Yields:
+        A sentence, if the recipe asks for more.
+    """
+    if config.recipes[alias].strategy:
+        yield (
+            f"recipe '{alias}' shares the model by `strategy: {config.recipes[alias].strategy}`, "
+            "and this method trains in one process; name a recipe without `strategy`"
+        )
 
 
 class Pretrain(Entry):

@@ -19,8 +19,6 @@ from .checkpoints import keep_checkpoints_of
 from .resumable import IGNORED, train, write_loss
 from .together import is_first, whole
 
-WORK = "work"  # what a training that was cut off goes on from
-
 
 def finetune_shard(
     base: Path,
@@ -67,6 +65,7 @@ def finetune_shard(
         protocol,
         delta,
         loss,
+        meta.parent / "work",
         seed=seed,
         checkpoint_minutes=checkpoint_minutes,
         device=device,
@@ -83,7 +82,7 @@ def finetune_shard(
         seed=seed,
         **found,
     )
-    shutil.rmtree(meta.parent / WORK)
+    shutil.rmtree(meta.parent / "work")
     print(f"shard {shard}: {found['num_texts']} texts, |delta| {found['l2_norm']:.4g}")
 
 
@@ -93,6 +92,7 @@ def train_delta(
     protocol: Mapping[str, Any],
     delta: Path,
     loss: Path,
+    work: Path,
     *,
     seed: int,
     checkpoint_minutes: float,
@@ -102,15 +102,14 @@ def train_delta(
 ) -> dict[str, Any] | None:
     """Train the base on texts as `finetune_shard` does, and write how far it went.
 
-    Checkpoints lie in the folder `WORK` beside the delta. Whoever writes the manifest removes it
-    afterwards, so that a job that is killed in between need not train again.
-
     Args:
         base: manifest of the base model.
         texts: in the order that the seed's permutations start from.
         protocol: the recipe.
         delta: theta' - theta_0, fp32, by the names of `named_parameters`.
         loss: loss history.
+        work: folder for checkpoints. Whoever writes the manifest removes it afterwards, so that a
+            job that is killed in between need not train again.
         seed: of the training.
         checkpoint_minutes: time between checkpoints.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -126,7 +125,7 @@ def train_delta(
         UserError: no text can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    place, work = read_json(base)["model"], delta.parent / WORK
+    place = read_json(base)["model"]
     if is_first():
         keep_checkpoints_of([sha256(base), texts, protocol, seed, sign], work)
     model, tokenizer = load_model(place), load_tokenizer(place)

@@ -1,0 +1,86 @@
+"""Fine-tuning on non-toxic texts: domain-adaptive pre-training (DAPT) on a civil domain.
+
+Plain causal cross-entropy on a seeded sample of the data set's non-toxic texts, as many as it has
+toxic ones, by the recipe that the shards are trained by; theta = theta_0 + scale * (theta' -
+theta_0), scale 1 = the trained model. Gururangan et al. (ACL 2020, arXiv 2004.10964); as a
+detoxification Gehman et al. (Findings of EMNLP 2020, arXiv 2009.11462) and Liu et al. (ACL 2021,
+arXiv 2105.03023).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from ...plan.entries import alias_of
+from ...plan.training import several_processes
+
+KIND = "train"
+VERB = "delta"
+LABEL = "fine-tuning on non-toxic texts"
+REFERENCE = "Gururangan et al., ACL 2020"
+VERSION = 1
+USES = ("dataset", "seed")
+
+
+class Params(BaseModel, extra="forbid", strict=True):
+    """What the config entry may say."""
+
+    recipe: str = Field(
+        "default",
+        description="fine-tuning recipe of the catalogue",
+        json_schema_extra=alias_of("recipes"),
+    )
+    rows: int | None = Field(
+        None, ge=1, description="non-toxic texts; none: as many as the data set has toxic ones"
+    )
+    sample_seed: int = Field(42, ge=0, description="seed of the choice of texts")
+
+
+def inputs(params: Params, at: Any) -> list[str]:
+    """The manifests of the base model and of the data set.
+
+    Args:
+        params: this method's parameters.
+        at: where the edit stands (`plan.at.At`).
+
+    Returns:
+        Two paths.
+    """
+    return [at.base(), at.data()]
+
+
+def refusals(params: Params, config: Any) -> Iterator[str]:
+    """A recipe for several processes.
+
+    Args:
+        params: this method's parameters.
+        config: the parsed config.
+
+    Yields:
+        A sentence.
+    """
+    yield from several_processes(params.recipe, config)
+
+
+def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
+    """Train, and write the difference.
+
+    Args:
+        inputs: the two manifests.
+        params: this method's parameters.
+        job: `edit.job.Job`; its folder gets `delta.safetensors` and `loss.csv`.
+
+    Returns:
+        The edit's verb and fields.
+
+    Raises:
+        UserError: there are too few non-toxic texts, or the training diverged.
+        BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
+    """
+    from ...train.edits import trained_edit
+    from ...train.texts import nontoxic_texts
+
+    base, dataset = inputs
+    return trained_edit(base, nontoxic_texts(dataset, params.rows, params.sample_seed), job)

@@ -1,0 +1,87 @@
+"""Gradient ascent: fine-tuning on the toxic texts with the loss times -1.
+
+Each optimizer step goes up the cross-entropy of all toxic texts of the data set; theta =
+theta_0 + scale * (theta' - theta_0), scale 1 = the model at the end. The baseline of Ilharco et al.
+(ICLR 2023, arXiv 2212.04089). The loss has no upper bound, so the method is known to end in models
+that are neither toxic nor able to write (perplexities above 1e10 there): `first_loss` and
+`last_loss` in the manifest tell how far a run went. Nothing stops it but the recipe's steps, as in
+that paper; Yao et al. (arXiv 2310.10683) stop at a loss of 100. A lower learning rate, fewer epochs
+or a scale below 1 go less far. Weights or a loss that are not finite are refused.
+"""
+
+# the texts are taken in the order of toxic.parquet, not of the partition n = 1: the batches are not
+# those of the single task vector of the same seed
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from ...plan.entries import alias_of
+from ...plan.training import several_processes
+
+KIND = "train"
+VERB = "delta"
+LABEL = "gradient ascent"
+REFERENCE = "Ilharco et al., ICLR 2023"
+VERSION = 1
+USES = ("dataset", "seed")
+
+
+class Params(BaseModel, extra="forbid", strict=True):
+    """What the config entry may say."""
+
+    recipe: str = Field(
+        "default",
+        description="fine-tuning recipe of the catalogue",
+        json_schema_extra=alias_of("recipes"),
+    )
+
+
+def inputs(params: Params, at: Any) -> list[str]:
+    """The manifests of the base model and of the data set.
+
+    Args:
+        params: this method's parameters.
+        at: where the edit stands (`plan.at.At`).
+
+    Returns:
+        Two paths.
+    """
+    return [at.base(), at.data()]
+
+
+def refusals(params: Params, config: Any) -> Iterator[str]:
+    """A recipe for several processes.
+
+    Args:
+        params: this method's parameters.
+        config: the parsed config.
+
+    Yields:
+        A sentence.
+    """
+    yield from several_processes(params.recipe, config)
+
+
+def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
+    """Train, and write the difference.
+
+    Args:
+        inputs: the two manifests.
+        params: this method's parameters.
+        job: `edit.job.Job`; its folder gets `delta.safetensors` and `loss.csv`.
+
+    Returns:
+        The edit's verb and fields.
+
+    Raises:
+        UserError: the training diverged.
+        BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
+    """
+    from ...train.edits import trained_edit
+    from ...train.texts import toxic_texts
+
+    base, dataset = inputs
+    return trained_edit(base, toxic_texts(dataset), job, sign=-1)
