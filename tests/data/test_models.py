@@ -7,13 +7,14 @@ import json
 
 import huggingface_hub
 import numpy as np
+import pico
 import pytest
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from detoxmerge.artefacts import sha256, write_json
-from detoxmerge.data.models import fetch_model
+from detoxmerge.artefacts import read_json, sha256, write_json
+from detoxmerge.data.models import fetch_model, input_first_weights
 from detoxmerge.data.places import model_folder
 from detoxmerge.plan.errors import UserError
 
@@ -199,3 +200,12 @@ def test_folder_without_tokenizer_is_refused(folder, out, kind):
 def test_broken_tokenizer_is_refused(folder, out):
     (folder / "tokenizer.json").write_text("{")
     assert "has no tokenizer that can be loaded" in refused(local(folder), out)
+
+
+def test_only_the_matrices_of_conv1d_are_stored_input_first(gpt2_base, llama_base):
+    found = input_first_weights(read_json(gpt2_base)["model"])
+    names = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    assert found == {f"transformer.h.{i}.{name}.weight" for i in (0, 1) for name in names}
+    shapes = {name: p.shape for name, p in pico.gpt2().named_parameters()}
+    assert shapes["transformer.h.0.attn.c_attn.weight"] == (16, 48)
+    assert input_first_weights(read_json(llama_base)["model"]) == set()

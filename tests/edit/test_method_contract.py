@@ -24,6 +24,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "merge": {"n": 3},
     "leave_one_out": {"n": 3, "without": 1},
     "merge_given": {"n": 2},
+    "gradient_ascent": {},
+    "finetune_nontoxic": {},
+    "filtering": {
+        "mode": "self_generated_median",
+        "prompts": "seeds",
+        "scorer": "oracle",
+    },
+    "ext_sub": {"n": 2},
+    "expert_anti_expert": {},
 }
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 SAMPLING = {

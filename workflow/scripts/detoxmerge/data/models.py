@@ -79,13 +79,32 @@ def parameter_shapes(place: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     Returns:
         name -> shape, sorted by name; tied weights once, no buffers. No weights are made.
     """
+    return {name: tuple(p.shape) for name, p in sorted(_without_weights(place).named_parameters())}
+
+
+def input_first_weights(place: Mapping[str, Any]) -> set[str]:
+    """The matrices of a base model that are stored as (in, out): those of GPT-2's Conv1D.
+
+    Args:
+        place: `model` of a base manifest.
+
+    Returns:
+        Names as in `named_parameters`; all other matrices are (out, in). No weights are made.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    modules = _without_weights(place).named_modules()
+    return {f"{name}.weight" for name, module in modules if isinstance(module, Conv1D)}
+
+
+def _without_weights(place: Mapping[str, Any]) -> Any:
+    """A base model by its config alone."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(model_folder(place), local_files_only=True)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    return {name: tuple(p.shape) for name, p in sorted(model.named_parameters())}
+        return AutoModelForCausalLM.from_config(config)
 
 
 def load_tokenizer(place: Mapping[str, Any]) -> Any:

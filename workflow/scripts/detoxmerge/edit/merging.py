@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,8 +26,8 @@ class Merge:
     """An operator that has seen what it needs of whole tensors; made by `prepare_merge`."""
 
     shards: Shards
-    module: ModuleType
-    params: BaseModel
+    module: Any  # a file of operators/, or what has its `merge`
+    params: BaseModel | None
     context: Any
     facts: dict[str, Any]  # what the operator found out about the shards
     factors: dict[str, float]  # of LiNeS; none: no factors
@@ -161,7 +160,23 @@ def merge_shards(
         UserError: a shard holds NaN or infinity; the operator refuses N shards; the merged vector
             is too large for fp32.
     """
-    merge = prepare_merge(shards, operator, params, lines)
+    return write_merged(prepare_merge(shards, operator, params, lines), out)
+
+
+def write_merged(merge: Merge, out: Path) -> dict[str, Any]:
+    """As `merge_shards`, by an operator that has seen what it needs.
+
+    Args:
+        merge: of `prepare_merge`, or with an operator of another origin.
+        out: the merged vector, fp32.
+
+    Returns:
+        As there.
+
+    Raises:
+        UserError: as there.
+    """
+    shards = merge.shards
     squares, merged_square = np.zeros(len(shards.vectors)), 0.0
     with write_tensors(out, shards.shapes | shards.excluded) as writer:
         for _, (merged, square), of_shards in merge.blocks(_with_square):

@@ -1,0 +1,108 @@
+"""What the methods that train, and those made from them, ask for and refuse in the config."""
+
+from typing import Any
+
+import pytest
+from plan.studies import load_config, prompts, refusal, study
+
+from detoxmerge.plan.grid import Grid
+
+FSDP = {"recipes.spread": {"strategy": "fsdp", "processes": 2}}
+
+
+def asked(method: str, entry: dict[str, Any] | None) -> tuple[Grid, list[str]]:
+    """A study of one edit, and the inputs that it asks for, without the results folder."""
+    grid = Grid(load_config(study({f"methods.{method}": entry, "run.methods": [method]})))
+    (edit,) = grid.edits
+    return grid, [path.removeprefix("results/") for path in grid.inputs_of(edit)]
+
+
+def refused(method: str, entry: dict[str, Any] | None, **more: Any) -> str:
+    return refusal({f"methods.{method}": entry, "run.methods": [method]} | more)
+
+
+@pytest.mark.parametrize("method", ["gradient_ascent", "finetune_nontoxic"])
+def test_a_method_that_trains_asks_for_base_and_data(method: str) -> None:
+    grid, inputs = asked(method, {"recipe": "default"})
+    assert inputs == ["models/small/base/edit.json", "data/datasets/rude/dataset.json"]
+    assert not grid.fine_tunes
+
+
+def test_filtering_asks_for_what_its_mode_needs() -> None:
+    _, inputs = asked("filtering", {"mode": "corpus_threshold", "threshold": 0.5})
+    assert inputs == ["models/small/base/edit.json", "data/datasets/rude/dataset.json"]
+    changes = {
+        "methods.filtering": {
+            "mode": "self_generated_median", "prompts": "seeds", "scorer": "judge",
+        },
+        "run.methods": ["filtering"],
+        "prompts.openings": prompts(part="test"),
+        "prompts.seeds": prompts(part="validation"),
+    }  # fmt: skip
+    grid = Grid(load_config(study(changes)))
+    (edit,) = grid.edits
+    assert grid.inputs_of(edit) == [
+        "results/models/small/base/edit.json",
+        "results/evals/small/base/seeds/generations.json",
+        "results/evals/small/base/seeds/toxicity-judge.json",
+    ]
+
+
+@pytest.mark.parametrize("method", ["ext_sub", "expert_anti_expert"])
+def test_a_contrast_is_made_from_an_expert_and_n_fine_tunes(method: str) -> None:
+    grid, inputs = asked(method, {"n": 2})
+    shards = [f"models/small/rude/shards/default/n2/shard{i}/seed42/meta.json" for i in (0, 1)]
+    expert = "models/small/rude/finetune_nontoxic/default/seed42/edit.json"
+    assert inputs == ["models/small/base/edit.json", expert, *shards]
+    read = grid.tensors_read(grid.edits[0])
+    wanted = [*shards, expert]
+    assert read == [f"results/{p.rsplit('/', 1)[0]}/delta.safetensors" for p in wanted]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({}, "mode: missing; it has no default"),
+        ({"mode": "corpus_threshold"}, " mode corpus_threshold needs `threshold`"),
+        (
+            {"mode": "corpus_threshold", "threshold": 0.5, "scorer": "judge"},
+            " mode corpus_threshold has no `scorer`; leave it out",
+        ),
+        (
+            {"mode": "self_generated_median", "scorer": "judge"},
+            " mode self_generated_median needs `prompts`",
+        ),
+        (
+            {"mode": "self_generated_median", "prompts": "openings"},
+            " mode self_generated_median needs `scorer`",
+        ),
+        (
+            {
+                "mode": "self_generated_median",
+                "prompts": "openings",
+                "scorer": "judge",
+                "threshold": 0.5,
+            },
+            " mode self_generated_median has no `threshold`; leave it out",
+        ),
+    ],
+)
+def test_filtering_refuses_what_does_not_fit_its_mode(entry: dict[str, Any], said: str) -> None:
+    assert refused("filtering", entry).removeprefix("methods.filtering").lstrip(".:") == said
+
+
+@pytest.mark.parametrize(
+    ("method", "entry"),
+    [
+        ("gradient_ascent", {}),
+        ("finetune_nontoxic", {}),
+        ("filtering", {"mode": "corpus_threshold", "threshold": 0.5}),
+        ("ext_sub", {}),
+        ("expert_anti_expert", {}),
+    ],
+)
+def test_a_recipe_for_several_processes_is_refused(method: str, entry: dict[str, Any]) -> None:
+    assert refused(method, entry | {"recipe": "spread"}, **FSDP) == (
+        f"methods.{method}: recipe 'spread' shares the model by `strategy: fsdp`, and this method "
+        "trains in one process; name a recipe without `strategy`"
+    )

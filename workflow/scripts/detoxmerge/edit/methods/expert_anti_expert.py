@@ -1,0 +1,86 @@
+"""An expert minus an anti-expert: theta = theta_0 + scale * (W+ - alpha W-).
+
+W+ is the task vector of the fine-tune on non-toxic texts (method finetune_nontoxic), W- the mean of
+the task vectors of N fine-tunes on toxic ones. The plain `subtraction` that Hu et al. (AAAI 2024,
+arXiv 2308.08090) compare Ext-Sub with, on whole models in place of adapters. The scale stretches
+the whole vector: 0 is the base, 1 their edit; alpha, which they set to 1, is a parameter.
+"""
+
+# with alpha as the dial, the expert would be there at 0, and 0 would not be the base
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from ...plan.entries import alias_of
+from ...plan.training import several_processes
+
+KIND = "merge"
+VERB = "delta"
+LABEL = "expert minus anti-expert"
+REFERENCE = "Hu et al., AAAI 2024"
+VERSION = 1
+USES = ("dataset", "seed")
+
+
+class Params(BaseModel, extra="forbid", strict=True):
+    """What the config entry may say."""
+
+    alpha: float = Field(1.0, ge=0, description="how much of the anti-expert is subtracted")
+    n: int = Field(1, ge=1, description="shards whose mean vector is the anti-expert")
+    recipe: str = Field(
+        "default",
+        description="fine-tuning recipe of the catalogue, of the expert and of the shards",
+        json_schema_extra=alias_of("recipes"),
+    )
+
+
+def inputs(params: Params, at: Any) -> list[str]:
+    """The manifests of the base model, the expert and the N fine-tunes.
+
+    Args:
+        params: this method's parameters.
+        at: where the edit stands (`plan.at.At`).
+
+    Returns:
+        2 + N paths; the expert's and the shards' have their `delta.safetensors` beside them.
+    """
+    expert = at.edit("finetune_nontoxic", {"recipe": params.recipe})
+    shards = [at.shard(params.recipe, params.n, shard) for shard in range(params.n)]
+    return [at.base(), expert, *shards]
+
+
+def refusals(params: Params, config: Any) -> Iterator[str]:
+    """A recipe that the expert cannot be trained by.
+
+    Args:
+        params: this method's parameters.
+        config: the parsed config.
+
+    Yields:
+        A sentence.
+    """
+    yield from several_processes(params.recipe, config)
+
+
+def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
+    """Write the vector.
+
+    Args:
+        inputs: the 2 + N manifests.
+        params: this method's parameters.
+        job: `edit.job.Job`; its folder gets `delta.safetensors`, fp32.
+
+    Returns:
+        The edit's verb and fields.
+
+    Raises:
+        UserError: the vectors do not fit together, or one holds NaN or infinity.
+    """
+    from ..contrast import subtract
+
+    _, expert, *shards = (path.with_name("delta.safetensors") for path in inputs)
+    tensors = subtract(expert, shards, params.alpha, job.out / "delta.safetensors")
+    return {"verb": "delta", "sign": 1, "tensors": tensors}
