@@ -1,11 +1,17 @@
 """What the methods that train, and those made from them, ask for and refuse in the config."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pico
 import pytest
 from plan.studies import load_config, prompts, refusal, study
+from safetensors.numpy import load_file, save_file
 
+from detoxmerge.edit.job import Job
 from detoxmerge.plan.grid import Grid
+from detoxmerge.plan.methods import METHODS
 
 FSDP = {"recipes.spread": {"strategy": "fsdp", "processes": 2}}
 
@@ -57,6 +63,32 @@ def test_a_contrast_is_made_from_an_expert_and_n_fine_tunes(method: str) -> None
     read = grid.tensors_read(grid.edits[0])
     wanted = [*shards, expert]
     assert read == [f"results/{p.rsplit('/', 1)[0]}/delta.safetensors" for p in wanted]
+
+
+@pytest.mark.parametrize("method", ["ext_sub", "expert_anti_expert"])
+def test_a_contrast_starts_from_the_expert_and_takes_rows_by_what_they_feed(
+    gpt2_base: Path, tmp_path: Path, method: str
+) -> None:
+    vectors = []
+    for i in range(3):
+        noise = {name: t.numpy() for name, t in pico.noise(pico.gpt2(), seed=i).items()}
+        (tmp_path / str(i)).mkdir()
+        save_file(noise, tmp_path / str(i) / "delta.safetensors")
+        vectors.append({name: t.astype(np.float64) for name, t in noise.items()})
+    inputs = [gpt2_base, *(tmp_path / str(i) / "meta.json" for i in range(3))]
+    params = METHODS[method].Params(n=2, alpha=0.6)
+    fields = METHODS[method].build(inputs, params, Job(out=tmp_path))
+    found = load_file(tmp_path / fields["tensors"]["file"])
+    assert (fields["verb"], fields["sign"]) == ("delta", 1)
+    for name, plus in vectors[0].items():
+        minus = (vectors[1][name] + vectors[2][name]) / 2
+        if method == "ext_sub":
+            axis = 0 if ".c_" in name and plus.ndim == 2 else -1  # Conv1D has (in, out)
+            ours, theirs = (np.linalg.norm(v, axis=axis, keepdims=True) for v in (plus, minus))
+            u = plus / ours + minus / theirs
+            u /= np.linalg.norm(u, axis=axis, keepdims=True)
+            minus = minus - (minus * u).sum(axis, keepdims=True) * u
+        np.testing.assert_allclose(found[name], plus - 0.6 * minus, atol=1e-7, err_msg=name)
 
 
 @pytest.mark.parametrize(
