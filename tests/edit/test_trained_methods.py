@@ -35,7 +35,7 @@ def test_a_method_that_trains_asks_for_base_and_data(method: str) -> None:
 
 
 def test_filtering_asks_for_what_its_mode_needs() -> None:
-    _, inputs = asked("filtering", {"mode": "corpus_threshold", "threshold": 0.5})
+    _, inputs = asked("filtering", {"mode": "corpus_threshold"})
     assert inputs == ["models/small/base/edit.json", "data/datasets/rude/dataset.json"]
     changes = {
         "methods.filtering": {
@@ -95,7 +95,6 @@ def test_a_contrast_starts_from_the_expert_and_takes_rows_by_what_they_feed(
     ("entry", "said"),
     [
         ({}, "mode: missing; it has no default"),
-        ({"mode": "corpus_threshold"}, " mode corpus_threshold needs `threshold`"),
         (
             {"mode": "corpus_threshold", "threshold": 0.5, "scorer": "judge"},
             " mode corpus_threshold has no `scorer`; leave it out",

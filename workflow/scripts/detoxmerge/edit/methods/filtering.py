@@ -9,6 +9,8 @@ released code has the first mode, its paper may mean the second. With samples cl
 keeps the less toxic half (Wang et al., NeurIPS 2022, arXiv 2202.04173).
 """
 
+# threshold 0.5 is where Civil Comments, whose score is the share of raters, calls a text toxic
+# (Borkan et al., WWW 2019)
 # USES belongs to a method, not to a setting: in a study of several data sets the first mode, which
 # reads none, is trained once for each, with equal results
 
@@ -27,8 +29,6 @@ LABEL = "fine-tuning on filtered texts"
 REFERENCE = "Meng et al., Findings of EMNLP 2024"
 VERSION = 1
 USES = ("dataset", "seed")
-
-NEEDED = {"self_generated_median": ("prompts", "scorer"), "corpus_threshold": ("threshold",)}
 
 
 class Params(BaseModel, extra="forbid", strict=True):
@@ -52,19 +52,19 @@ class Params(BaseModel, extra="forbid", strict=True):
         description="self_generated_median: scorer of the catalogue that judges the samples",
         json_schema_extra=alias_of("scorers"),
     )
-    threshold: float | None = Field(
-        None, ge=0, le=1, description="corpus_threshold: highest score of a text that is kept"
+    threshold: float = Field(
+        0.5, ge=0, le=1, description="corpus_threshold: highest score of a text that is kept"
     )
 
     @model_validator(mode="after")
     def _fits_mode(self) -> "Params":
-        for mode, names in NEEDED.items():
-            for name in names:
-                given = getattr(self, name) is not None
-                if mode == self.mode and not given:
-                    raise ValueError(f"mode {mode} needs `{name}`")
-                if mode != self.mode and given:
-                    raise ValueError(f"mode {self.mode} has no `{name}`; leave it out")
+        own = self.mode == "self_generated_median"
+        for name in ("prompts", "scorer"):
+            if own and getattr(self, name) is None:
+                raise ValueError(f"mode {self.mode} needs `{name}`")
+        for name in ("threshold",) if own else ("prompts", "scorer"):
+            if name in self.model_fields_set and getattr(self, name) is not None:
+                raise ValueError(f"mode {self.mode} has no `{name}`; leave it out")
         return self
 
 
