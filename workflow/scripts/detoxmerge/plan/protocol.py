@@ -101,12 +101,15 @@ class Protocol:
     def edit(self, method: str, params: BaseModel) -> dict[str, Any]:
         """The VERSION of the method, and of its operator; the parameters stand in the path.
 
-        Of a method that trains also the recipe that they name.
+        Of a method that trains also the recipe that they name; of one that chooses, the label that
+        its scorer is read by.
         """
         operator = operator_of(method, params)
         own: dict[str, Any] = {"operator_version": operator.VERSION} if operator else {}
         if METHODS[method].KIND == "train":
             own["recipe"] = protocol(self.config.recipes[params.recipe])
+        if METHODS[method].VERB == "choose":
+            own["label"] = self.config.scorers[params.scorer].label
         return {"version": METHODS[method].VERSION} | own
 
     def generate(self, model: str, prompts: str) -> dict[str, Any]:
