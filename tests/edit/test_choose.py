@@ -31,7 +31,7 @@ SAMPLING = {
 
 
 class Scorer:
-    """Detoxify's interface; a text is the more toxic longer it is."""
+    """Detoxify's interface; a text is the more toxic the longer it is."""
 
     class_names = ("toxicity", "es")
 

@@ -311,13 +311,63 @@ def test_measurements_of_an_edit_are_every_prompt_set_scorer_and_corpus():
     ]
 
 
-def test_results_are_the_measurements_of_all_edits_and_the_base_the_changes_and_the_shards():
+def test_results_are_the_measurements_of_edits_and_base_the_changes_the_costs_and_the_shards():
     found = grid().results
-    assert len(found) == len(set(found)) == 3 * (2 + 1) + 2 + 1
+    assert len(found) == len(set(found)) == 3 * (2 + 1) + 2 + 2 + 1
     assert "results/evals/small/base/polite/perplexity.json" in found
     assert "results/evals/small/rude/merge/n=2/seed42/change.json" in found
-    assert "results/evals/small/base/change.json" not in found
+    assert "results/evals/small/rude/merge/n=2/seed42/cost.json" in found
+    assert not {f"results/evals/small/base/{name}.json" for name in ("change", "cost")} & {*found}
     assert "results/evals/small/rude/shards/default/n2/seed42/shards.json" in found
+
+
+def test_costs_are_measured_once_and_no_other_measurement_is_among_them():
+    study_grid = grid()
+    assert study_grid.results == study_grid.measured + study_grid.costs
+    assert not any(path.endswith("cost.json") for path in study_grid.measured)
+    edit = study_grid.edits[0]
+    assert not any(p.endswith("cost.json") for p in study_grid.measurements("small", edit.edit))
+
+
+@pytest.mark.parametrize(
+    ("scales", "wanted"), [([0.5, 1.0, 2.0], "1"), ([3.0, 1.5, 0.9], "1.5"), ([0.2, 0.7], "0.7")]
+)
+def test_cost_is_measured_at_the_smallest_scale_from_1_on_or_at_the_largest(scales, wanted):
+    study_grid = grid({"run.scales": scales})
+    edit = study_grid.edits[0].edit
+    assert study_grid.cost_scale(edit) == wanted
+    (protocol,) = {study_grid.expected[path]["scale"] for path in study_grid.costs}
+    assert protocol == wanted
+
+
+def test_an_edit_is_made_by_its_own_job_and_by_those_of_all_that_it_is_made_from(monkeypatch):
+    study_grid = grid()
+    below = "results/benchmarks/models/small/rude"
+    assert study_grid.benchmarks_of(study_grid.edits[1]) == [
+        f"{below}/merge/n=2/seed42/edit.tsv",
+        f"{below}/shards/default/n2/shard0/seed42/finetune.tsv",
+        f"{below}/shards/default/n2/shard1/seed42/finetune.tsv",
+    ]
+    leave = METHODS["leave_one_out"]
+    monkeypatch.setattr(leave, "inputs", lambda params, at: [at.edit("merge", {"n": 1})] * 2)
+    two = grid(
+        {
+            "methods": {"leave_one_out": {"n": 3, "without": 0}},
+            "run.methods": ["leave_one_out"],
+        }
+    )
+    assert two.benchmarks_of(two.edits[0]) == [
+        f"{below}/leave_one_out/n=3--without=0/seed42/edit.tsv",
+        f"{below}/merge/n=1/seed42/edit.tsv",
+        f"{below}/shards/default/n1/shard0/seed42/finetune.tsv",
+    ]
+
+
+def test_nobody_knows_the_time_of_what_was_made_elsewhere():
+    study_grid = grid(given(3))
+    times = {e.method: study_grid.benchmarks_of(e) for e in study_grid.edits}
+    assert times["merge_given"] == []
+    assert len(times["merge"]) == 3
 
 
 def test_new_n_adds_its_own_results_and_moves_none():
