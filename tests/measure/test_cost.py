@@ -30,7 +30,7 @@ def job(gpt2_base: Path, tmp_path: Path) -> dict[str, Any]:
     lines = tmp_path / "prompts.jsonl"
     lines.write_text("".join(json.dumps({"text": p}) + "\n" for p in PROMPTS))
     write_manifest(tmp_path / "prompts.json", protocol={}, inputs=[], files={"x": "1"})
-    own = {"scale": "1", "num_prompts": 2, "rounds": 2, "dtype": "float32"}
+    own = {"scale": "1", "num_prompts": 2, "rounds": 2, "seconds": 0.0, "dtype": "float32"}
     return {
         "edit": pico.delta_edit(gpt2_base, pico.noise(pico.gpt2()), tmp_path / "edit"),
         "base": gpt2_base,
@@ -96,8 +96,9 @@ def test_base_and_edit_take_turns_and_the_first_round_is_not_timed(
     monkeypatch.setattr(cost, "continuations", drawn)
     monkeypatch.setattr(cost, "_clock", lambda device: now[0])
     monkeypatch.setattr(delta.Verb, "sampling", lambda self, scale: Sampling(candidates=3))
+    job["protocol"] |= {"seconds": 33.0}
     found = measured(job)
-    assert turns == [0.0, 1.0] * 3
+    assert turns == [0.0, 1.0] * 4  # two rounds of the base take 32 s
     assert found["base_tokens_per_second"] == 1.0
     assert found["tokens_per_second"] == 0.25
     assert found["tokens_per_second_over_base"] == 0.25

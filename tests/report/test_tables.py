@@ -209,6 +209,8 @@ def test_what_an_edit_costs_stands_in_all_its_rows_of_every_form(final, tmp_path
     for file in files:
         text = file.read_text().replace("<wbr/>", "").replace("\\_", "_")
         assert all(name in text for name in added), file
+    *_, last = files[1].read_text().splitlines()
+    assert last.endswith("| 60 | 3 | 1.5 | 90 | 0.25 | 2 |")
 
 
 def test_tabulate_writes_all_files_the_same_each_time(tmp_path):

@@ -47,7 +47,8 @@ def measure_cost(
         base: manifest of the base model.
         prompts: manifest of the prompt set.
         prompt_lines: its texts.
-        protocol: `scale`, `num_prompts` (the first of the set), `rounds`, and as of `generate`.
+        protocol: `scale`, `num_prompts` (the first of the set), `rounds` and `seconds` (so many of
+            both at least, of the base model), and as of `generate`.
         batch_size: rows at a time; recorded, since speed depends on it.
         device: ``auto``, ``cpu`` or ``cuda``.
         benchmarks: Snakemake's benchmark files of the jobs that the edit was made by.
@@ -99,14 +100,16 @@ def _speeds(
     tokenizer = load_tokenizer(edited.place)
     tokenizer.eos_token = None  # nothing stops sampling
     seconds: dict[float, list[float]] = {0.0: [], scale: []}
-    for _ in range(1 + protocol["rounds"]):
+    timed: list[float] = []
+    while len(timed) < protocol["rounds"] or sum(timed) < protocol["seconds"]:
         for at, taken in seconds.items():
             model, asked = edited.at(at), edited.sampling(at) if at else PLAIN
             start = _clock(device)
             continuations(model, tokenizer, texts, protocol, batch_size, asked)
             taken.append(_clock(device) - start)
+        timed = seconds[0.0][1:]
     tokens = len(texts) * protocol["samples"] * protocol["new_tokens"]
-    return tokens / median(seconds[scale][1:]), tokens / median(seconds[0.0][1:])
+    return tokens / median(seconds[scale][1:]), tokens / median(timed)
 
 
 def _clock(device: str) -> float:

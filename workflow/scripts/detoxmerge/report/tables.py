@@ -130,6 +130,8 @@ def to_cells(wide: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_bounds(wide: pd.DataFrame, name: str, *bounds: str) -> list[str]:
+    if " [" not in name:  # a cost
+        return [cell(value) for value in wide[name]]
     joint = "_" if " difference [" in name else " "
     columns = [wide.get(name.replace(" [", f"{joint}{bound} [")) for bound in bounds]
     if any(column is None for column in columns):
