@@ -340,36 +340,6 @@ def test_cost_is_measured_at_the_smallest_scale_from_1_on_or_at_the_largest(scal
     assert protocol == wanted
 
 
-def test_an_edit_is_made_by_its_own_job_and_by_those_of_all_that_it_is_made_from(monkeypatch):
-    study_grid = grid()
-    below = "results/benchmarks/models/small/rude"
-    assert study_grid.benchmarks_of(study_grid.edits[1]) == [
-        f"{below}/merge/n=2/seed42/edit.tsv",
-        f"{below}/shards/default/n2/shard0/seed42/finetune.tsv",
-        f"{below}/shards/default/n2/shard1/seed42/finetune.tsv",
-    ]
-    leave = METHODS["leave_one_out"]
-    monkeypatch.setattr(leave, "inputs", lambda params, at: [at.edit("merge", {"n": 1})] * 2)
-    two = grid(
-        {
-            "methods": {"leave_one_out": {"n": 3, "without": 0}},
-            "run.methods": ["leave_one_out"],
-        }
-    )
-    assert two.benchmarks_of(two.edits[0]) == [
-        f"{below}/leave_one_out/n=3--without=0/seed42/edit.tsv",
-        f"{below}/merge/n=1/seed42/edit.tsv",
-        f"{below}/shards/default/n1/shard0/seed42/finetune.tsv",
-    ]
-
-
-def test_nobody_knows_the_time_of_what_was_made_elsewhere():
-    study_grid = grid(given(3))
-    times = {e.method: study_grid.benchmarks_of(e) for e in study_grid.edits}
-    assert times["merge_given"] == []
-    assert len(times["merge"]) == 3
-
-
 def test_new_n_adds_its_own_results_and_moves_none():
     before, after = grid().results, grid({"methods.merge": {"n": [1, 2, 4]}}).results
     assert set(before) < set(after)

@@ -2,13 +2,16 @@
 {dataset}/{method}/{setting}/seed{seed}.
 
 One job loads the model once and measures every scale. Each scale is a record of its own beside the
-output, with the key of what made it; a job that runs again measures only what is missing.
+output, with the key of what made it; a job that runs again measures only what is missing. Speed is
+measured at one scale.
 
 INPUTS   results/models/{model}/{edit}/edit.json   results/data/...
 OUTPUTS  results/evals/{model}/{edit}/{prompts}/{generations,toxicity-{scorer},fluency}.json
          results/evals/{model}/{edit}/{corpus}/perplexity.json   .../{edit}/{change,cost}.json
          results/evals/{model}/{dataset}/shards/{recipe}/n{n}/seed{seed}/shards.json
 """
+
+from detoxmerge.plan.costs import benchmarks_of
 
 
 rule generate:
@@ -173,7 +176,7 @@ rule measure_cost:
     params:
         protocol=lambda w: PROTOCOL.cost(w.model, GRID.cost_scale(w.edit)),
         # no inputs: training must not run again where a time is lost
-        benchmarks=lambda w: GRID.benchmarks_of(GRID.find_edit(w.model, w.edit)),
+        benchmarks=lambda w: benchmarks_of(GRID, GRID.find_edit(w.model, w.edit)),
     script:
         "../scripts/measure_cost.py"
 

@@ -260,28 +260,6 @@ class Grid:
         """What each edit costs beside its quality."""
         return [self.paths.cost.format(model=e.model, edit=e.edit) for e in self.edits]
 
-    def benchmarks_of(self, edit: Edit) -> list[str]:
-        """Where Snakemake keeps the times of all jobs that an edit is made by.
-
-        Args:
-            edit: one of those that are built.
-
-        Returns:
-            Of the edit itself, and of the fine-tunes and edits that it is made from; none where
-            one of these was made elsewhere, since nobody knows its time.
-        """
-        p, found, waiting = self.paths, [], [edit]
-        while waiting:
-            one = waiting.pop(0)
-            inputs = self.inputs_of(one)
-            if any(p.wildcards(p.given_shard, path) for path in inputs):
-                return []
-            found.append(p.benchmark(p.edit).format(**vars(one)))
-            tunes = self.fine_tunes_of(one)
-            found += [p.benchmark(p.shard, "finetune").format(**vars(tune)) for tune in tunes]
-            waiting += [self.built[path] for path in inputs if path in self.built]
-        return list(dict.fromkeys(found))
-
     @cached_property
     def results(self) -> list[str]:
         """Every measurement of the study; the costs are times, which no other run repeats."""
