@@ -1,12 +1,12 @@
 # make demo: the whole method on a small scale, offline.   make test: lint, unit and DAG tests.
 # make local: the study on real data.   make lock: resolve the dependencies anew.
 # make slurm-test: the demo's jobs and some faults through a real SLURM.   make slurm-faults: all faults,
-# and the tables of docs/cluster.md.
+# and the tables of docs/cluster.md.   make methods: docs/methods.md from the methods.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo local test lint unit dag slurm-test slurm-faults schema lock
+.PHONY: demo local test lint unit dag slurm-test slurm-faults schema methods lock
 
 demo: .venv/installed
 	@snakemake --configfile config/demo.yaml
@@ -41,6 +41,9 @@ slurm-faults: .venv/installed
 
 schema: .venv/installed
 	PYTHONPATH=workflow/scripts python config/make_schema.py
+
+methods: .venv/installed
+	PYTHONPATH=workflow/scripts python docs/make_methods.py
 
 lock:
 	$(PYTHON) envs/lock.py

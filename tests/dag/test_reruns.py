@@ -68,7 +68,8 @@ def measures(count):
 
 def edits(count):
     """What a new edit costs besides training, so many times, and the report."""
-    return {"merge_edit": count, "parameter_change": count} | measures(count) | REPORT
+    own = ("merge_edit", "parameter_change", "measure_cost")
+    return dict.fromkeys(own, count) | measures(count) | REPORT
 
 
 def summary(house):
@@ -372,7 +373,7 @@ def test_sampling_changed(house):
     """Not the prompts, which stay as they are, nor perplexity."""
     with house.config() as config:
         config["prompts"]["openings"]["generate"]["top_p"] = 0.5
-    new = {"generate": 3, "score_toxicity": 3, "measure_fluency": 3}
+    new = {"generate": 3, "score_toxicity": 3, "measure_fluency": 3, "measure_cost": 2}
     assert house.planned() == new | REPORT
 
 
@@ -398,11 +399,12 @@ def test_sampling_changed_on_a_cluster(house, tmp_path, monkeypatch):
     done = house.snakemake("--profile", "slurm", "--retries", "0", "--cores", "64")
     assert done.returncode != 0, done.stdout
     requests = asked.read_text().splitlines()
-    assert len(requests) == 1 + len(EDITS)
+    together = "rule_measure_generate_measure_fluency_score_toxicity"
+    assert sum(together in request for request in requests) == 1 + len(EDITS)
+    assert sum("rule_measure_cost" in request for request in requests) == len(EDITS)
+    assert len(requests) == 1 + 2 * len(EDITS)
     assert house.planned() == again  # what was refused is still to be done
-    for request in requests:
-        assert "rule_measure_generate_measure_fluency_score_toxicity" in request
-        assert " --gpus=1 " in request
+    assert all(" --gpus=1 " in request for request in requests)
 
 
 def test_change_that_failed_is_tried_again(house):
@@ -490,6 +492,16 @@ def test_delta_deleted_and_its_merge_forced(house):
     assert house.planned() == {}  # nothing asks for it
     new = {"finetune_shard": 1} | STATISTICS | edits(2)
     assert house.planned("--forcerun", "merge_edit") == new
+
+
+def test_times_that_are_lost_train_nothing_again(house):
+    """A time that changed makes the summary anew, and what is made from it; nothing is measured."""
+    shutil.rmtree(house.results / "benchmarks")
+    assert house.planned() == {}
+    cost = house.results / "evals/pico" / EDITS[0] / "cost.json"
+    content = json.loads(cost.read_text())
+    cost.write_text(json.dumps(content | {"tokens_per_second": 1.0, "training_seconds": None}))
+    assert house.planned() == REPORT
 
 
 def test_model_renamed_with_its_folders(house):

@@ -55,6 +55,7 @@ class Artefacts:
             | {"part": "validation", "generate": SAMPLING},
             "scorers.oracle": {"train": scorer},
             "run.seeds": [seed],
+            "run.scales": [1.0],
         }  # fmt: skip
 
     def grid(self, method: str, values: dict[str, Any] | None) -> Grid:

@@ -33,6 +33,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "ext_sub": {"n": 2},
     "expert_anti_expert": {},
+    "best_of_n": {"scorer": "oracle"},
 }
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 SAMPLING = {

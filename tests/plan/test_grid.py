@@ -311,13 +311,33 @@ def test_measurements_of_an_edit_are_every_prompt_set_scorer_and_corpus():
     ]
 
 
-def test_results_are_the_measurements_of_all_edits_and_the_base_the_changes_and_the_shards():
+def test_results_are_the_measurements_of_edits_and_base_the_changes_the_costs_and_the_shards():
     found = grid().results
-    assert len(found) == len(set(found)) == 3 * (2 + 1) + 2 + 1
+    assert len(found) == len(set(found)) == 3 * (2 + 1) + 2 + 2 + 1
     assert "results/evals/small/base/polite/perplexity.json" in found
     assert "results/evals/small/rude/merge/n=2/seed42/change.json" in found
-    assert "results/evals/small/base/change.json" not in found
+    assert "results/evals/small/rude/merge/n=2/seed42/cost.json" in found
+    assert not {f"results/evals/small/base/{name}.json" for name in ("change", "cost")} & {*found}
     assert "results/evals/small/rude/shards/default/n2/seed42/shards.json" in found
+
+
+def test_costs_are_measured_once_and_no_other_measurement_is_among_them():
+    study_grid = grid()
+    assert study_grid.results == study_grid.measured + study_grid.costs
+    assert not any(path.endswith("cost.json") for path in study_grid.measured)
+    edit = study_grid.edits[0]
+    assert not any(p.endswith("cost.json") for p in study_grid.measurements("small", edit.edit))
+
+
+@pytest.mark.parametrize(
+    ("scales", "wanted"), [([0.5, 1.0, 2.0], "1"), ([3.0, 1.5, 0.9], "1.5"), ([0.2, 0.7], "0.7")]
+)
+def test_cost_is_measured_at_the_smallest_scale_from_1_on_or_at_the_largest(scales, wanted):
+    study_grid = grid({"run.scales": scales})
+    edit = study_grid.edits[0].edit
+    assert study_grid.cost_scale(edit) == wanted
+    (protocol,) = {study_grid.expected[path]["scale"] for path in study_grid.costs}
+    assert protocol == wanted
 
 
 def test_new_n_adds_its_own_results_and_moves_none():
@@ -424,6 +444,7 @@ def test_base_model_from_elsewhere_has_no_pretrained_manifest(tmp_path):
 
 
 def test_methods_are_found_by_kind(shift):
-    assert of_kind("fit") == ["shift"]
+    assert "shift" in of_kind("fit", "logits")
+    assert "shift" not in of_kind("fit", "delta")
     assert "merge" in of_kind("merge")
     assert of_kind("train") == [] or "merge" not in of_kind("train")

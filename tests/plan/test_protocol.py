@@ -35,7 +35,7 @@ def moved(changes):
         ("models.small.pretrain.checkpoint_minutes", 1.0),
         ("scorers.judge.train.checkpoint_minutes", 1.0),
         ("recipes.other", {"epochs": 2}),
-        ("run.scales", [0.25]),
+        ("run.scales", [0.25, 1.0, 2.0]),
     ],
 )
 def test_what_decides_no_number_moves_no_protocol(place, value):
@@ -50,7 +50,8 @@ def test_what_decides_no_number_moves_no_protocol(place, value):
         ("datasets.rude.toxic_above", 0.9, {"dataset.json"}),
         ("datasets.rude.where", {"tone": "rude"}, {"dataset.json"}),
         ("split.seed", 1, {"partition-n1.json", "partition-n2.json"}),
-        ("prompts.openings.generate", {"seed": 1}, {"generations.json"}),
+        ("prompts.openings.generate", {"seed": 1}, {"generations.json", "cost.json"}),
+        ("run.scales", [0.25], {"cost.json"}),
         ("prompts.openings.sample", {"rows": 2, "seed": 1}, {"prompts.json"}),
         ("corpora.polite.window_tokens", 64, {"perplexity.json"}),
         ("corpora.polite.stride_tokens", 8, {"perplexity.json"}),
@@ -65,7 +66,7 @@ def test_what_decides_no_number_moves_no_protocol(place, value):
         (
             "models.small.dtype",
             "bfloat16",
-            {"generations.json", "fluency.json", "perplexity.json"},
+            {"generations.json", "fluency.json", "perplexity.json", "cost.json"},
         ),
         ("run.fluency_judge", "small", {"fluency.json"}),
     ],
@@ -84,6 +85,7 @@ def test_key_moves_the_protocol_of_its_own_stage_only(place, value, stages):
         ("score_toxicity", {"toxicity-judge.json"}),
         ("measure_fluency", {"fluency.json"}),
         ("parameter_change", {"change.json"}),
+        ("measure_cost", {"cost.json"}),
         ("select_scale", {"selected-best.json"}),
         ("export_model", {"export.json"}),
         ("shard_statistics", {"shards.json"}),

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from plan.studies import study
+from plan.studies import comments, study
 
 from detoxmerge.plan.config import load_config
 from detoxmerge.plan.resources import Need, Needs, finetune_mb, measure_mb
@@ -150,6 +150,31 @@ def test_more_scales_take_longer(tmp_path: Path, base: str) -> None:
     assert (
         needs(device="cuda").score_toxicity(SimpleNamespace(edit="base", **at), None).mem_mb == 7000
     )
+
+
+def test_candidates_take_longer_and_their_scorer_memory(tmp_path: Path, base: str) -> None:
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps({"counts": {"num_prompts": 1000}}))
+    given = SimpleNamespace(base=base, prompts=str(prompts))
+    oracle = {"train": {"texts": [comments()], "test": {"own": comments()}, "epochs": 7}}
+    more = {"scorers.oracle": oracle, "methods.best_of_n": {"scorer": "oracle"}}
+    more |= {"run.methods": ["merge", "best_of_n"], "run.scales": [1.0, 3.0]}
+    found = needs(device="cuda", **more)
+    asked = [
+        found.generate(SimpleNamespace(prompts="openings", edit=edit.edit), given)
+        for edit in (found.grid.edits[0], found.grid.edits[-1])
+    ]
+    assert asked[1].mem_mb - asked[0].mem_mb == 3000
+    load = 2 * 4 * 124.4e6 / 1e8 / 60
+    minutes = [need.runtime - 15 - load for need in asked]
+    assert minutes[1] / minutes[0] == pytest.approx((2 + 8) / 2, rel=0.02)
+
+
+def test_cost_is_a_few_prompts_of_the_edit_and_of_the_base(base: str) -> None:
+    at = SimpleNamespace(model="small", edit="rude/merge/n=1/seed42")
+    need = needs(device="cuda").measure_cost(at, SimpleNamespace(base=base))
+    # 7 batches of 20 tokens, four times, by both, of 0.05 s and more
+    assert 15 + 2 * 7 * 20 * 4 * 2 * 0.05 / 60 < need.runtime < 25
 
 
 def test_fluency_costs_what_its_judge_costs(tmp_path: Path, base: str) -> None:

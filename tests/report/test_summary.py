@@ -35,8 +35,8 @@ def test_summary_has_every_number_once(finished, tmp_path):
     found, _ = summary(finished, tmp_path)
     assert found.columns.tolist() == COLUMNS
     assert not found.duplicated(COLUMNS[:-1]).any()
-    # base: 2 + 2 + 1; each of 2 edits: 2 scales of 2 + 2 + 1, and 7 of its vector
-    assert len(found) == 5 + 2 * (2 * 5 + 7)
+    # base: 2 + 2 + 1; each of 2 edits: 2 scales of 2 + 2 + 1, 7 of its vector, 5 costs
+    assert len(found) == 5 + 2 * (2 * 5 + 7 + 5)
 
 
 def test_numbers_are_those_of_the_records(finished, tmp_path):
@@ -85,7 +85,7 @@ def test_missing_number_is_null(finished, tmp_path):
 
 def test_change_of_an_edit_stands_at_scale_1(finished, tmp_path):
     found, _ = summary(finished, tmp_path)
-    change = found[found["measured_on"].isna()]
+    change = found[found["stage"] == "vector"]
     assert set(change["scale"]) == {1.0}
     first = change[change["setting"] == "n=1"].set_index("metric")["value"].to_dict()
     assert first == {
@@ -97,6 +97,33 @@ def test_change_of_an_edit_stands_at_scale_1(finished, tmp_path):
         "num_exact_zeros": 2.0,
         "almost_unchanged_share_below_1e-06": 0.25,
     }
+
+
+def test_what_an_edit_costs_stands_at_the_scale_that_it_was_measured_at(finished, tmp_path):
+    found, _ = summary(finished, tmp_path)
+    rows = found[found["stage"] == "cost"]
+    assert set(rows["scale"]) == {1.0}
+    assert rows["scorer"].isna().all()
+    of_two = rows[rows["setting"] == "n=2"].set_index("metric")["value"].to_dict()
+    assert of_two == {
+        "training_seconds": 60.0,
+        "extra_forward_passes_per_token": 0.0,
+        "extra_memory_mb": 1.5,
+        "tokens_per_second": 90.0,
+        "tokens_per_second_over_base": 0.9,
+    }
+    unknown = rows[(rows["setting"] == "n=1") & (rows["metric"] == "training_seconds")]
+    assert unknown["value"].isna().tolist() == [True]
+
+
+def test_cost_of_another_protocol_is_refused(finished, tmp_path):
+    said = refused(grid({"run.scales": [0.5, 1.0], "models.small.dtype": "bfloat16"}), tmp_path)
+    assert "dtype = 'float32', and the config says 'bfloat16'" in said
+    (cost,) = (path for path in finished.costs if "n=2" in path)
+    content = json.loads(Path(cost).read_text())
+    Path(cost).write_text(json.dumps(content | {"protocol": content["protocol"] | {"rounds": 9}}))
+    said = refused(finished, tmp_path)
+    assert "cost.json was made with rounds = 9, and the config says 3" in said
 
 
 def test_same_measurements_give_the_same_bytes(finished, tmp_path):
@@ -168,8 +195,8 @@ def test_record_that_the_manifest_does_not_list_is_refused(finished, tmp_path):
 
 
 def test_scale_that_left_the_config_leaves_the_summary(finished, tmp_path):
-    found, _ = summary(grid({"run.scales": [0.5]}), tmp_path)
-    assert set(found["scale"][found["measured_on"].notna()]) == {0.0, 0.5}
+    found, _ = summary(grid({"run.scales": [1.0]}), tmp_path)
+    assert set(found["scale"][found["measured_on"].notna()]) == {0.0, 1.0}
 
 
 def test_missing_measurement_is_refused(finished, tmp_path):

@@ -10,6 +10,8 @@ from plan.studies import load_config, prompts, study
 from report.frames import FLUENCY, METRICS, summary
 
 from detoxmerge.report.tables import (
+    COST_SCALE,
+    COSTS,
     KEYS,
     counts,
     main_table,
@@ -172,6 +174,43 @@ def test_second_scorer_and_corpus_get_columns_of_their_own():
     second = table["toxicity_mean [openings, second]"]
     assert second.tolist() == (table[TOXICITY] + 1).tolist()
     assert table["perplexity_per_token [novels]"].iloc[0] == 21.0
+
+
+def with_costs(frame):
+    """A summary and what its edits cost; nobody knows the training time of N = 1."""
+    edits = frame[frame["n"].notna()].drop_duplicates(["dataset", "setting", "seed"])
+    rows = [frame]
+    for metric, value in zip(COSTS, (60.0, 3.0, 1.5, 90.0, 0.25), strict=True):
+        cost = edits.assign(stage="cost", selector=None, scale=2.0, metric=metric, value=value)
+        cost[["measured_on", "scorer", "low", "high"]] = None
+        if metric == "training_seconds":
+            cost["value"] = cost["value"].where(cost["n"] > 1)
+        rows.append(cost)
+    return pd.concat(rows, ignore_index=True)
+
+
+@pytest.mark.parametrize("stage", ["sweep", "final"])
+def test_what_an_edit_costs_stands_in_all_its_rows_of_every_form(final, tmp_path, stage):
+    """Also where a rule found no scale, and not in the base model's."""
+    frame = with_costs(summary() if stage == "sweep" else final)
+    plain = main_table(frame[frame["stage"] != "cost"])
+    table = main_table(frame)
+    pd.testing.assert_frame_equal(table[plain.columns], plain)
+    added = [name for name in table if name not in plain]
+    assert added == [*COSTS, COST_SCALE]
+    assert table.loc[table["method"] == "base", added].isna().all(axis=None)
+    edits = table[table["method"] != "base"]
+    assert (edits["extra_forward_passes_per_token"] == 3.0).all()
+    assert (edits[COST_SCALE] == 2.0).all()
+    assert edits["training_seconds"].isna().tolist() == (edits["setting"] == "n=1").tolist()
+    frame.to_parquet(tmp_path / "summary.parquet")
+    files = [tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex", "html")]
+    tabulate(load_config(study()), tmp_path / "summary.parquet", *files)
+    for file in files:
+        text = file.read_text().replace("<wbr/>", "").replace("\\_", "_")
+        assert all(name in text for name in added), file
+    *_, last = files[1].read_text().splitlines()
+    assert last.endswith("| 60 | 3 | 1.5 | 90 | 0.25 | 2 |")
 
 
 def test_tabulate_writes_all_files_the_same_each_time(tmp_path):

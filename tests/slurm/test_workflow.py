@@ -140,6 +140,7 @@ def test_an_added_n_submits_only_its_own_jobs(finished, tmp_path):
         "merge_edit": 1,
         "measure_perplexity": 2,  # of both stages
         "parameter_change": 1,
+        "measure_cost": 1,
         "shard_statistics": 1,
         TOGETHER: 3,  # of three prompt sets
     }

@@ -2,13 +2,16 @@
 {dataset}/{method}/{setting}/seed{seed}.
 
 One job loads the model once and measures every scale. Each scale is a record of its own beside the
-output, with the key of what made it; a job that runs again measures only what is missing.
+output, with the key of what made it; a job that runs again measures only what is missing. Speed is
+measured at one scale.
 
 INPUTS   results/models/{model}/{edit}/edit.json   results/data/...
 OUTPUTS  results/evals/{model}/{edit}/{prompts}/{generations,toxicity-{scorer},fluency}.json
-         results/evals/{model}/{edit}/{corpus}/perplexity.json   .../{edit}/change.json
+         results/evals/{model}/{edit}/{corpus}/perplexity.json   .../{edit}/{change,cost}.json
          results/evals/{model}/{dataset}/shards/{recipe}/n{n}/seed{seed}/shards.json
 """
+
+from detoxmerge.plan.costs import benchmarks_of
 
 
 rule generate:
@@ -146,6 +149,36 @@ rule parameter_change:
         protocol=PROTOCOL.change(),
     script:
         "../scripts/parameter_change.py"
+
+
+rule measure_cost:
+    """Time an edit's generation beside the base's, and count what else it needs."""
+    input:
+        unpack(edit_and_base),
+        prompts=PATHS.prompts.format(prompts=CONFIG.run.sweep.prompts[0]),
+        lines=ancient(PATHS.prompt_lines.format(prompts=CONFIG.run.sweep.prompts[0])),
+        tensors=edit_tensors,
+    output:
+        PATHS.cost,
+    log:
+        PATHS.log(PATHS.cost),
+    benchmark:
+        PATHS.benchmark(PATHS.cost)
+    wildcard_constraints:
+        edit=EDIT,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    threads: CPUS
+    resources:
+        gpu=GPU,
+        mem_mb=NEEDS.mem_mb("measure_cost"),
+        runtime=NEEDS.runtime("measure_cost"),
+    params:
+        protocol=lambda w: PROTOCOL.cost(w.model, GRID.cost_scale(w.edit)),
+        # no inputs: training must not run again where a time is lost
+        benchmarks=lambda w: benchmarks_of(GRID, GRID.find_edit(w.model, w.edit)),
+    script:
+        "../scripts/measure_cost.py"
 
 
 rule shard_statistics:

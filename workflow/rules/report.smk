@@ -274,7 +274,7 @@ rule headline:
     """Degradation reduction at matched toxicity, with intervals."""
     input:
         PATHS.summary,
-        GRID.results,
+        GRID.measured,
     output:
         **table_files("headline"),
         levels=PATHS.levels,

@@ -9,7 +9,7 @@ with session(snakemake):
 
     parameter_change(
         Path(snakemake.input.edit),
-        Path(snakemake.input.tensors),
+        Path(*snakemake.input.tensors),
         snakemake.params.protocol,
         out=Path(snakemake.output.manifest),
         table=Path(snakemake.output.table),

@@ -14,13 +14,30 @@ class Sampling:
     Attributes:
         processors: of transformers (`LogitsProcessor`), before those of the protocol.
         candidates: continuations drawn for each one that is kept.
-        pick: given the texts of these candidates, the place of the one that is kept; none where
-            there is one candidate.
+        pick: given the texts of the candidates of every continuation, the place of the one that is
+            kept of each; none where there is one candidate.
     """
 
     processors: tuple[Any, ...] = ()
     candidates: int = 1
-    pick: Callable[[list[str]], int] | None = None
+    pick: Callable[[list[list[str]]], list[int]] | None = None
 
 
 PLAIN = Sampling()
+
+
+def candidates_at(scale: float) -> int:
+    """How many continuations best-of-N draws for each one that is kept.
+
+    Args:
+        scale: log2 N.
+
+    Returns:
+        N = round(2 ** scale); 1 at scale 0.
+
+    Raises:
+        ValueError: a scale below 0.
+    """
+    if scale < 0:
+        raise ValueError(f"the scale is log2 N and must be 0 or more, not {scale}")
+    return round(2**scale)

@@ -147,11 +147,14 @@ def continuations(
         sampled = _sample(model, tokenizer, ids, batch, protocol, asked.processors)
         drawn |= dict(zip(batch, sampled, strict=True))
 
-    def kept(prompt: int, sample: int) -> Continuation:
-        candidates = [drawn[Row(prompt, sample, c)] for c in of_each]
-        return candidates[asked.pick([c.text for c in candidates]) if asked.pick else 0]
-
-    return [[kept(p, k) for k in range(protocol["samples"])] for p in range(len(prompts))]
+    kept = [*product(range(len(prompts)), range(protocol["samples"]))]
+    groups = [[drawn[Row(p, k, c)] for c in of_each] for p, k in kept]
+    # all at once, so that a scorer has full batches
+    picked = asked.pick([[c.text for c in g] for g in groups]) if asked.pick else [0] * len(groups)
+    found: list[list[Continuation]] = [[] for _ in prompts]
+    for (prompt, _), group, place in zip(kept, groups, picked, strict=True):
+        found[prompt].append(group[place])
+    return found
 
 
 def uniforms(seed: int, prompt: int, sample: int, count: int, candidate: int = 0) -> np.ndarray:

@@ -174,11 +174,26 @@ def _predictor(scorer: Path, label: str, device: str) -> Predict:
     from ..data.scorers import load_scorer
     from ..device import pick_device
 
-    detoxify = load_scorer(scorer, pick_device(device))
+    return predictor(load_scorer(scorer, pick_device(device)), label, scorer.parent.name)
+
+
+def predictor(detoxify: Any, label: str, name: str) -> Predict:
+    """What `score_texts` calls.
+
+    Args:
+        detoxify: of `load_scorer`.
+        label: the output that is read.
+        name: of the scorer, for the sentence.
+
+    Returns:
+        A list of texts -> as many scores.
+
+    Raises:
+        UserError: the scorer lacks the label.
+    """
     if label not in detoxify.class_names:
         raise UserError(
-            f"the scorer {scorer.parent.name} has no label '{label}'; "
-            f"it has {', '.join(detoxify.class_names)}"
+            f"the scorer {name} has no label '{label}'; it has {', '.join(detoxify.class_names)}"
         )
 
     def predict(texts: list[str]) -> list[float]:

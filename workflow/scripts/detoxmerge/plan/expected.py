@@ -26,6 +26,8 @@ def expected_protocols(grid: "Grid") -> Expected:
         yield path, protocol.edit(edit.method, edit.params)
     for edit in grid.edits:
         yield from _measurements(grid, edit.model, edit.edit)
+        scale = grid.cost_scale(edit.edit)
+        yield p.cost.format(model=edit.model, edit=edit.edit), protocol.cost(edit.model, scale)
     for path in grid.changes:
         yield path, protocol.change()
     yield from _samples(grid)

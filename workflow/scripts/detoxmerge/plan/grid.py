@@ -86,6 +86,14 @@ class Grid:
         """The scales of an edit in the sweep, by its wildcard; of the base only 0."""
         return ["0"] if edit == "base" else self.scales_of_method(edit.split("/")[1])
 
+    def cost_scale(self, edit: str) -> str:
+        """The scale that an edit's cost is measured at: its smallest from 1 on, else its largest.
+
+        1 is the trained model of a trained method, and N = 2 of best-of-N.
+        """
+        scales = self.scales_of_edit(edit)
+        return next((scale for scale in scales if float(scale) >= 1), scales[-1])
+
     def scales_of(self, edit: str, measured_on: str) -> list[str] | None:
         """The scales an edit is measured at.
 
@@ -248,8 +256,18 @@ class Grid:
         return [self.paths.change.format(model=e.model, edit=e.edit) for e in moved]
 
     @cached_property
+    def costs(self) -> list[str]:
+        """What each edit costs beside its quality."""
+        return [self.paths.cost.format(model=e.model, edit=e.edit) for e in self.edits]
+
+    @cached_property
     def results(self) -> list[str]:
-        """Every measurement of the study."""
+        """Every measurement of the study; the costs are times, which no other run repeats."""
+        return self.measured + self.costs
+
+    @cached_property
+    def measured(self) -> list[str]:
+        """Every measurement but the costs."""
         every = [(model, "base") for model in self.run.models]
         every += [(edit.model, edit.edit) for edit in self.edits]
         found = [path for model, edit in every for path in self.measurements(model, edit)]

@@ -51,6 +51,7 @@ class Paths:
         self.fluency = evals + "/{prompts}/fluency.json"
         self.perplexity = evals + "/{corpus}/perplexity.json"
         self.change = evals + "/change.json"
+        self.cost = evals + "/cost.json"
         self.selected = evals + "/selected-{selector}.json"
         self.shard_statistics = (
             results + "/evals/{model}/{dataset}/shards/{recipe}/n{n}/seed{seed}/shards.json"

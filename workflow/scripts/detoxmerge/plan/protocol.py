@@ -29,11 +29,12 @@ VERSION = {
     "measure_fluency": 1,
     "measure_perplexity": 2,
     "parameter_change": 2,
+    "measure_cost": 1,
     "shard_statistics": 1,
     "select_scale": 1,
-    "summarise": 2,
+    "summarise": 3,
     "plot": 5,
-    "tabulate": 2,
+    "tabulate": 3,
     "tabulate_seeds": 1,
     "headline": 2,
     "export_model": 1,
@@ -101,12 +102,15 @@ class Protocol:
     def edit(self, method: str, params: BaseModel) -> dict[str, Any]:
         """The VERSION of the method, and of its operator; the parameters stand in the path.
 
-        Of a method that trains also the recipe that they name.
+        Of a method that trains also the recipe that they name; of one that chooses, the label that
+        its scorer is read by.
         """
         operator = operator_of(method, params)
         own: dict[str, Any] = {"operator_version": operator.VERSION} if operator else {}
         if METHODS[method].KIND == "train":
             own["recipe"] = protocol(self.config.recipes[params.recipe])
+        if METHODS[method].VERB == "choose":
+            own["label"] = self.config.scorers[params.scorer].label
         return {"version": METHODS[method].VERSION} | own
 
     def generate(self, model: str, prompts: str) -> dict[str, Any]:
@@ -148,6 +152,13 @@ class Protocol:
     def change(self) -> dict[str, Any]:
         """Bins and thresholds are constants of the stage."""
         return self._of("parameter_change")
+
+    def cost(self, model: str, scale: str) -> dict[str, Any]:
+        """What is timed: the first prompts of the sweep's first set, by its sampling protocol."""
+        entry = self.config.prompts[self.config.run.sweep.prompts[0]].generate
+        own = {"scale": scale, "num_prompts": 8, "rounds": 3, "seconds": 1.0}
+        dtype = self.config.models[model].dtype
+        return self._of("measure_cost", dtype=dtype, **own, **protocol(entry))
 
     def export(self) -> dict[str, Any]:
         """Model, edit and scale stand in the path."""

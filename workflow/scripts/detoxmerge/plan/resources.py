@@ -18,7 +18,8 @@ minutes  = START + 2 * work / speed
   perplexity           2 P FLOP per token of each window
   fluency              2 P FLOP of the judge per token of a prompt and its continuation
   generating           per step of a batch: the weights read once, or 2 P FLOP per row, whichever
-                       takes longer, and OVERHEAD of the library
+                       takes longer, and OVERHEAD of the library; each as often as a method's
+                       forwards() says
   an edit's own        one that trains as a shard of all texts, on a GPU; one that is fitted as
                        measuring, on FIT_TEXTS texts
   merging              bytes of all shards, as often as the operator reads them
@@ -33,10 +34,11 @@ from typing import Any, NamedTuple
 
 from .config import Config
 from .grid import Grid
-from .methods import operator_of
+from .methods import METHODS, forwards, operator_of
 from .training import Recipe
 
 SOFTWARE_MB = {"cpu": 1500, "cuda": 4000}  # two Snakemakes, the libraries; CUDA's own on the host
+SCORER_MB = 3000  # Detoxify's largest while it is loaded
 ACTIVATION = 110.0  # bytes per sqrt(weight) and token: GPT-2 small 1.2 MB, Llama-2-7B 9 MB
 FLOP_PER_SECOND = {"cpu": 2e10, "cuda float32": 1e13, "cuda bfloat16": 4e13}
 BYTES_PER_SECOND = {"cpu": 5e9, "cuda": 5e11}  # of memory; a disk counts DISK
@@ -162,16 +164,36 @@ class Needs:
 
     def generate(self, wildcards: Any, input: Any) -> Need:
         """Every prompt, sample and scale."""
-        g = self.config.prompts[wildcards.prompts].generate
         weights = num_weights(input.base)
-        rows = _read(input.prompts)["counts"]["num_prompts"] * g.samples
-        steps = math.ceil(rows / g.batch_size) * g.new_tokens
+        scales = self.grid.scales_of_edit(wildcards.edit)
+        count = _read(input.prompts)["counts"]["num_prompts"]
+        return self._sampling(weights, wildcards.edit, wildcards.prompts, count, scales)
+
+    def measure_cost(self, wildcards: Any, input: Any) -> Need:
+        """A few prompts, a few times, by the edited model and by the base."""
+        alias, scale = self.config.run.sweep.prompts[0], self.grid.cost_scale(wildcards.edit)
+        protocol = self.grid.protocol.cost(wildcards.model, scale)
+        scales = ["0", scale] * (protocol["rounds"] + 1)
+        weights, count = num_weights(input.base), protocol["num_prompts"]
+        return self._sampling(weights, wildcards.edit, alias, count, scales)
+
+    def _sampling(
+        self, weights: int, edit: str, prompts: str, count: int, scales: list[str]
+    ) -> Need:
+        """K continuations of so many prompts, once per scale given."""
+        g = self.config.prompts[prompts].generate
+        steps = math.ceil(count * g.samples / g.batch_size) * g.new_tokens
         per_step = OVERHEAD + max(
             4 * weights / BYTES_PER_SECOND[self.device],
             2 * weights * g.batch_size / self._speed("float32"),
         )
         memory = measure_mb(self.device, weights, g.batch_size * (g.new_tokens + PROMPT_TOKENS))
-        return self._need(memory, steps * per_step * self._scales(wildcards) + self._load(weights))
+        passes = float(len(scales))
+        if edit != "base":
+            method = edit.split("/")[1]
+            passes = sum(forwards(method, float(scale)) for scale in scales)
+            memory += SCORER_MB if METHODS[method].VERB == "choose" else 0
+        return self._need(memory, steps * per_step * passes + self._load(weights))
 
     def measure_perplexity(self, wildcards: Any, input: Any) -> Need:
         """Every window and scale."""
@@ -191,7 +213,7 @@ class Needs:
         """
         tokens = 2 * self.config.prompts[wildcards.prompts].generate.new_tokens
         flop = 2 * 1.4e8 * tokens * self._texts(wildcards)
-        return self._need(SOFTWARE_MB[self.device] + 3000, flop / self._speed("float32"))
+        return self._need(SOFTWARE_MB[self.device] + SCORER_MB, flop / self._speed("float32"))
 
     def measure_fluency(self, wildcards: Any, input: Any) -> Need:
         """Every continuation with its prompt, by the judge; the texts may be yet to come, too."""

@@ -26,6 +26,13 @@ COLUMNS = [
     "measured_on", "scorer", "metric", "value", "low", "high",
     "difference", "difference_low", "difference_high",
 ]  # fmt: skip
+COSTS = (
+    "training_seconds",
+    "extra_forward_passes_per_token",
+    "extra_memory_mb",
+    "tokens_per_second",
+    "tokens_per_second_over_base",
+)
 NOT_A_METRIC = {"key", "scale", "payload", "sha256"}
 OWN_BASE = "own base"  # stands where a scorer or judge does; no alias has a blank
 
@@ -67,6 +74,7 @@ def _rows(grid: Grid) -> Iterator[dict[str, Any]]:
         yield from measured_rows(grid, bootstrap, at, edit.model, edit.edit)
         if METHODS[edit.method].VERB == "delta":
             yield from _change(grid, at, edit.model, edit.edit)
+        yield from _cost(grid, at, edit.model, edit.edit)
 
 
 def _chosen(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:
@@ -201,3 +209,10 @@ def _change(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[d
     }
     for metric, value in numbers.items():
         yield at | {"stage": "vector", "scale": 1.0, "metric": metric, "value": float(value)}
+
+
+def _cost(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:
+    found = read_json(grid.paths.cost.format(model=model, edit=edit))
+    where = {"stage": "cost", "scale": float(found["scale"])}
+    for metric in COSTS:
+        yield at | where | {"metric": metric, "value": found[metric]}

@@ -8,8 +8,11 @@ import pandas as pd
 from ..artefacts import publish, write_text
 from ..plan.config import Config
 from ..plan.seeds import repeats
+from .summary import COSTS
 
+EDIT = ["model", "dataset", "method", "setting", "seed"]
 KEYS = ["model", "dataset", "method", "setting", "seed", "selector", "scale"]
+COST_SCALE = "cost_measured_at_scale"
 BESIDE = ("low", "high", "difference", "difference_low", "difference_high")
 COMPARED = ("toxicity_mean", "perplexity")  # their difference from the base is shown
 READ = (
@@ -22,6 +25,8 @@ READ = (
     "dist_2",
     "length_words_mean",
     "num_failed",
+    *COSTS,
+    COST_SCALE,
 )
 STYLE = """
 body { font: 13px sans-serif; }
@@ -70,13 +75,14 @@ def main_table(summary: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `KEYS`, then a column per metric and set, in the order of the summary; bounds follow their
         metric. An edit for which a selector found nothing has a row without scale and numbers.
+        What an edit costs comes last, the same in all its rows, and the scale that this holds for.
     """
     stage = "final" if (summary["stage"] == "final").any() else "sweep"
     rows = summary[summary["stage"] == stage]
     none = summary[(summary["stage"] == "selection") & summary["value"].isna()]
     kept = [rows, none] if stage == "final" else [rows]
     keys = pd.concat(kept)[KEYS].drop_duplicates()
-    order = summary[["model", "dataset", "method", "setting", "seed"]].drop_duplicates()
+    order = summary[EDIT].drop_duplicates()
     keys = order.merge(keys, how="inner")
     sets = rows["measured_on"] + rows["scorer"].map(
         lambda s: f", {s}" if isinstance(s, str) else ""
@@ -88,6 +94,16 @@ def main_table(summary: pd.DataFrame) -> pd.DataFrame:
         if one["low"].notna().any():
             names |= {column: f"{metric} {column} [{where}]" for column in BESIDE}
         wide = wide.merge(one[[*KEYS, *names]].rename(columns=names), how="left", on=KEYS)
+    return _with_costs(wide, summary[summary["stage"] == "cost"])
+
+
+def _with_costs(wide: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    for metric in costs["metric"].unique():
+        one = costs[costs["metric"] == metric].rename(columns={"value": metric})
+        wide = wide.merge(one[[*EDIT, metric]], how="left", on=EDIT)
+    if len(costs):
+        scales = costs[[*EDIT, "scale"]].drop_duplicates().rename(columns={"scale": COST_SCALE})
+        wide = wide.merge(scales, how="left", on=EDIT)
     return wide
 
 
@@ -114,6 +130,8 @@ def to_cells(wide: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_bounds(wide: pd.DataFrame, name: str, *bounds: str) -> list[str]:
+    if " [" not in name:  # a cost
+        return [cell(value) for value in wide[name]]
     joint = "_" if " difference [" in name else " "
     columns = [wide.get(name.replace(" [", f"{joint}{bound} [")) for bound in bounds]
     if any(column is None for column in columns):

@@ -8,6 +8,25 @@ A module has a class `Verb`:
                                         it is the base, bit for bit
     sampling(scale) -> Sampling         what the edit asks of sampling
     forwards(scale) -> float            forward passes per token, the base's own included
+    extra_bytes() -> int                of the tensors that generation needs beside the base's:
+                                        `tensor_bytes` of helper models, scorers, vectors
 
-and `TENSORS`, the names of the files beside `edit.json`.
+`plan.grid.TENSORS` has the names of the files beside `edit.json`.
 """
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def tensor_bytes(tensors: Iterable[Any]) -> int:
+    """How much memory tensors take.
+
+    Args:
+        tensors: of torch, any dtype, on any device; those that share memory count once, as one
+            that two names of a model stand for does.
+
+    Returns:
+        Bytes.
+    """
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

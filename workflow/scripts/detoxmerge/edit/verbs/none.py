@@ -38,3 +38,7 @@ class Verb:
     def forwards(self, scale: float) -> float:
         """One forward pass per token."""
         return 1.0
+
+    def extra_bytes(self) -> int:
+        """Nothing is held beside the base."""
+        return 0

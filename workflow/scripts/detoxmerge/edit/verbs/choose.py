@@ -1,0 +1,90 @@
+"""Of N = round(2 ** scale) continuations drawn for each one, the least toxic by a scorer is kept.
+
+The model itself is the base at every scale: `forward` knows nothing of what is chosen.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...artefacts import read_json
+from ...data.scorers import load_scorer
+from ...measure.toxicity import predictor, score_texts
+from ..sampling import PLAIN, Sampling, candidates_at
+from . import tensor_bytes
+
+BATCH = 64  # texts that are scored at a time
+
+
+class Verb:
+    """Chooses among samples."""
+
+    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+        """
+        Args:
+            edit: `edit.json` with `scorer`, the relative path of a scorer's manifest, and the
+                `label` of its protocol.
+            model: the base, which stays as it is.
+            device: ``cpu`` or ``cuda``, of the scorer as well.
+            dtype: of the base's weights; the scorer's are fp32.
+        """
+        manifest = read_json(edit)
+        self.scorer, self.device = edit.parent / manifest["scorer"], device
+        self.label = manifest["protocol"]["label"]
+
+    def apply(self, scale: float) -> None:
+        """
+        Args:
+            scale: log2 N; the weights do not depend on it.
+
+        Raises:
+            ValueError: a scale below 0.
+        """
+        candidates_at(scale)
+
+    def sampling(self, scale: float) -> Sampling:
+        """N candidates, of which `pick` keeps one; plain sampling where N is 1."""
+        count = candidates_at(scale)
+        return Sampling(candidates=count, pick=self.pick) if count > 1 else PLAIN
+
+    def pick(self, groups: list[list[str]]) -> list[int]:
+        """The least toxic candidate of each group.
+
+        Args:
+            groups: texts of the candidates of each continuation.
+
+        Returns:
+            Its place in each group. Of equal scores the first one is taken; a candidate without a
+            score only if its whole group has none: then the first, and the log says how often.
+
+        Raises:
+            UserError: the scorer is broken, or lacks the label, or scores no text at all.
+        """
+        texts = [text for group in groups for text in group]
+        scores = score_texts(texts, self._predict, BATCH)
+        ends = np.cumsum([len(group) for group in groups])
+        parts = np.split(scores, ends[:-1])
+        blind = sum(bool(np.isnan(part).all()) for part in parts)
+        if blind:
+            print(f"{blind} of {len(groups)} continuations: no candidate has a score; first taken")
+        return [int(np.argmin(np.nan_to_num(part, nan=np.inf))) for part in parts]
+
+    def forwards(self, scale: float) -> float:
+        """One forward pass per token of each candidate; those of the scorer are none of a LM."""
+        return float(candidates_at(scale))
+
+    def extra_bytes(self) -> int:
+        """Bytes of the scorer."""
+        network = self._scorer.model
+        return tensor_bytes([*network.parameters(), *network.buffers()])
+
+    @cached_property
+    def _scorer(self) -> Any:
+        return load_scorer(self.scorer, self.device)
+
+    @cached_property
+    def _predict(self) -> Any:
+        return predictor(self._scorer, self.label, self.scorer.parent.name)

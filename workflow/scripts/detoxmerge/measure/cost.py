@@ -1,0 +1,147 @@
+"""What an edit costs beside its quality: speed, forward passes, memory, training time.
+
+Speed is measured with the edit at one scale and at scale 0, which is the plain base model, turn and
+turn about in one process: only their ratio can be compared between machines. The end-of-text token
+does not stop sampling here, so that both write the same number of tokens,
+
+    tokens_per_second = prompts * samples * new_tokens / median seconds of a round
+
+Candidates that are drawn and not kept cost time and are no tokens. Times differ from run to run,
+so nothing but the tables is made from this file.
+"""
+
+import csv
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from ..artefacts import write_manifest
+from ..data.models import load_tokenizer
+from ..data.texts import read_prompts
+from ..device import pick_device
+from ..edit.recipe import EditedModel
+from ..edit.sampling import PLAIN
+from ..plan.errors import UserError
+from .generation import continuations
+
+
+def measure_cost(
+    edit: Path,
+    base: Path,
+    prompts: Path,
+    prompt_lines: Path,
+    protocol: Mapping[str, Any],
+    batch_size: int,
+    device: str,
+    benchmarks: Sequence[Path],
+    out: Path,
+) -> None:
+    """Measure what one edit costs.
+
+    Args:
+        edit: manifest of the edit.
+        base: manifest of the base model.
+        prompts: manifest of the prompt set.
+        prompt_lines: its texts.
+        protocol: `scale`, `num_prompts` (the first of the set), `rounds` and `seconds` (so many of
+            both at least, of the base model), and as of `generate`.
+        batch_size: rows at a time; recorded, since speed depends on it.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        benchmarks: Snakemake's benchmark files of the jobs that the edit was made by.
+        out: manifest with `tokens_per_second`, the same of the base, and their ratio;
+            `forward_passes_per_token`, and how many are extra; `extra_memory_mb` (1e6 bytes of
+            tensors that generation needs beside the base's); `training_seconds`, null if not known.
+
+    Raises:
+        UserError: a prompt does not fit the model's context, or the edit or a file is broken.
+    """
+    device = pick_device(device)
+    texts = read_prompts(prompt_lines)[: protocol["num_prompts"]]
+    edited = EditedModel(edit, device=device, dtype=protocol["dtype"])
+    scale = float(protocol["scale"])
+    speed, base_speed = _speeds(edited, texts, scale, protocol, batch_size, device)
+    passes = edited.verb.forwards(scale)
+    numbers = {
+        "tokens_per_second": speed,
+        "base_tokens_per_second": base_speed,
+        "tokens_per_second_over_base": speed / base_speed,
+        "forward_passes_per_token": passes,
+        "extra_forward_passes_per_token": passes - 1,
+        "extra_memory_mb": edited.verb.extra_bytes() / 1e6,
+        "training_seconds": training_seconds(benchmarks),
+    }
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    write_manifest(
+        out,
+        protocol=protocol,
+        inputs=[edit, base, prompts],
+        files={},
+        scale=protocol["scale"],
+        machine={"device": name, "threads": torch.get_num_threads()},
+        batch_size=batch_size,
+        **numbers,
+    )
+    print(", ".join(f"{key} {value}" for key, value in numbers.items()))
+
+
+def _speeds(
+    edited: EditedModel,
+    texts: list[str],
+    scale: float,
+    protocol: Mapping[str, Any],
+    batch_size: int,
+    device: str,
+) -> tuple[float, float]:
+    """Tokens per second of the edit and of the base, after one round that is not timed."""
+    tokenizer = load_tokenizer(edited.place)
+    tokenizer.eos_token = None  # nothing stops sampling
+    seconds: dict[float, list[float]] = {0.0: [], scale: []}
+    timed: list[float] = []
+    while len(timed) < protocol["rounds"] or sum(timed) < protocol["seconds"]:
+        for at, taken in seconds.items():
+            model, asked = edited.at(at), edited.sampling(at) if at else PLAIN
+            start = _clock(device)
+            continuations(model, tokenizer, texts, protocol, batch_size, asked)
+            taken.append(_clock(device) - start)
+        timed = seconds[0.0][1:]
+    tokens = len(texts) * protocol["samples"] * protocol["new_tokens"]
+    return tokens / median(seconds[scale][1:]), tokens / median(timed)
+
+
+def _clock(device: str) -> float:
+    """Seconds, once the GPU has done what it was asked."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def training_seconds(benchmarks: Sequence[Path]) -> float | None:
+    """How long the jobs took that an edit was made by.
+
+    Args:
+        benchmarks: Snakemake's files, one per job; their column `s` is the wall-clock time of the
+            job's last attempt.
+
+    Returns:
+        The sum in seconds; None where a file is missing, or there is none.
+
+    Raises:
+        UserError: a file is not of that form.
+    """
+    if not benchmarks or not all(path.is_file() for path in benchmarks):
+        return None
+    return sum(map(_seconds_of, benchmarks))
+
+
+def _seconds_of(benchmark: Path) -> float:
+    try:
+        with open(benchmark, encoding="utf-8", newline="") as file:
+            return float(next(csv.DictReader(file, delimiter="\t"))["s"])
+    except (KeyError, StopIteration, TypeError, ValueError):
+        raise UserError(
+            f"{benchmark} has no seconds in a column `s`; delete it, and the time counts as unknown"
+        ) from None
