@@ -115,11 +115,17 @@ def test_scale_0_is_the_base_bit_for_bit_also_after_another(made: tuple) -> None
 
 
 def test_bfloat16_is_computed_in_fp32_and_cast_back(made: tuple) -> None:
-    base, edit, _ = made
+    base, edit, modules = made
     edited = EditedModel(edit, device="cpu", dtype="bfloat16")
     assert torch.equal(edited.at(0)(IDS).logits, load_edited(base, 0, dtype="bfloat16")(IDS).logits)
-    assert edited.at(0.7)(IDS).logits.dtype == torch.bfloat16
-    assert {v.dtype for v in edited.verb._vectors.values()} == {torch.float32}
+    seen: list[torch.Tensor] = []
+    module, model = edited.model.get_submodule(modules[0]), edited.at(0.7)
+    for first in (True, False):  # before and behind the edit's own hook
+        module.register_forward_hook(lambda _, __, out: seen.append(out[0]), prepend=first)
+    assert model(IDS).logits.dtype == torch.bfloat16
+    v = 0.7 * edited.verb._vectors[modules[0]]
+    assert v.dtype == torch.float32
+    assert torch.equal(seen[1], edited.verb.rule(seen[0].float(), v).bfloat16())
 
 
 def test_a_cache_changes_nothing(made: tuple) -> None:
@@ -149,6 +155,7 @@ def test_sampling_is_plain_and_costs_one_pass(made: tuple) -> None:
     verb = EditedModel(made[1], device="cpu").verb
     assert verb.sampling(0.5) is PLAIN
     assert verb.forwards(0.5) == 1
+    assert verb.extra_bytes() == 2 * 16 * 4  # two vectors of the hidden width, fp32
 
 
 @pytest.mark.parametrize(

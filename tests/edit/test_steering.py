@@ -50,8 +50,10 @@ def test_a_probe_is_fitted_on_the_first_pairs_and_tested_on_the_others() -> None
     toxic[:8, 0, 2:], nontoxic[:8, 0, 2:] = 1, -1
     toxic[8:, 0, 2:], nontoxic[8:, 0, 2:] = -1, 1
     assert probe_accuracy(toxic, nontoxic, 2, 0.8).tolist() == [[1.0, 0.0]]
-    # with half of the pairs for the test, three fifths of which are like those of the fit
+    # of which half are for the fit, and of the others three fifths are like those
     assert probe_accuracy(toxic, nontoxic, 2, 0.5).tolist() == [[1.0, 0.6]]
+    toxic[4:, 0, 2:], nontoxic[4:, 0, 2:] = -1, 1
+    assert probe_accuracy(toxic, nontoxic, 2, 0.4).tolist() == [[1.0, 0.0]]
 
 
 def test_a_probe_without_knowledge_is_right_on_one_class() -> None:
