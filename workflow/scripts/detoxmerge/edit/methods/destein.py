@@ -68,7 +68,7 @@ class Params(BaseModel, extra="forbid", strict=True):
         description="model that rewrites the toxic member politely; none: the least toxic sample",
         json_schema_extra=alias_of("models"),
     )
-    pair_seed: int = Field(42, ge=0, description="seed of the choice of `count` pairs, and of them")
+    pair_seed: int = Field(42, ge=0, description="seed of the choice of pairs, and of rewrites")
 
     @model_validator(mode="after")
     def _fit_and_test(self) -> "Params":
