@@ -34,6 +34,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ext_sub": {"n": 2},
     "expert_anti_expert": {},
     "best_of_n": {"scorer": "oracle"},
+    "destein": {
+        "prompts": "seeds",
+        "scorer": "oracle",
+        "count": 5,
+        "prefix": "short",
+        "toxic_above": 0.0,
+        "nontoxic_below": 1.0,
+    },
+    "profs": {"pairs": 10},
 }
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 SAMPLING = {

@@ -1,0 +1,81 @@
+"""Projects a toxic subspace out of the MLP's value weights: W <- W (I - P), P = sum_k v_k v_k^T.
+
+Rows of H+ and H- are non-toxic and toxic texts at one layer, each the mean over positions of the
+residual stream behind that layer's block: what its value vectors are added to. (The last block's
+too, which transformers would give behind the final norm.) With u the first right-singular vector of
+H+, which holds what all texts share, v_1, ..., v_rank are those of
+
+    M = (H+ - H-)/2 (I - u u^T)
+
+in fp64. One text at a time, so no pads enter the mean, as they do in the released code. The texts
+of the data set are no pairs by content: they are paired at random. delta = W (I - P) - W, so scale
+1 is the projection. The edited layers of the paper are 10..23 of 24 in GPT-2 medium (rank 2),
+10..31 of 32 in OPT-6.7B and 15..31 of 32 in Mistral-7B (rank 10).
+Uppaal et al., ICLR 2025, arXiv 2405.13967.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, model_validator
+
+KIND = "fit"
+VERB = "delta"
+LABEL = "ProFS"
+REFERENCE = "Uppaal et al., ICLR 2025"
+VERSION = 1
+USES = ("dataset",)
+
+
+class Params(BaseModel, extra="forbid", strict=True):
+    """What the config entry may say."""
+
+    pairs: int = Field(500, ge=2, description="number of toxic and of non-toxic texts")
+    rank: int = Field(2, ge=1, description="dimensions of the toxic subspace of a layer")
+    from_share: float = Field(
+        0.42, ge=0, lt=1, description="share of the layers, from below, that stay as they are"
+    )
+    to_share: float = Field(
+        1.0, gt=0, le=1, description="share of the layers, from below, where the edit ends"
+    )
+    max_tokens: int = Field(128, ge=1, description="longer texts are cut, also at the context")
+    pair_seed: int = Field(42, ge=0, description="seed of the choice of texts")
+
+    @model_validator(mode="after")
+    def _some_share(self) -> "Params":
+        if self.from_share >= self.to_share:
+            raise ValueError(f"from_share {self.from_share} is not below to_share {self.to_share}")
+        return self
+
+
+def inputs(params: Params, at: Any) -> list[str]:
+    """The base and the data set.
+
+    Args:
+        params: this method's parameters.
+        at: where the edit stands (`plan.at.At`).
+
+    Returns:
+        Their manifests.
+    """
+    return [at.base(), at.data()]
+
+
+def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
+    """Write the difference of the projected weights.
+
+    Args:
+        inputs: as of `inputs`.
+        params: this method's parameters.
+        job: `edit.job.Job`; its folder gets `delta.safetensors`, fp32.
+
+    Returns:
+        The edit's verb and fields, with the edited layers (0-based).
+
+    Raises:
+        UserError: too few texts for the pairs or the rank, no layer in the shares, or an
+            architecture that is not known.
+    """
+    from ..projection import fit
+
+    return fit(inputs, params, job)

@@ -1,0 +1,126 @@
+"""Edits what modules give, by a forward hook on each, at every position; h is the hidden state.
+
+`edit.json` says which module gets which vector v of `hooks.safetensors`, and the rule:
+
+    add     h' = h + scale * v
+    rotate  h' = |h| * normalize(h / |h| + scale * v): another direction, the same L2 norm
+
+in fp32, cast back. Where h is 0 it stays 0 under `rotate`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import normalize
+
+from ...artefacts import read_json
+from ...plan.errors import UserError
+from ..sampling import PLAIN, Sampling
+from ..tensors import open_tensors
+from . import tensor_bytes
+
+
+def add(h: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """h + v.
+
+    Args:
+        h: (..., width), fp32.
+        v: (width,), fp32, times the scale.
+
+    Returns:
+        Like h.
+    """
+    return h + v
+
+
+def rotate(h: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """|h| * normalize(h / |h| + v).
+
+    `normalize` divides by 1e-12 at least, so a zero gives no NaN.
+
+    Args:
+        h: (..., width), fp32.
+        v: (width,), fp32, times the scale.
+
+    Returns:
+        Like h, of the same norms.
+    """
+    norm = torch.linalg.vector_norm(h, dim=-1, keepdim=True)
+    return norm * normalize(normalize(h, dim=-1) + v, dim=-1)
+
+
+RULES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "add": add,
+    "rotate": rotate,
+}
+
+
+class Verb:
+    """Hooks of one rule, a vector for each module."""
+
+    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+        """
+        Args:
+            edit: `edit.json` with `rule`, `modules` (path of the module -> name of its vector)
+                and `tensors`.
+            model: the base.
+            device: ``cpu`` or ``cuda``.
+            dtype: of the weights; the vectors stay fp32.
+
+        Raises:
+            UserError: the vectors belong to another model, or are gone or broken.
+        """
+        manifest = read_json(edit)
+        self.model, self.rule, self._handles = model, RULES[manifest["rule"]], []
+        file = edit.parent / manifest["tensors"]["file"]
+        known, width = dict(model.named_modules()), model.config.hidden_size
+        self._vectors: dict[str, torch.Tensor] = {}
+        with open_tensors(file) as tensors:
+            there = set(tensors.keys())
+            for module, name in manifest["modules"].items():
+                shape = list(tensors.get_slice(name).get_shape()) if name in there else "missing"
+                if module not in known or shape != [width]:
+                    has = f"has hidden width {width}" if module in known else "has no such module"
+                    raise UserError(
+                        f"{edit} and its base do not belong together: the vector '{name}' for "
+                        f"{module} is {shape} in {file.name}, and the base {has}; make the edit "
+                        "again from this base"
+                    )
+                vector = torch.from_numpy(tensors.get_tensor(name))
+                self._vectors[module] = vector.to(device=device, dtype=torch.float32)
+
+    def apply(self, scale: float) -> None:
+        """
+        Args:
+            scale: how far to go; at 0 there are no hooks.
+        """
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        if scale != 0:
+            self._handles = [
+                self.model.get_submodule(module).register_forward_hook(self._hook(scale * vector))
+                for module, vector in self._vectors.items()
+            ]
+
+    def _hook(self, v: torch.Tensor) -> Callable[..., Any]:
+        def hook(_: Any, __: Any, output: Any) -> Any:
+            h = output[0] if isinstance(output, tuple) else output
+            moved = self.rule(h.float(), v).to(h.dtype)
+            return (moved, *output[1:]) if isinstance(output, tuple) else moved
+
+        return hook
+
+    def sampling(self, scale: float) -> Sampling:
+        """Plain sampling."""
+        return PLAIN
+
+    def forwards(self, scale: float) -> float:
+        """One forward pass per token."""
+        return 1.0
+
+    def extra_bytes(self) -> int:
+        """Bytes of the vectors."""
+        return tensor_bytes(self._vectors.values())
