@@ -16,11 +16,13 @@ class Sampling:
         candidates: continuations drawn for each one that is kept.
         pick: given the texts of these candidates, the place of the one that is kept; none where
             there is one candidate.
+        context_taken: tokens of the model's context that are not left to prompt and continuation.
     """
 
     processors: tuple[Any, ...] = ()
     candidates: int = 1
     pick: Callable[[list[str]], int] | None = None
+    context_taken: int = 0
 
 
 PLAIN = Sampling()
