@@ -24,6 +24,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "merge": {"n": 3},
     "leave_one_out": {"n": 3, "without": 1},
     "merge_given": {"n": 2},
+    "dexperts": {},
+    "preadd": {"prefix": "short"},
+    "self_debias": {"prefixes": "short"},
 }
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 SAMPLING = {
