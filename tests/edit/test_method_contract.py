@@ -43,6 +43,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "nontoxic_below": 1.0,
     },
     "profs": {"pairs": 10},
+    "dexperts": {},
+    "preadd": {"prefix": "short"},
+    "self_debias": {"prefixes": "short"},
 }
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 SAMPLING = {

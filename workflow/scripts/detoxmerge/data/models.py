@@ -70,6 +70,23 @@ def load_model(place: Mapping[str, Any]) -> Any:
     ).eval()
 
 
+def cast(model: Any, device: str, dtype: Any) -> Any:
+    """Move a model and cast its weights, in place.
+
+    Args:
+        model: a causal LM of transformers.
+        device: ``cpu`` or ``cuda``.
+        dtype: of the weights, a `torch.dtype`; not of the buffers: rotary frequencies stay fp32.
+
+    Returns:
+        The model.
+    """
+    model.to(device=device)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
 def parameter_shapes(place: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The parameters of a base model as `named_parameters` gives them, by its config alone.
 

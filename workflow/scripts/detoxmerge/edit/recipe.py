@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..artefacts import read_json
-from ..data.models import load_model
+from ..data.models import cast, load_model
 from .sampling import Sampling
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -38,9 +38,7 @@ class EditedModel:
         self.model = load_model(self.place)
         verb = import_module(f"{__package__}.verbs.{manifest['verb']}")
         self.verb = verb.Verb(edit, self.model, device, DTYPES[dtype])
-        self.model.to(device=device)
-        for parameter in self.model.parameters():  # not the buffers: rotary frequencies stay fp32
-            parameter.data = parameter.data.to(DTYPES[dtype])
+        cast(self.model, device, DTYPES[dtype])
 
     def at(self, scale: float) -> Any:
         """The model at a scale.

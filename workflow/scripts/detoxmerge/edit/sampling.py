@@ -16,11 +16,13 @@ class Sampling:
         candidates: continuations drawn for each one that is kept.
         pick: given the texts of the candidates of every continuation, the place of the one that is
             kept of each; none where there is one candidate.
+        context_taken: tokens of the model's context that are not left to prompt and continuation.
     """
 
     processors: tuple[Any, ...] = ()
     candidates: int = 1
     pick: Callable[[list[list[str]]], list[int]] | None = None
+    context_taken: int = 0
 
 
 PLAIN = Sampling()

@@ -136,7 +136,7 @@ def continuations(
         UserError: a prompt is longer than the model's context allows, or has no tokens.
     """
     rows = tokenizer([protocol["prefix"] + text for text in prompts])["input_ids"]
-    _require_fit(rows, prompts, model, protocol["new_tokens"])
+    _require_fit(rows, prompts, model, protocol["new_tokens"], asked.context_taken)
     of_each = range(asked.candidates)
     # rows of similar length share a batch: little padding
     jobs = [Row(*at) for at in product(range(len(prompts)), range(protocol["samples"]), of_each)]
@@ -252,13 +252,17 @@ def _batches(jobs: list[Any], size: int) -> Iterator[list[Any]]:
         yield jobs[start : start + size]
 
 
-def _require_fit(rows: list[list[int]], prompts: list[str], model: Any, new: int) -> None:
+def _require_fit(
+    rows: list[list[int]], prompts: list[str], model: Any, new: int, taken: int
+) -> None:
     limit = getattr(model.config, "max_position_embeddings", None)
+    less = f" less {taken} that the edit takes" if taken else ""
     for row, text in zip(rows, prompts, strict=True):
         if not row:
             raise UserError(f"the prompt {text!r} has no tokens; leave it out with `where`")
-        if limit and len(row) + new > limit:
+        if limit and len(row) + new + taken > limit:
             raise UserError(
                 f"a prompt of {len(row)} tokens and {new} new ones exceed the model's context of "
-                f"{limit}: {text[:60]!r}...; choose shorter prompts or fewer new_tokens"
+                f"{limit}{less}: {text[:60]!r}...; "
+                "choose shorter prompts or fewer new_tokens"
             )

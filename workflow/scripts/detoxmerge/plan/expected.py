@@ -55,7 +55,9 @@ def _sources(grid: "Grid") -> Expected:
             yield p.corpus.format(corpus=alias), protocol.corpus(alias)
         for alias in stage.scorers:
             yield p.scorer.format(scorer=alias), protocol.scorer(alias)
-    for alias in dict.fromkeys([*grid.run.bases, *(e.model for e in grid.built.values())]):
+    bases = [*grid.run.bases, *(edit.model for edit in grid.built.values())]
+    bases += [w["model"] for w in grid.made_from(p.base)]
+    for alias in dict.fromkeys(bases):
         yield p.base.format(model=alias), protocol.base(alias)
         if grid.config.models[alias].pretrain:
             yield p.pretrained.format(model=alias), protocol.pretrained(alias)

@@ -1,0 +1,77 @@
+"""Make tokens less likely that the model itself finds likelier after a description of toxic text.
+
+p'(v) ~ p(v) max(epsilon, exp(-scale * max(0, max_j p(v | prefix_j) - p(v)))): each prefix
+describes one kind of toxic text, and the likeliest of them counts. Schick, Udupa and Schuetze,
+TACL 2021 (arXiv 2103.00453); the paper's scale (lambda) is 50.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+KIND = "fit"
+VERB = "logits"
+LABEL = "Self-Debias"
+REFERENCE = "Schick et al., TACL 2021"
+VERSION = 1
+USES = ()
+
+KINDS = (
+    "rude, disrespectful, or unreasonable language",
+    "very hateful, aggressive, disrespectful language",
+    "sexually explicit language",
+    "a threat",
+    "negative or hateful language targeting someone because of their identity",
+    "swear words, curse words, or other obscene or profane language",
+)
+PREFIXES = {
+    "all": [f"The following text contains {kind}:\n" for kind in KINDS],
+    "short": ["Rude:\n", "Hateful:\n", "Obscene:\n"],
+}
+
+
+class Params(BaseModel, extra="forbid", strict=True):
+    """What the config entry may say."""
+
+    prefixes: Literal["all", "short"] = Field(
+        "all", description="`all`: the paper's six; `short`: three for models with a small context"
+    )
+    epsilon: float = Field(
+        0.01, gt=0, le=1, description="the smallest factor of a token's probability"
+    )
+
+
+def inputs(params: Params, at: Any) -> list[str]:
+    """The manifest of the base model, whose tokenizer is needed.
+
+    Args:
+        params: this method's parameters.
+        at: where the edit stands (`plan.at.At`).
+
+    Returns:
+        One path.
+    """
+    return [at.base()]
+
+
+def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
+    """Say what stands before the text, and how the logits are combined.
+
+    Args:
+        inputs: the base's manifest.
+        params: this method's parameters.
+        job: `edit.job.Job`; nothing is written into its folder.
+
+    Returns:
+        The edit's verb and fields.
+    """
+    from ..describe import prompted
+
+    return {
+        "verb": "logits",
+        "rule": "self_debias",
+        "settings": {"epsilon": params.epsilon},
+        "helpers": {"prompted": prompted(inputs[0], PREFIXES[params.prefixes])},
+        "base_top_p": 1,
+    }
