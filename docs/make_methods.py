@@ -225,7 +225,8 @@ def _verbs() -> Iterable[str]:
 
 def _docstring(file: Path) -> str:
     """Read, not imported: verbs import torch."""
-    return " ".join((ast.get_docstring(ast.parse(file.read_text())) or "").split())
+    told = ast.get_docstring(ast.parse(file.read_text())) or ""
+    return " ".join(told.partition("\n\n")[0].split())
 
 
 if __name__ == "__main__":
