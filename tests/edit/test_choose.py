@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pico
@@ -14,7 +13,7 @@ from detoxmerge.artefacts import read_json, sha256, write_manifest
 from detoxmerge.edit.build import make_edit
 from detoxmerge.edit.methods import best_of_n
 from detoxmerge.edit.recipe import EditedModel
-from detoxmerge.edit.sampling import PLAIN, candidates_at
+from detoxmerge.edit.sampling import PLAIN, Sampling, candidates_at
 from detoxmerge.edit.verbs import choose, tensor_bytes
 from detoxmerge.measure.generation import Row, continuations, uniforms
 from detoxmerge.plan.config import load_config
@@ -87,7 +86,11 @@ def test_the_manifest_refers_to_the_scorer_and_changes_with_it(edit: Path) -> No
 
 def test_the_scale_is_log2_of_n() -> None:
     assert [candidates_at(s) for s in (0, 0.5, 1, 1.5, 2, 5)] == [1, 1, 2, 3, 4, 32]
-    assert [best_of_n.forwards(s) for s in (0, 1, 3)] == [1.0, 2.0, 8.0]
+    assert [best_of_n.forwards(best_of_n.Params(scorer="oracle"), s) for s in (0, 1, 3)] == [
+        1.0,
+        2.0,
+        8.0,
+    ]
     with pytest.raises(ValueError, match="must be 0 or more, not -1"):
         candidates_at(-1)
 
@@ -111,7 +114,7 @@ def test_the_least_toxic_of_n_is_kept_and_the_first_is_a_plain_sample(
         every.extend(groups)
         return [0] * len(groups)
 
-    spied = SimpleNamespace(processors=(), candidates=asked.candidates, pick=first)
+    spied = Sampling(candidates=asked.candidates, pick=first)
     plain = continuations(edited.at(2), pico.tokenizer(), PROMPTS, SAMPLING, 4, spied)
     assert plain == drawn(EditedModel(gpt2_base, device="cpu"), 0)
     kept = [c.text for row in drawn(edited, 2) for c in row]

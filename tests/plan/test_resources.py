@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from plan.studies import comments, study
 
@@ -142,7 +143,7 @@ def test_more_scales_take_longer(tmp_path: Path, base: str) -> None:
     prompts = tmp_path / "prompts.json"
     prompts.write_text(json.dumps({"counts": {"num_prompts": 1000}}))
     given = SimpleNamespace(base=base, prompts=str(prompts))
-    at = {"prompts": "openings"}
+    at = {"model": "small", "prompts": "openings"}
     found = needs(device="cuda")
     one = found.generate(SimpleNamespace(edit="base", **at), given).runtime
     two = found.generate(SimpleNamespace(edit="rude/merge/n=1/seed42", **at), given).runtime
@@ -161,13 +162,33 @@ def test_candidates_take_longer_and_their_scorer_memory(tmp_path: Path, base: st
     more |= {"run.methods": ["merge", "best_of_n"], "run.scales": [1.0, 3.0]}
     found = needs(device="cuda", **more)
     asked = [
-        found.generate(SimpleNamespace(prompts="openings", edit=edit.edit), given)
+        found.generate(SimpleNamespace(model="small", prompts="openings", edit=edit.edit), given)
         for edit in (found.grid.edits[0], found.grid.edits[-1])
     ]
     assert asked[1].mem_mb - asked[0].mem_mb == 3000
     load = 2 * 4 * 124.4e6 / 1e8 / 60
     minutes = [need.runtime - 15 - load for need in asked]
     assert minutes[1] / minutes[0] == pytest.approx((2 + 8) / 2, rel=0.02)
+
+
+def test_helper_models_take_time_and_memory(tmp_path: Path, base: str) -> None:
+    corpus = tmp_path / "corpus.json"
+    corpus.write_text(json.dumps({"counts": {"num_characters": 30_000_000}}))
+    given = SimpleNamespace(base=base, corpus=str(corpus))
+    more = {"methods.dexperts": {"expert": ["base", "nontoxic"]}, "methods.preadd": None}
+    found = needs(device="cuda", **more, **{"run.methods": ["merge", "dexperts", "preadd"]})
+    plain, anti, both, prefixed = (
+        found.measure_perplexity(
+            SimpleNamespace(model="small", corpus="polite", edit=edit.edit), given
+        )
+        for edit in [found.grid.edits[0], *found.grid.edits[-3:]]
+    )
+    assert anti.mem_mb - plain.mem_mb == pytest.approx(4 * 124.4, abs=100)
+    assert both.mem_mb - plain.mem_mb == pytest.approx(8 * 124.4, abs=100)
+    assert prefixed.mem_mb == plain.mem_mb
+    load = 2 * 4 * 124.4e6 / 1e8 / 60
+    minutes = [need.runtime - 15 - load for need in (plain, anti, both, prefixed)]
+    assert np.array(minutes) / minutes[0] == pytest.approx([1, 2, 3, 2], rel=0.1)
 
 
 def test_cost_is_a_few_prompts_of_the_edit_and_of_the_base(base: str) -> None:

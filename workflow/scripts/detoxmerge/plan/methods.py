@@ -18,8 +18,8 @@ It may also have `params_of(values)` (the class of its parameters, where that de
 them), `operator_of(params)` (a module whose docstring, REFERENCE and VERSION tell of these
 parameters, or None), `single_of(params)` (the parameters of the single task vector that the
 headline compares with; edit/methods/merge.py has all three), `refusals(params, config)` (yields
-a sentence for each thing in the config that it cannot work with) and `forwards(scale)` (forward
-passes per token, where they are many: for the time that a job asks for).
+a sentence for each thing in the config that it cannot work with) and `forwards(params, scale)`
+(forward passes per token, where they are many: for the time that a job asks for).
 """
 
 from collections.abc import Mapping
@@ -62,18 +62,19 @@ def operator_of(method: str, params: BaseModel) -> ModuleType | None:
     return module.operator_of(params) if hasattr(module, "operator_of") else None
 
 
-def forwards(method: str, scale: float) -> float:
+def forwards(method: str, params: BaseModel, scale: float) -> float:
     """Forward passes per generated token, as far as a method tells before it is built.
 
     Args:
         method: name.
+        params: of the edit.
         scale: of the edit.
 
     Returns:
         1 where it says nothing.
     """
     module = METHODS[method]
-    return module.forwards(scale) if hasattr(module, "forwards") else 1.0
+    return module.forwards(params, scale) if hasattr(module, "forwards") else 1.0
 
 
 def of_kind(kind: str, verb: str | None = None) -> list[str]:

@@ -167,7 +167,7 @@ class Needs:
         weights = num_weights(input.base)
         scales = self.grid.scales_of_edit(wildcards.edit)
         count = _read(input.prompts)["counts"]["num_prompts"]
-        return self._sampling(weights, wildcards.edit, wildcards.prompts, count, scales)
+        return self._sampling(weights, wildcards, wildcards.prompts, count, scales)
 
     def measure_cost(self, wildcards: Any, input: Any) -> Need:
         """A few prompts, a few times, by the edited model and by the base."""
@@ -175,10 +175,10 @@ class Needs:
         protocol = self.grid.protocol.cost(wildcards.model, scale)
         scales = ["0", scale] * (protocol["rounds"] + 1)
         weights, count = num_weights(input.base), protocol["num_prompts"]
-        return self._sampling(weights, wildcards.edit, alias, count, scales)
+        return self._sampling(weights, wildcards, alias, count, scales)
 
     def _sampling(
-        self, weights: int, edit: str, prompts: str, count: int, scales: list[str]
+        self, weights: int, wildcards: Any, prompts: str, count: int, scales: list[str]
     ) -> Need:
         """K continuations of so many prompts, once per scale given."""
         g = self.config.prompts[prompts].generate
@@ -188,12 +188,22 @@ class Needs:
             2 * weights * g.batch_size / self._speed("float32"),
         )
         memory = measure_mb(self.device, weights, g.batch_size * (g.new_tokens + PROMPT_TOKENS))
-        passes = float(len(scales))
-        if edit != "base":
-            method = edit.split("/")[1]
-            passes = sum(forwards(method, float(scale)) for scale in scales)
-            memory += SCORER_MB if METHODS[method].VERB == "choose" else 0
-        return self._need(memory, steps * per_step * passes + self._load(weights))
+        passes, more = self._passes(wildcards, scales, weights)
+        return self._need(memory + more, steps * per_step * passes + self._load(weights))
+
+    def _passes(
+        self, wildcards: Any, scales: list[str], weights: int, *, sampled: bool = True
+    ) -> tuple[float, float]:
+        """Passes per token, over all scales, and MB of what an edit holds beside the base."""
+        edit = None
+        if wildcards.edit != "base":
+            edit = self.grid.find_edit(wildcards.model, wildcards.edit)
+        verb = METHODS[edit.method].VERB if edit else "none"
+        if verb == "none" or (verb == "choose" and not sampled):
+            return float(len(scales)), 0
+        helpers = len(self.grid.tensors_of(edit)) if verb == "logits" else 0  # models of their own
+        memory = (SCORER_MB if verb == "choose" else 0) + 4 * weights * helpers / 1e6
+        return sum(forwards(edit.method, edit.params, float(s)) for s in scales), memory
 
     def measure_perplexity(self, wildcards: Any, input: Any) -> Need:
         """Every window and scale."""
@@ -202,9 +212,10 @@ class Needs:
         window = corpus.window_tokens or 4096
         tokens = _read(input.corpus)["counts"]["num_characters"] / CHARACTERS_PER_TOKEN
         flop = 2 * weights * tokens * window / min(corpus.stride_tokens, window)
-        memory = measure_mb(self.device, weights, corpus.batch_size * window)
-        work = flop / self._speed("float32") * self._scales(wildcards)
-        return self._need(memory, work + self._load(weights))
+        scales = self.grid.scales_of_edit(wildcards.edit)
+        passes, more = self._passes(wildcards, scales, weights, sampled=False)
+        memory = measure_mb(self.device, weights, corpus.batch_size * window) + more
+        return self._need(memory, flop / self._speed("float32") * passes + self._load(weights))
 
     def score_toxicity(self, wildcards: Any, input: Any) -> Need:
         """Detoxify's largest, 280 million weights, half of them an embedding; short texts.

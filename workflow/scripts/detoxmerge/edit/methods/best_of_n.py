@@ -71,10 +71,11 @@ def refusals(params: Params, config: Any) -> Iterator[str]:
         )
 
 
-def forwards(scale: float) -> float:
+def forwards(params: Params, scale: float) -> float:
     """Forward passes per token, for the time that a job asks for.
 
     Args:
+        params: this method's parameters.
         scale: log2 N.
 
     Returns:

@@ -62,6 +62,19 @@ def inputs(params: Params, at: Any) -> list[str]:
     return found + ([at.base(), at.base(params.model)] if params.model else [])
 
 
+def forwards(params: Params, scale: float) -> float:
+    """Forward passes per token, for the time that a job asks for.
+
+    Args:
+        params: this method's parameters.
+        scale: of the edit.
+
+    Returns:
+        The base's, and one for each helper.
+    """
+    return 2.0 + (params.expert == "nontoxic")
+
+
 def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     """Say which models are combined, and how.
 

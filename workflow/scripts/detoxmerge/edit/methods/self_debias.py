@@ -55,6 +55,19 @@ def inputs(params: Params, at: Any) -> list[str]:
     return [at.base()]
 
 
+def forwards(params: Params, scale: float) -> float:
+    """Forward passes per token, for the time that a job asks for.
+
+    Args:
+        params: this method's parameters.
+        scale: of the edit.
+
+    Returns:
+        The base's, and one for each helper.
+    """
+    return 1.0 + len(PREFIXES[params.prefixes])
+
+
 def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     """Say what stands before the text, and how the logits are combined.
 
