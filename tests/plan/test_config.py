@@ -64,17 +64,32 @@ def test_demo_over_the_papers_study_is_valid_and_needs_no_file():
     assert config.methods["merge"] == {"n": [1, 2, 4], "operator": "mean", "recipe": "demo"}
 
 
-def test_local_study_is_valid_where_its_files_are(monkeypatch, tmp_path):
+@pytest.mark.parametrize("over", ["demo-operators.yaml", "demo-methods.yaml"])
+def test_what_is_laid_over_the_demo_is_valid(over):
+    found = load_config(shipped("config.yaml", "demo.yaml", over))
+    assert set(found.run.method_scales) <= set(found.run.methods)
+    assert found.run.models == ["demo"]
+
+
+@pytest.mark.parametrize(
+    ("over", "models"),
+    [
+        ([], ["small", "stories"]),
+        (["local-operators.yaml"], ["small"]),
+        (["local-methods.yaml"], ["small"]),
+    ],
+)
+def test_local_study_is_valid_where_its_files_are(monkeypatch, tmp_path, over, models):
     monkeypatch.setenv("DETOXMERGE_DATA", str(tmp_path))
-    raw = shipped("config.yaml", "local.yaml")
-    for name in named_files(yaml.safe_load((ROOT / "config" / "local.yaml").read_text())):
+    raw = shipped("config.yaml", "local.yaml", *over)
+    for name in named_files(raw):
         file = tmp_path / name.removeprefix("$DETOXMERGE_DATA/")
         if file.suffix:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
         else:
             file.mkdir(parents=True)
-    assert load_config(raw).run.models == ["small", "stories"]
+    assert load_config(raw).run.models == models
 
 
 def test_local_study_names_every_missing_file_at_once(monkeypatch, tmp_path):
