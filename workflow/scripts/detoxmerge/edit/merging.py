@@ -50,11 +50,10 @@ class Merge:
 
         def work(place: Place) -> tuple[Place, T, list[float]]:
             block = self.shards.read(place)
-            squares = self.shards.squares(block)
             merged = self.module.merge(block, self.params, self.context)
             if self.factors:
                 merged = merged * self.factors[block.tensor]
-            return place, finish(block, _rounded(block.tensor, merged)), squares
+            return place, finish(block, _rounded(block.tensor, merged)), block.squares
 
         places = self.shards.places(BLOCK_ELEMENTS, (), self._whole)
         yield from in_order(work, places, self.shards.threads)

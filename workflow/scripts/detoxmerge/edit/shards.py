@@ -32,6 +32,7 @@ class Block:
     tensor: str
     start: int  # place of the first element in the tensor, row-major
     deltas: list[np.ndarray]  # N of one shape, fp32, in the order of the shards
+    squares: list[float]  # of each shard's part the sum of squares
     base: np.ndarray | None = None  # the base's elements, where they are known
 
     def draws(self, seed: int, shard: int) -> np.ndarray:
@@ -105,7 +106,7 @@ class Shards:
             New arrays, with the base's elements if there is a base.
 
         Raises:
-            UserError: a value of the base is not finite.
+            UserError: a value of a shard or of the base is not finite; it is named.
         """
         count, base = int(np.prod(place.shape, dtype=np.int64)), None
         if self.base is not None:
@@ -115,25 +116,12 @@ class Shards:
                     f"{self.base.file_of[place.tensor]}: tensor '{place.tensor}' holds NaN or "
                     "infinity; fetch the base model again"
                 )
-        arrays = [np.empty(count, np.float32) for _ in self.vectors]
-        for vector, out in zip(self.vectors, arrays, strict=True):
-            vector.read(place.tensor, place.start, base, out)
-        return Block(place.tensor, place.start, [a.reshape(place.shape) for a in arrays], base)
-
-    def squares(self, block: Block) -> list[float]:
-        """Sum of squares of each shard's part of a block, fp64.
-
-        Args:
-            block: of `read`.
-
-        Returns:
-            N numbers.
-
-        Raises:
-            UserError: a shard holds NaN or infinity; it is named.
-        """
-        pairs = zip(self.vectors, block.deltas, strict=True)
-        return [_square(delta, vector.said, block.tensor) for vector, delta in pairs]
+        deltas, squares = [], []
+        for vector in self.vectors:
+            delta = vector.read(place.tensor, place.start, base, np.empty(count, np.float32))
+            squares.append(_square(delta, vector.said, place.tensor))  # while it is in the cache
+            deltas.append(delta.reshape(place.shape))
+        return Block(place.tensor, place.start, deltas, squares, base)
 
     def each(
         self,
@@ -156,9 +144,7 @@ class Shards:
         """
 
         def work(place: Place) -> T:
-            block = self.read(place)
-            self.squares(block)
-            return function(block)
+            return function(self.read(place))
 
         return in_order(work, self.places(block_elements, tensors), self.threads)
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import struct
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -143,17 +144,20 @@ class TensorWriter:
         """
         self._file, self._hasher, self._hash, self.sha256 = file, hasher, hashlib.sha256(), ""
         self._hashed: Future[None] | None = None
-        self._on_its_way = 0
+        self._written = self._on_its_way = 0
+        self._counting = threading.Lock()
+        self._at: dict[str, int] = {}
         header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
         end = 0
         for name, stored in tensors.items():
             start, end = end, end + stored.num_bytes
             header[name] = {"dtype": stored.dtype, "shape": list(stored.shape)}
             header[name]["data_offsets"] = [start, end]
+            self._at[name] = start
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)  # the format wants the data aligned to 8 bytes
         self._append(struct.pack("<Q", len(text)) + text)
-        self._end = file.tell() + end
+        self._data, self._end = file.tell(), file.tell() + end
 
     def write(self, block: np.ndarray) -> None:
         """Append the next elements, row-major.
@@ -161,12 +165,28 @@ class TensorWriter:
         Args:
             block: of the dtype that the header says, or its bytes; must not change afterwards.
         """
-        self._append(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
+        self._append(_bytes(block))
+
+    def write_at(self, tensor: str, start: int, block: np.ndarray) -> None:
+        """Put elements of a tensor at their place; threads may do so at the same time.
+
+        A file is written by this or by `write`, and has no checksum if it is by this.
+
+        Args:
+            tensor: its name.
+            start: place of the first byte in the tensor.
+            block: as in `write`.
+        """
+        left, at = _bytes(block), self._data + self._at[tensor] + start
+        while left:
+            count = os.pwrite(self._file.fileno(), left, at)
+            left, at = left[count:], at + count
+        self._count(block.nbytes)
 
     def finish(self) -> None:
         """Check that all elements are there, and take the checksum."""
-        if self._file.tell() != self._end:
-            raise ValueError(f"wrote {self._file.tell()} of {self._end} bytes")
+        if self._written != self._end:
+            raise ValueError(f"wrote {self._written} of {self._end} bytes")
         if self._hashed:
             self._hashed.result()
             self.sha256 = self._hash.hexdigest()
@@ -177,12 +197,21 @@ class TensorWriter:
                 self._hashed.result()
             self._hashed = self._hasher.submit(self._hash.update, data)
         self._file.write(data)
-        if self._file.tell() - self._on_its_way > WRITE_OUT_BYTES and hasattr(os, "posix_fadvise"):
-            # starts the writing to the disk, of which else everything is left to the end's fsync
-            start, self._on_its_way = self._on_its_way, self._file.tell()
-            os.posix_fadvise(
-                self._file.fileno(), start, self._on_its_way - start, os.POSIX_FADV_DONTNEED
-            )
+        self._count(len(data))
+
+    def _count(self, num_bytes: int) -> None:
+        """Now and then start the writing to the disk, which else is left to the end's fsync."""
+        with self._counting:
+            self._written += num_bytes
+            due = self._written - self._on_its_way > WRITE_OUT_BYTES
+            self._on_its_way = self._written if due else self._on_its_way
+        if due and hasattr(os, "posix_fadvise"):
+            # of the whole file: threads do not write from front to back
+            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _bytes(block: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
 
 
 @contextlib.contextmanager
