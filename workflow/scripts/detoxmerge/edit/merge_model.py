@@ -8,7 +8,7 @@ bit what the workflow's `edit.recipe` makes of the same fine-tunes.
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

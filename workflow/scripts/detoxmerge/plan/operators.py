@@ -16,9 +16,7 @@ parameters, strict) and
     whole(tensor, shape, params) -> bool         tensors that `merge` must get in one block
 """
 
-from types import ModuleType
-
 from ..edit import operators
-from .modules import by_file_name
+from .modules import Modules
 
-OPERATORS: dict[str, ModuleType] = by_file_name(operators)
+OPERATORS = Modules(operators)
