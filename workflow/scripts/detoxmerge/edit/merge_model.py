@@ -23,7 +23,8 @@ from ..plan.files import carried_files
 from .merging import Merge, prepare_merge, say_zero_vectors
 from .names import parameters, require_floats
 from .reading import FLOATS, Weights
-from .shards import Block, side_by_side, sum_of_squares
+from .shards import Block, side_by_side
+from .squares import sum_of_squares
 from .tensors import Stored, TensorWriter, write_stored
 from .vectors import open_shard
 
@@ -124,7 +125,7 @@ def _write_weights(
         """In the thread that merged the block, as writing takes a CPU, too."""
         dtype, before = stored[block.tensor].dtype, base.stored[block.tensor].dtype
         values, written = _stepped(block, step, merged, dtype, before)
-        writers[block.tensor].write_at(block.tensor, block.start * values.itemsize, values)
+        writers[block.tensor].write_at(block.tensor, block.start, values, block.row)
         return written
 
     squares, merged_square, moved, back = np.zeros(len(merge.shards.vectors)), 0.0, 0, 0
@@ -138,7 +139,8 @@ def _write_weights(
             _copy(base, name, stored[name].dtype, writers[name])
         # closed before the files are, so that no thread writes to a file that is closed
         blocks = until_written.enter_context(contextlib.closing(merge.blocks(finish)))
-        for _, written, of_shards in blocks:
+        for place, written, of_shards in blocks:
+            writers[place.tensor].write_out(place.tensor, place.first_open)
             squares += of_shards
             merged_square += written.square
             moved, back = moved + written.moved, back + written.back
@@ -222,14 +224,14 @@ def _copy(base: Weights, name: str, dtype: str, writer: TensorWriter) -> None:
     size = base.stored[name].num_bytes
     if dtype == base.stored[name].dtype:
         for start in range(0, size, COPY_BYTES):
-            part = np.empty(min(COPY_BYTES, size - start), np.uint8)
+            part = np.empty(min(COPY_BYTES, size - start), np.uint8)  # bytes are its elements
             writer.write_at(name, start, base.read_bytes(name, start, part))
         return
     count = int(np.prod(base.stored[name].shape, dtype=np.int64))
     for start in range(0, count, COPY_BYTES):
         values = base.read(name, start, np.empty(min(COPY_BYTES, count - start), np.float32))
         part = cast(values, dtype)
-        writer.write_at(name, start * part.itemsize, part)
+        writer.write_at(name, start, part)
 
 
 def _write_index(base: Weights, stored: dict[str, Stored], out: Path) -> None:

@@ -47,6 +47,31 @@ def nth_largest(over: Pass, ranks: list[int]) -> np.ndarray:
     return np.array(found, np.uint32).view(np.float32)
 
 
+def by_rank(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """To each entry the value of the rank that its magnitude has in its row.
+
+    Args:
+        rows: (rows, length), fp32.
+        values: (length,), fp64, from the smallest to the largest magnitude; equal ones are ranked
+            by their place.
+
+    Returns:
+        (rows, length), fp64.
+    """
+    num_rows, length = rows.shape
+    # a magnitude's bits have its order; with the place below them no two are equal
+    keys = _magnitude(rows).reshape(rows.shape).astype(np.uint64)
+    keys <<= np.uint64(32)
+    keys |= np.arange(length, dtype=np.uint64)
+    keys.sort(axis=-1)
+    places = keys.view(np.int64)
+    places &= 0xFFFFFFFF
+    places += length * np.arange(num_rows)[:, None]
+    found = np.empty(rows.size)
+    found[places.reshape(-1)] = np.tile(values, num_rows)
+    return found.reshape(rows.shape)
+
+
 def _sum(results: Iterable[list[np.ndarray]]) -> list[np.ndarray]:
     """Tables of counts, over all blocks."""
     found: list[np.ndarray] = []

@@ -13,7 +13,8 @@ parameters, strict) and
                                                  passes over them (`edit.merging.Shards`); the facts
                                                  stand in the edit's manifest
     READS                                        passes over the shards, merging included; else 1
-    whole(tensor, shape, params) -> bool         tensors that `merge` must get in one block
+    by_columns(tensor, shape, params) -> bool    tensors that `merge` must get in blocks of whole
+                                                 columns: no block cuts the first axis of these
 """
 
 from ..edit import operators
