@@ -13,12 +13,13 @@ from .randomness import draws, normals
 from .reading import Weights
 from .scaling import excluded_tensors
 from .squares import finite_square
-from .tensors import Shape, require_layout, row_blocks
+from .tensors import Shape, parts_of_rows, require_layout, row_blocks
 from .vectors import Vector, open_delta
 
 # of an operator's passes before it merges: the last bit of an fp64 sum depends on how it is cut,
 # so this is fixed, whatever the blocks of the merge
 PASS_ELEMENTS = 1 << 16
+SAMPLE_ELEMENTS, SAMPLE_RUN = 1 << 18, 1 << 12
 COLUMNS = 20  # elements of all shards in a block of columns, in blocks of rows of one
 
 T = TypeVar("T")
@@ -35,10 +36,21 @@ class Block:
     base: np.ndarray | None = None  # the base's elements, where they are known
     row: int | None = None  # as in `Place`
 
+    def parts(self, elements: int) -> Iterator[tuple[slice, "Block"]]:
+        """The block in pieces of some rows, one where it is of columns; squares stay its own."""
+        shape = self.deltas[0].shape
+        if not shape or self.row is not None:
+            yield slice(None) if shape else (), self
+            return
+        row = int(np.prod(shape[1:], dtype=np.int64))
+        for at in row_blocks(shape, elements):
+            deltas = [delta[at] for delta in self.deltas]
+            yield at, Block(self.tensor, self.start + at.start * row, deltas, self.squares)
+
     def draws(self, seed: int, shard: int) -> np.ndarray:
         """Random numbers for the entries of one shard, uint32, uniform in 0 .. 2**32 - 1."""
         like, key = self.deltas[shard], f"{seed}/{shard}/{self.tensor}"
-        if self.row is None:
+        if not parts_of_rows(like.shape, self.row):
             return draws(key, self.start, like.size).reshape(like.shape)
         found, columns = np.empty(like.shape, np.uint32), slice(self.start, None)
         for at in row_blocks((len(like), self.row), PASS_ELEMENTS):
@@ -59,7 +71,7 @@ class Place:
     tensor: str
     start: int
     shape: Shape
-    row: int | None = None  # length of the tensor's rows, of which a block of columns has a part
+    row: int | None = None  # length of the tensor's rows, of which a block of columns has parts
 
     @property
     def first_open(self) -> int:
@@ -112,10 +124,9 @@ class Shards:
                 continue
             # large, as whole rows are read for each; what is read lies in the page cache then
             width = max(1, COLUMNS * block_elements // len(self.vectors) // shape[0])
-            for first in range(0, row, width) if width < row else ():
-                yield Place(tensor, first, (shape[0], min(width, row - first)), row)
-            if width >= row:
-                yield Place(tensor, 0, shape)
+            for first in range(0, row, width):
+                cut = (shape[0], min(width, row - first)) if width < row else shape
+                yield Place(tensor, first, cut, row)
 
     def read(self, place: Place) -> Block:
         """A block.
@@ -129,7 +140,7 @@ class Shards:
         Raises:
             UserError: a value of a shard or of the base is not finite; it is named.
         """
-        if place.row is not None:
+        if parts_of_rows(place.shape, place.row):
             return self._columns(place)
         count, base = int(np.prod(place.shape, dtype=np.int64)), None
         if self.base is not None:
@@ -146,7 +157,7 @@ class Shards:
                 finite_square(delta, vector.said, place.tensor)
             )  # while it is in the cache
             deltas.append(delta.reshape(place.shape))
-        return Block(place.tensor, place.start, deltas, squares, base)
+        return Block(place.tensor, place.start, deltas, squares, base, place.row)
 
     def _columns(self, place: Place) -> Block:
         """A block of columns, by way of blocks of whole rows."""
@@ -187,6 +198,31 @@ class Shards:
             return function(self.read(place))
 
         return in_order(work, self.places(block_elements, tensors), self.threads)
+
+    def sample(self, *tensors: str) -> list[np.ndarray]:
+        """Elements of each shard, spread evenly: some end to end, then some left out.
+
+        Args:
+            tensors: names; none: all that are merged.
+
+        Returns:
+            N arrays, fp32; all elements, if they are not many.
+
+        Raises:
+            UserError: a shard holds NaN or infinity.
+        """
+        step = SAMPLE_RUN * max(1, self.num_elements(*tensors) // SAMPLE_ELEMENTS)
+
+        def places() -> Iterator[Place]:
+            first = 0
+            for tensor in tensors or self.shapes:
+                size = self.num_elements(tensor)
+                for start in range(first, size, step):
+                    yield Place(tensor, start, (min(SAMPLE_RUN, size - start),))
+                first = (first - size) % step
+
+        parts = [block.deltas for block in in_order(self.read, places(), self.threads)]
+        return [np.concatenate(own) for own in zip(*parts, strict=True)]
 
     def deltas(self, function: Callable[[list[np.ndarray]], T], *tensors: str) -> Iterator[T]:
         """As `each`, of the bare arrays, for what does not depend on how they are cut."""

@@ -113,6 +113,16 @@ def row_blocks(shape: Shape, block_elements: int) -> Iterator[slice]:
         yield slice(start, min(start + step, shape[0]))
 
 
+def parts_of_rows(shape: Shape, row: int | None) -> bool:
+    """Whether a block of columns has less than the whole rows of its tensor.
+
+    Args:
+        shape: of the block.
+        row: length of the tensor's rows; None of a block of rows.
+    """
+    return row is not None and row != math.prod(shape[1:])
+
+
 @dataclass(frozen=True)
 class Stored:
     """How a tensor stands in a file's header."""
@@ -184,7 +194,7 @@ class TensorWriter:
             row: length of the tensor's rows, if the block is some of its columns.
         """
         at = self._data + self._at[tensor] + start * block.itemsize
-        for i, part in enumerate([block] if row is None else block):
+        for i, part in enumerate(block if parts_of_rows(block.shape, row) else [block]):
             self._put(part, at + i * (row or 0) * block.itemsize)
         with self._counting:
             self._written += block.nbytes
