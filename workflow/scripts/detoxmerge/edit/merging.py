@@ -19,6 +19,7 @@ from .tensors import write_tensors
 from .vectors import open_delta
 
 BLOCK_ELEMENTS = 1 << 18  # of one shard: fewer cost more in calls, more of them the cache
+PART_ELEMENTS = 1 << 16  # that an operator gets at a time: what it makes of them lies in the cache
 
 T = TypeVar("T")
 
@@ -51,16 +52,27 @@ class Merge:
 
         def work(place: Place) -> tuple[Place, T, list[float]]:
             block = self.shards.read(place)
-            merged = self.module.merge(block, self.params, self.context)
-            if self.factors:
-                merged = merged * self.factors[block.tensor]
-            return place, finish(block, _rounded(block.tensor, merged)), block.squares
+            return place, finish(block, self._merged(block)), block.squares
 
         by_columns = getattr(self.module, "by_columns", lambda *_: False)
         places = self.shards.places(
             BLOCK_ELEMENTS, by_columns=lambda *tensor: by_columns(*tensor, self.params)
         )
         yield from in_order(work, places, self.shards.threads)
+
+    def _merged(self, block: Block) -> np.ndarray:
+        """The merged values of a block, fp32."""
+        found = np.empty(block.deltas[0].shape, np.float32)
+        for at, part in block.parts(PART_ELEMENTS):
+            merged = self.module.merge(part, self.params, self.context)
+            if self.factors:
+                merged = merged * self.factors[block.tensor]
+            with np.errstate(over="ignore"):
+                found[at] = merged
+        if not np.isfinite(found).all():
+            said = f"tensor '{block.tensor}': the merged values are too large for fp32"
+            raise UserError(said)
+        return found
 
 
 def prepare_merge(
@@ -194,11 +206,3 @@ def say_zero_vectors(shards: Shards, squares: np.ndarray) -> None:
 
 def _with_square(block: Block, merged: np.ndarray) -> tuple[np.ndarray, float]:
     return merged, sum_of_squares(merged)
-
-
-def _rounded(tensor: str, merged: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        rounded = merged.astype(np.float32)
-    if not np.isfinite(rounded).all():
-        raise UserError(f"tensor '{tensor}': the merged values are too large for fp32")
-    return rounded

@@ -95,8 +95,11 @@ def merge(block: Any, params: Params, context: None) -> np.ndarray:
 
 def _kept(delta: np.ndarray, drawn: np.ndarray, of_ranks: np.ndarray) -> np.ndarray:
     """What is kept of some rows, rescaled; fp64."""
+    import numpy as np
+
     from ..order_statistics import by_rank
 
+    delta, drawn = np.ascontiguousarray(delta), np.ascontiguousarray(drawn)
     probability = by_rank(delta, of_ranks)
     kept = delta / probability
     probability *= 2**32
