@@ -20,10 +20,11 @@ from ..artefacts import publish_folder, read_json, write_json
 from ..data.places import weight_files
 from ..plan.errors import UserError
 from ..plan.files import carried_files
+from .blocks import Block
 from .merging import Merge, prepare_merge, say_zero_vectors
 from .names import parameters, require_floats
 from .reading import FLOATS, Weights
-from .shards import Block, side_by_side
+from .shards import side_by_side
 from .squares import sum_of_squares
 from .tensors import Stored, TensorWriter, write_stored
 from .vectors import open_shard

@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from ..plan.errors import UserError
 from ..plan.operators import OPERATORS
 from ..streaming import in_order, keep_freed_memory
+from .blocks import Block, Place
 from .scaling import lines_factors
-from .shards import Block, Place, Shards, side_by_side
+from .shards import Shards, side_by_side
 from .squares import sum_of_squares
 from .tensors import write_tensors
 from .vectors import open_delta

@@ -5,7 +5,7 @@ parameters, strict) and
 
     merge(block, params, context) -> array       a block of the merged vector, fp64
 
-(`edit.merging.Block`); edit/operators/negmerge.py is the example to follow. It may also have
+(`edit.blocks.Block`); edit/operators/negmerge.py is the example to follow. It may also have
 
     VERSION                                      bumped when its numbers change; of `mean`: merge's
     check(params, n)                             ValueError if it cannot merge n vectors
