@@ -53,6 +53,21 @@ def test_a_merge_from_the_command_line(tmp_path: Path) -> None:
     assert {f.name for f in out.iterdir()} == names | {"tokenizer.json", "tokenizer_config.json"}
 
 
+def test_only_what_is_asked_for_is_imported(tmp_path: Path) -> None:
+    base, shards = finetunes(tmp_path, count=1)
+    merge = (
+        "import sys; from detoxmerge.cli import main; main(sys.argv[1:]);"
+        "print(*(name.rpartition('.')[2] for name in sys.modules if '.operators.' in name));"
+        "print(*{'torch', 'scipy', 'pandas', 'yaml', 'tqdm'} & set(sys.modules))"
+    )
+    given = ["--base", base, "--shard", shards[0], "--scale", "1", "--out", tmp_path / "out"]
+    said = subprocess.run(
+        [sys.executable, "-c", merge, "merge", *given], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": LIBRARY},
+    ).stdout  # fmt: skip
+    assert said.splitlines()[-2:] == ["mean", ""]
+
+
 def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixture[str]) -> None:
     status, told, _ = call(capsys, "merge", "--help")
     assert status == 0
