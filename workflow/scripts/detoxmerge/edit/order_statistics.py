@@ -14,7 +14,7 @@ import numpy as np
 LOW_BITS = 15
 LARGEST = 0x7FFFFFFF
 SPREAD = 8  # standard deviations of a sampled rank between it and the bracket's ends
-TO_GATHER = 1 << 20  # values that are kept one by one, before equal ones are counted
+TO_GATHER = 1 << 19  # values that are kept one by one, before equal ones are counted
 NUM_HIGH, NUM_LOW = 1 << (31 - LOW_BITS), 1 << LOW_BITS
 
 Pass = Callable[[Callable[[list[np.ndarray]], list[np.ndarray]]], Iterable[Any]]
