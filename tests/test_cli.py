@@ -114,16 +114,20 @@ def test_mistakes_are_one_sentence(
     assert not list(tmp_path.glob("*out*"))
 
 
+@pytest.mark.parametrize("call_that_fails", ["pwrite", "fsync"])
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    call_that_fails: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base, shards = finetunes(tmp_path, count=1)
     capsys.readouterr()
 
-    def full(descriptor: int) -> None:
+    def full(*given: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, call_that_fails, full)
     given = ["--base", base, "--shard", shards[0], "--scale", "1", "--out", tmp_path / "out"]
     status, _, error = call(capsys, "merge", *given)
     assert (status, error.startswith("error: no space left on the disk")) == (2, True), error
