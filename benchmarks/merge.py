@@ -144,7 +144,8 @@ def time_methods(task: Task, asked: argparse.Namespace) -> Iterator[dict[str, ob
     """All that average, in turn, so that a slow minute of the machine falls on all."""
     fits = len(task.files) * SIZES[task.size].num_bytes < OF_MEMORY * memory_bytes()
     states = ["warm", "cold"] if fits else ["cold"]
-    every = list(methods(task, asked.mergekit).items())
+    named = methods(task, asked.mergekit)
+    every = [(name, named[name]) for name in asked.methods or named if name in named]
     for i in range(repeats(task, asked)):
         for state in states:
             for method, command in every[i % len(every) :] + every[: i % len(every)]:
@@ -214,6 +215,9 @@ if __name__ == "__main__":
     parser.add_argument("--sizes", type=lambda s: s.split(","), default=["small", "large"])
     parser.add_argument("--repeats", type=int, default=5, help="of large: half of it")
     parser.add_argument("--counts", type=numbers, default=[5, 10], help="values of N")
+    parser.add_argument(
+        "--methods", type=lambda s: s.split("; "), help="as in merge.csv, 'plain, 2' among them"
+    )
     parser.add_argument("--operators", default="all", help="names, all or none")
     parser.add_argument("--mergekit", type=Path, help="the program mergekit-yaml")
     asked = parser.parse_args()

@@ -53,6 +53,21 @@ def test_a_merge_from_the_command_line(tmp_path: Path) -> None:
     assert {f.name for f in out.iterdir()} == names | {"tokenizer.json", "tokenizer_config.json"}
 
 
+def test_only_what_is_asked_for_is_imported(tmp_path: Path) -> None:
+    base, shards = finetunes(tmp_path, count=1)
+    merge = (
+        "import sys; from detoxmerge.cli import main; main(sys.argv[1:]);"
+        "print(*(name.rpartition('.')[2] for name in sys.modules if '.operators.' in name));"
+        "print(*{'torch', 'scipy', 'pandas', 'yaml', 'tqdm'} & set(sys.modules))"
+    )
+    given = ["--base", base, "--shard", shards[0], "--scale", "1", "--out", tmp_path / "out"]
+    said = subprocess.run(
+        [sys.executable, "-c", merge, "merge", *given], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": LIBRARY},
+    ).stdout  # fmt: skip
+    assert said.splitlines()[-2:] == ["mean", ""]
+
+
 def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixture[str]) -> None:
     status, told, _ = call(capsys, "merge", "--help")
     assert status == 0
@@ -99,16 +114,20 @@ def test_mistakes_are_one_sentence(
     assert not list(tmp_path.glob("*out*"))
 
 
+@pytest.mark.parametrize("call_that_fails", ["pwrite", "fsync"])
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    call_that_fails: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     base, shards = finetunes(tmp_path, count=1)
     capsys.readouterr()
 
-    def full(descriptor: int) -> None:
+    def full(*given: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, call_that_fails, full)
     given = ["--base", base, "--shard", shards[0], "--scale", "1", "--out", tmp_path / "out"]
     status, _, error = call(capsys, "merge", *given)
     assert (status, error.startswith("error: no space left on the disk")) == (2, True), error

@@ -13,6 +13,7 @@ from edit.checkpoints import finetunes
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
+from detoxmerge.edit import merging
 from detoxmerge.edit.merge_model import cast, merge_model
 from detoxmerge.edit.merging import merge_deltas
 from detoxmerge.edit.recipe import load_edited
@@ -174,6 +175,20 @@ def test_every_operator_merges_folders_whatever_the_threads(tmp_path: Path, oper
     one, two = (tmp_path / f"out{t}" / "model.safetensors" for t in (1, 2))
     assert one.read_bytes() == two.read_bytes()
     assert one.read_bytes() != (base / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_columns_of_folders_are_merged_to_the_same_bytes_in_any_blocks(
+    tmp_path: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, shards = finetunes(tmp_path, pico.gpt2, dtype=dtype)
+    params, found = OPERATORS["della"].Params(layout="conv1d"), set()
+    for block in (1 << 18, 1 << 8, 1):
+        monkeypatch.setattr(merging, "BLOCK_ELEMENTS", block)
+        out = tmp_path / f"out{block}"
+        merge_model(base, shards, out, "della", params, scale=1, threads=2)
+        found.add((out / "model.safetensors").read_bytes())
+    assert len(found) == 1
 
 
 def test_a_shard_that_is_the_base_is_allowed_and_said(

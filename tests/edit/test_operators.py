@@ -12,6 +12,7 @@ from edit.dense import DENSE
 from edit.vectors import NEEDED, SHAPES, merge, params_of, shards, write
 from safetensors.numpy import load_file
 
+from detoxmerge.artefacts import sha256
 from detoxmerge.edit import merging
 from detoxmerge.edit.merging import merge_deltas
 from detoxmerge.plan.errors import UserError
@@ -99,6 +100,26 @@ def test_memory_is_blocks_and_not_tensors(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 25e6  # all shards are 67 MB; some blocks, and tables of counts, under way
+
+
+@pytest.mark.parametrize("shape", [(512, 8192), (8192, 512)])
+def test_memory_is_columns_where_columns_are_ranked(
+    shape: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, name = np.random.default_rng(0), "h.0.mlp.c_fc.weight"
+    paths = write([{name: rng.standard_normal(shape, np.float32)} for _ in range(4)], tmp_path)
+    params, found, peaks = params_of("della", layout="conv1d"), set(), []
+    monkeypatch.setattr(merging, "keep_freed_memory", lambda: None)  # is freed at once
+    for block in (1 << 14, 1 << 20):
+        monkeypatch.setattr(merging, "BLOCK_ELEMENTS", block)
+        tracemalloc.start()
+        made = merge_deltas(paths, "della", tmp_path / "out", params)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        found.add(made["sha256"])
+        assert made["sha256"] == sha256(tmp_path / "out")
+    assert len(found) == 1  # the same bytes in blocks and whole
+    assert peaks[0] < 25e6 < 67e6 < peaks[1]  # all shards are 67 MB
 
 
 # bad input

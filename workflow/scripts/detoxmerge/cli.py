@@ -1,12 +1,14 @@
 """The command `detoxmerge`: merging for people without a workflow."""
 
 import argparse
+import contextlib
 import math
 import os
 import re
 import signal
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +60,22 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
 
 
+class _Merge(argparse.ArgumentParser):
+    """Imports the operators only where its help is wanted."""
+
+    def format_help(self) -> str:
+        self.epilog = EXAMPLES + "\n".join(map(_told, OPERATORS))
+        return super().format_help()
+
+
 def _parser() -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("detoxmerge", description=DESCRIPTION, formatter_class=plain)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Merge)
     merge = commands.add_parser(
         "merge",
         help="merge fine-tunes of a base model and subtract them from it",
         description=DESCRIPTION,
-        epilog=EXAMPLES + "\n".join(map(_told, OPERATORS)),
         formatter_class=plain,
     )
     add = merge.add_argument
@@ -103,8 +112,8 @@ def _told(name: str) -> str:
 
 
 def _merge(given: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
+    # a merge has threads of its own; those of BLAS would wait for work beside them
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .edit.merge_model import MANIFEST, merge_model
 
     params = _params(given.operator, given.settings)
@@ -114,12 +123,7 @@ def _merge(given: argparse.Namespace) -> None:
         raise UserError(f"--scale {given.scale}: a finite number is wanted")
     if given.threads < 1:
         raise UserError(f"--threads {given.threads}: one at least")
-    with tqdm(unit="weights", unit_scale=True, disable=None, leave=False) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with _progress() as progress:
         found = merge_model(
             _folder(given.base, "--base"),
             [_folder(shard, "--shard") for shard in given.shards],
@@ -142,15 +146,33 @@ def _merge(given: argparse.Namespace) -> None:
     print(f"how it was made: {given.out / MANIFEST}")
 
 
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar for somebody who looks."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="weights", unit_scale=True, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
 def _params(operator: str, settings: list[str]) -> Any:
     """The operator's parameters, checked."""
-    import yaml
     from pydantic import ValidationError
 
     if operator not in OPERATORS:
         raise UserError(f"--operator {operator}: no such one; {nearest(operator, OPERATORS)}")
     values = {}
     for setting in settings:
+        import yaml
+
         key, equals, value = setting.partition("=")
         if not equals:
             raise UserError(f"--set {setting}: write KEY=VALUE")

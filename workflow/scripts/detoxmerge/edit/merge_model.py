@@ -6,8 +6,9 @@ tau* is rounded to fp32, the sum is taken in fp32 and cast once to the dtype of 
 bit what the workflow's `edit.recipe` makes of the same fine-tunes.
 """
 
+import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,25 +20,29 @@ from ..artefacts import publish_folder, read_json, write_json
 from ..data.places import weight_files
 from ..plan.errors import UserError
 from ..plan.files import carried_files
+from .blocks import Block
 from .merging import Merge, prepare_merge, say_zero_vectors
 from .names import parameters, require_floats
 from .reading import FLOATS, Weights
-from .shards import Block, side_by_side, sum_of_squares
-from .tensors import Stored, write_stored
+from .shards import side_by_side
+from .squares import sum_of_squares
+from .tensors import Stored, TensorWriter, write_stored
 from .vectors import open_shard
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 INDEX = "model.safetensors.index.json"
 MANIFEST = "detoxmerge.json"
 COPY_BYTES = 1 << 22
+# the least magnitude that is rounded to infinity: half a step above the largest number
+TOO_LARGE = {"F32": np.inf, "BF16": float.fromhex("0x1.FFp127"), "F16": 65520.0}
 
 
 @dataclass(frozen=True)
 class _Written:
     """A finished block."""
 
-    values: np.ndarray  # in the dtype of the file; bf16 by its bits
-    moved: int  # elements that are cast to less than fp32, and that the step is not 0 in
+    size: int  # elements
+    moved: int  # of these, those that are cast to less than fp32, and that the step is not 0 in
     back: int  # of these, those that the cast put back on the base's value
     square: float  # sum of squares of tau*
 
@@ -115,29 +120,32 @@ def _write_weights(
     stored = {name: _stored_as(base, name, dtype) for name in base.layout}
     step = np.float32(-scale)
 
-    def finish(block: Block, merged: np.ndarray) -> _Written:
-        return _stepped(block, step, merged, stored[block.tensor].dtype)
+    writers: dict[str, TensorWriter] = {}
 
-    blocks = merge.blocks(finish)
+    def finish(block: Block, merged: np.ndarray) -> _Written:
+        """In the thread that merged the block, as writing takes a CPU, too."""
+        dtype, before = stored[block.tensor].dtype, base.stored[block.tensor].dtype
+        values, written = _stepped(block, step, merged, dtype, before)
+        writers[block.tensor].write_at(block.tensor, block.start, values, block.row)
+        return written
+
     squares, merged_square, moved, back = np.zeros(len(merge.shards.vectors)), 0.0, 0, 0
     done, total = 0, merge.shards.num_elements()
-    for file, texts in base.metadata.items():
-        names = [name for name in base.layout if base.file_of[name] == file]
-        with write_stored(out / file.name, {n: stored[n] for n in names}, texts) as writer:
-            for name in names:
-                left = stored[name].num_bytes
-                if name not in merge.shards.shapes:
-                    for part in _unchanged(base, name, stored[name].dtype):
-                        writer.write(part)
-                    continue
-                while left:
-                    _, written, of_shards = next(blocks)
-                    writer.write(written.values)
-                    left -= written.values.nbytes
-                    squares += of_shards
-                    merged_square += written.square
-                    moved, back = moved + written.moved, back + written.back
-                    progress(done := done + written.values.size, total)
+    with contextlib.ExitStack() as until_written:
+        for file, texts in base.metadata.items():
+            tensors = {name: stored[name] for name in stored if base.file_of[name] == file}
+            writer = until_written.enter_context(write_stored(out / file.name, tensors, texts))
+            writers |= dict.fromkeys(tensors, writer)
+        for name in stored.keys() - merge.shards.shapes.keys():
+            _copy(base, name, stored[name].dtype, writers[name])
+        # closed before the files are, so that no thread writes to a file that is closed
+        blocks = until_written.enter_context(contextlib.closing(merge.blocks(finish)))
+        for place, written, of_shards in blocks:
+            writers[place.tensor].write_out(place.tensor, place.first_open)
+            squares += of_shards
+            merged_square += written.square
+            moved, back = moved + written.moved, back + written.back
+            progress(done := done + written.size, total)
     _write_index(base, stored, out)
     say_zero_vectors(merge.shards, squares)
     # in the order of the caller
@@ -160,19 +168,23 @@ def _stored_as(base: Weights, name: str, dtype: str | None) -> Stored:
     return Stored(to, entry.shape, int(np.prod(entry.shape, dtype=np.int64)) * size)
 
 
-def _stepped(block: Block, step: np.float32, merged: np.ndarray, dtype: str) -> _Written:
-    """theta_0 + step * tau* of a block, cast."""
+def _stepped(
+    block: Block, step: np.float32, merged: np.ndarray, dtype: str, base_dtype: str
+) -> tuple[np.ndarray, _Written]:
+    """theta_0 + step * tau* of a block, cast; bf16 by its bits."""
     assert block.base is not None
     before = block.base.reshape(merged.shape)
     square = sum_of_squares(merged)
     change = np.multiply(merged, step, out=merged)
-    after = cast(np.add(before, change), dtype)
     if dtype == "F32":  # nothing is cast
-        return _Written(after, 0, 0, square)
+        return cast(np.add(before, change, out=change), dtype), _Written(merged.size, 0, 0, square)
     moved = np.not_equal(change, 0)
-    back = np.equal(after, cast(before, dtype))
+    after = cast(np.add(before, change, out=change), dtype)
+    same = dtype == base_dtype == "BF16"
+    back = np.equal(after, _upper_halves(before.view(np.uint32)) if same else cast(before, dtype))
     back &= moved
-    return _Written(after, int(np.count_nonzero(moved)), int(np.count_nonzero(back)), square)
+    counts = int(np.count_nonzero(moved)), int(np.count_nonzero(back))
+    return after, _Written(merged.size, *counts, square)
 
 
 def cast(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -188,32 +200,39 @@ def cast(values: np.ndarray, dtype: str) -> np.ndarray:
     Raises:
         UserError: a value is too large for the dtype.
     """
-    if dtype == "F32":
-        found, fits = values, np.isfinite(values).all()
-    elif dtype == "F16":
-        with np.errstate(over="ignore"):
-            found = values.astype(np.float16)
-        fits = np.isfinite(found).all()
-    else:
-        bits = values.view(np.uint32)
-        found = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
-        fits = np.isfinite(values).all() and ((found & 0x7F80) != 0x7F80).all()
-    if not fits:
+    largest = max(values.max(initial=0), -values.min(initial=0))
+    if not largest < TOO_LARGE[dtype]:
         raise UserError(f"an edited weight is too large for {dtype}; lower the scale")
-    return found
+    if dtype == "F32":
+        return values
+    if dtype == "F16":
+        return values.astype(np.float16)
+    bits = values.view(np.uint32)
+    rounding = bits >> 16
+    rounding &= 1
+    rounding += 0x7FFF
+    rounding += bits
+    return _upper_halves(rounding)
 
 
-def _unchanged(base: Weights, name: str, dtype: str) -> Iterator[np.ndarray]:
+def _upper_halves(bits: np.ndarray) -> np.ndarray:
+    found = np.empty(bits.shape, np.uint16)
+    return np.right_shift(bits, 16, out=found, casting="unsafe")
+
+
+def _copy(base: Weights, name: str, dtype: str, writer: TensorWriter) -> None:
     """A tensor that is not merged, a piece at a time."""
     size = base.stored[name].num_bytes
     if dtype == base.stored[name].dtype:
         for start in range(0, size, COPY_BYTES):
-            yield base.read_bytes(name, start, np.empty(min(COPY_BYTES, size - start), np.uint8))
+            part = np.empty(min(COPY_BYTES, size - start), np.uint8)  # bytes are its elements
+            writer.write_at(name, start, base.read_bytes(name, start, part))
         return
     count = int(np.prod(base.stored[name].shape, dtype=np.int64))
     for start in range(0, count, COPY_BYTES):
-        part = np.empty(min(COPY_BYTES, count - start), np.float32)
-        yield cast(base.read(name, start, part), dtype)
+        values = base.read(name, start, np.empty(min(COPY_BYTES, count - start), np.float32))
+        part = cast(values, dtype)
+        writer.write_at(name, start, part)
 
 
 def _write_index(base: Weights, stored: dict[str, Stored], out: Path) -> None:

@@ -11,12 +11,15 @@ from pydantic import BaseModel
 from ..plan.errors import UserError
 from ..plan.operators import OPERATORS
 from ..streaming import in_order, keep_freed_memory
+from .blocks import Block, Place
 from .scaling import lines_factors
-from .shards import Block, Place, Shards, side_by_side, sum_of_squares
-from .tensors import Shape, write_tensors
+from .shards import Shards, side_by_side
+from .squares import sum_of_squares
+from .tensors import write_tensors
 from .vectors import open_delta
 
 BLOCK_ELEMENTS = 1 << 18  # of one shard: fewer cost more in calls, more of them the cache
+PART_ELEMENTS = 1 << 16  # that an operator gets at a time: what it makes of them lies in the cache
 
 T = TypeVar("T")
 
@@ -49,17 +52,27 @@ class Merge:
 
         def work(place: Place) -> tuple[Place, T, list[float]]:
             block = self.shards.read(place)
-            squares = self.shards.squares(block)
-            merged = self.module.merge(block, self.params, self.context)
-            if self.factors:
-                merged = merged * self.factors[block.tensor]
-            return place, finish(block, _rounded(block.tensor, merged)), squares
+            return place, finish(block, self._merged(block)), block.squares
 
-        places = self.shards.places(BLOCK_ELEMENTS, (), self._whole)
+        by_columns = getattr(self.module, "by_columns", lambda *_: False)
+        places = self.shards.places(
+            BLOCK_ELEMENTS, by_columns=lambda *tensor: by_columns(*tensor, self.params)
+        )
         yield from in_order(work, places, self.shards.threads)
 
-    def _whole(self, tensor: str, shape: Shape) -> bool:
-        return hasattr(self.module, "whole") and self.module.whole(tensor, shape, self.params)
+    def _merged(self, block: Block) -> np.ndarray:
+        """The merged values of a block, fp32."""
+        found = np.empty(block.deltas[0].shape, np.float32)
+        for at, part in block.parts(PART_ELEMENTS):
+            merged = self.module.merge(part, self.params, self.context)
+            if self.factors:
+                merged = merged * self.factors[block.tensor]
+            with np.errstate(over="ignore"):
+                found[at] = merged
+        if not np.isfinite(found).all():
+            said = f"tensor '{block.tensor}': the merged values are too large for fp32"
+            raise UserError(said)
+        return found
 
 
 def prepare_merge(
@@ -142,7 +155,7 @@ def merge_shards(
 
     Shards are taken in sorted order, sums are fp64 and rounded once to fp32: the bytes depend
     neither on the order that the caller gave nor on the number of threads. In memory are, for each
-    thread, some blocks of each shard; for `della` the tensors that it takes whole.
+    thread, some blocks of each shard.
 
     Args:
         shards: of `side_by_side`.
@@ -179,14 +192,15 @@ def write_merged(merge: Merge, out: Path) -> dict[str, Any]:
     shards = merge.shards
     squares, merged_square = np.zeros(len(shards.vectors)), 0.0
     with write_tensors(out, shards.shapes | shards.excluded) as writer:
-        for _, (merged, square), of_shards in merge.blocks(_with_square):
+        for place, (merged, square), of_shards in merge.blocks(_with_square):
             squares += of_shards
             merged_square += square
-            writer.write(merged)
-        for shape in shards.excluded.values():
+            writer.write_at(place.tensor, place.start, merged, place.row)
+            writer.write_out(place.tensor, place.first_open)
+        for name, shape in shards.excluded.items():
             left = int(np.prod(shape, dtype=np.int64))
             for start in range(0, left, BLOCK_ELEMENTS):
-                writer.write(np.zeros(min(left - start, BLOCK_ELEMENTS), np.float32))
+                writer.write_at(name, start, np.zeros(min(left - start, BLOCK_ELEMENTS), "float32"))
     say_zero_vectors(shards, squares)
     found = {"file": out.name, "sha256": writer.sha256, "l2_norm": float(np.sqrt(merged_square))}
     found |= {"shard_l2_norms": np.sqrt(squares).tolist()}
@@ -208,11 +222,3 @@ def say_zero_vectors(shards: Shards, squares: np.ndarray) -> None:
 
 def _with_square(block: Block, merged: np.ndarray) -> tuple[np.ndarray, float]:
     return merged, sum_of_squares(merged)
-
-
-def _rounded(tensor: str, merged: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        rounded = merged.astype(np.float32)
-    if not np.isfinite(rounded).all():
-        raise UserError(f"tensor '{tensor}': the merged values are too large for fp32")
-    return rounded

@@ -1,35 +1,118 @@
 """Exact order statistics of magnitudes, streamed: how large the k-th largest |x| is.
 
-|x| of fp32, read as an integer without its sign bit, has the order of |x|. Two passes count: the
-first by the upper 16 of these 31 bits, the second by the lower 15 of those in the bin of rank k.
+|x| of fp32, read as an integer without its sign bit, has the order of |x|. A sample says between
+which two magnitudes the wanted one lies, all but certainly; one pass counts what is above, and
+gathers what is between. Where there is no sample, or it was wrong, two passes count all: the first
+by the upper 16 of these 31 bits, the second by the lower 15 of those in the bin of rank k.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 LOW_BITS = 15
+LARGEST = 0x7FFFFFFF
+SPREAD = 8  # standard deviations of a sampled rank between it and the bracket's ends
+TO_GATHER = 1 << 19  # values that are kept one by one, before equal ones are counted
 NUM_HIGH, NUM_LOW = 1 << (31 - LOW_BITS), 1 << LOW_BITS
 
 Pass = Callable[[Callable[[list[np.ndarray]], list[np.ndarray]]], Iterable[Any]]
 
 
-def nth_largest(over: Pass, ranks: list[int]) -> np.ndarray:
+def nth_largest(
+    over: Pass, ranks: list[int], sample: Sequence[np.ndarray] = (), size: int = 0
+) -> np.ndarray:
     """The magnitudes of some ranks in each of N vectors.
 
-    In memory are, for each thread, a block of each vector and (1 + len(ranks)) N tables of counts,
-    of 0.8 MB at most.
+    In memory are, for each thread, a block of each vector, and some MB of counts or of what lies
+    between the ends of a bracket.
 
     Args:
         over: goes once over the vectors: gives a function lists of N arrays, fp32 and finite, and
             yields its results. How the vectors are cut into blocks changes nothing.
         ranks: 1 is the largest, and so on; none is beyond the number of elements.
+        sample: N arrays of elements of the vectors, which only decide the time; none: no sample.
+        size: elements of a vector, where there is a sample.
 
     Returns:
         (N, len(ranks)), fp32. At least k elements are as large as the k-th largest; more, if some
         are equal.
     """
+    found = None
+    if sample:
+        brackets = [_brackets(array, ranks, size) for array in sample]
+        found = _between(over, ranks, brackets)
+    return (_counted(over, ranks) if found is None else found).view(np.float32)
+
+
+def _brackets(sample: np.ndarray, ranks: list[int], size: int) -> list[tuple[int, int]]:
+    """Magnitudes, as bits, between which each rank's lies if the sample is a good one."""
+    ordered = np.sort(_magnitude(sample))[::-1]
+    found = []
+    for rank in ranks:
+        at = rank * len(ordered) / size
+        margin = SPREAD * (1 + (at * max(0.0, 1 - at / len(ordered))) ** 0.5)
+        first, last = int(at - margin), int(at + margin)
+        low = int(ordered[last]) if last < len(ordered) else 0
+        found.append((low, int(ordered[first]) if first >= 0 else LARGEST))
+    return found
+
+
+def _between(
+    over: Pass, ranks: list[int], brackets: list[list[tuple[int, int]]]
+) -> np.ndarray | None:
+    """The bits of what is asked for, (N, len(ranks)); None if a bracket does not hold its rank."""
+    every = [(i, k) for i in range(len(brackets)) for k in range(len(ranks))]
+
+    def look(arrays: list[np.ndarray]) -> list[tuple[int, np.ndarray]]:
+        """Of each bracket how many values are above it, and those in it."""
+        bits, found = [_magnitude(array) for array in arrays], []
+        for i, k in every:
+            low, high = map(np.uint32, brackets[i][k])
+            inside = np.flatnonzero(bits[i] - low <= high - low)  # what is below low wraps around
+            not_below = np.count_nonzero(bits[i] >= low)
+            found.append((not_below - len(inside), bits[i].take(inside)))
+        return found
+
+    above, tallies = np.zeros(len(every), np.int64), [_Tally() for _ in every]
+    for results in over(look):
+        for at, (count, inside) in enumerate(results):
+            above[at] += count
+            tallies[at].add(inside)
+    found = np.zeros((len(brackets), len(ranks)), np.uint32)
+    for (i, k), num_above, tally in zip(every, above, tallies, strict=True):
+        values, counts = tally.counted()
+        rank = ranks[k] - int(num_above)
+        if not 0 < rank <= counts.sum():
+            return None
+        found[i, k] = values[_find(counts, rank)[0]]
+    return found
+
+
+class _Tally:
+    """How often each of some values was there, in the memory of the different ones."""
+
+    def __init__(self) -> None:
+        self._values, self._counts = np.zeros(0, np.uint32), np.zeros(0, np.int64)
+        self._more: list[np.ndarray] = []
+
+    def add(self, values: np.ndarray) -> None:
+        self._more.append(values)
+        if sum(map(len, self._more)) > TO_GATHER:
+            self.counted()
+
+    def counted(self) -> tuple[np.ndarray, np.ndarray]:
+        """Values from the smallest, and their counts."""
+        values, counts = np.unique(np.concatenate([self._values, *self._more]), return_counts=True)
+        # those that were there already stand once for each time
+        counts[np.searchsorted(values, self._values)] += self._counts - 1
+        self._values, self._counts, self._more = values, counts, []
+        return values, counts
+
+
+def _counted(over: Pass, ranks: list[int]) -> np.ndarray:
+    """The same as `_between`, by two passes over tables of counts, of 0.8 MB each at most."""
     high = _sum(over(lambda arrays: [_count_high(_magnitude(array)) for array in arrays]))
     at = {(i, k): _find(counts, k) for i, counts in enumerate(high) for k in ranks}
 
@@ -44,7 +127,32 @@ def nth_largest(over: Pass, ranks: list[int]) -> np.ndarray:
         [at[i, k][0] << LOW_BITS | _find(low[i, k], at[i, k][1])[0] for k in ranks]
         for i in range(len(high))
     ]
-    return np.array(found, np.uint32).view(np.float32)
+    return np.array(found, np.uint32)
+
+
+def by_rank(rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """To each entry the value of the rank that its magnitude has in its row.
+
+    Args:
+        rows: (rows, length), fp32.
+        values: (length,), fp64, from the smallest to the largest magnitude; equal ones are ranked
+            by their place.
+
+    Returns:
+        (rows, length), fp64.
+    """
+    num_rows, length = rows.shape
+    # a magnitude's bits have its order; with the place below them no two are equal
+    keys = _magnitude(rows).reshape(rows.shape).astype(np.uint64)
+    keys <<= np.uint64(32)
+    keys |= np.arange(length, dtype=np.uint64)
+    keys.sort(axis=-1)
+    places = keys.view(np.int64)
+    places &= 0xFFFFFFFF
+    places += length * np.arange(num_rows)[:, None]
+    found = np.empty(rows.size)
+    found[places.reshape(-1)] = np.tile(values, num_rows)
+    return found.reshape(rows.shape)
 
 
 def _sum(results: Iterable[list[np.ndarray]]) -> list[np.ndarray]:

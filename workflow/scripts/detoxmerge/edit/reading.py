@@ -52,6 +52,8 @@ class Weights:
     def _add(self, file: Path, checked: Mapping[str, tuple[str, Shape]]) -> None:
         descriptor = os.open(file, os.O_RDONLY)
         self._open.append(descriptor)
+        if hasattr(os, "posix_fadvise"):  # the system then reads further ahead
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         (length,) = struct.unpack("<Q", os.pread(descriptor, 8, 0))
         header = json.loads(os.pread(descriptor, length, 8))
         self.metadata[file] = header.pop("__metadata__", {})

@@ -9,49 +9,17 @@ import numpy as np
 
 from ..plan.errors import UserError
 from ..streaming import in_order
-from .randomness import draws, normals
+from .blocks import PASS_ELEMENTS, Block, Place
 from .reading import Weights
 from .scaling import excluded_tensors
-from .tensors import Shape, require_layout, row_blocks
+from .squares import finite_square
+from .tensors import Shape, parts_of_rows, require_layout, row_blocks
 from .vectors import Vector, open_delta
 
-# of an operator's passes before it merges: the last bit of an fp64 sum depends on how it is cut,
-# so this is fixed, whatever the blocks of the merge
-PASS_ELEMENTS = 1 << 16
-# a dot product of so many numbers is one thread's in every BLAS, and has one order of summation
-DOT_ELEMENTS = 4096
-SAFE_SQUARES = 1e-20  # beside such a sum, squares that are 0 in fp32 do not count
+SAMPLE_ELEMENTS, SAMPLE_RUN = 1 << 18, 1 << 12
+COLUMNS = 20  # elements of all shards in a block of columns, in blocks of rows of one
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Block:
-    """What is read at a time: some elements of a tensor, of every shard."""
-
-    tensor: str
-    start: int  # place of the first element in the tensor, row-major
-    deltas: list[np.ndarray]  # N of one shape, fp32, in the order of the shards
-    base: np.ndarray | None = None  # the base's elements, where they are known
-
-    def draws(self, seed: int, shard: int) -> np.ndarray:
-        """Random numbers for the entries of one shard, uint32, uniform in 0 .. 2**32 - 1."""
-        like = self.deltas[shard]
-        return draws(f"{seed}/{shard}/{self.tensor}", self.start, like.size).reshape(like.shape)
-
-    def normals(self, seed: int) -> np.ndarray:
-        """Random numbers for the entries, fp64, standard normal; the same for all shards."""
-        like = self.deltas[0]
-        return normals(f"{seed}/{self.tensor}", self.start, like.size).reshape(like.shape)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A block before it is read."""
-
-    tensor: str
-    start: int
-    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -74,26 +42,34 @@ class Shards:
         self,
         block_elements: int,
         tensors: Iterable[str] = (),
-        whole: Callable[[str, Shape], bool] = lambda tensor, shape: False,
+        by_columns: Callable[[str, Shape], bool] = lambda tensor, shape: False,
     ) -> Iterator[Place]:
         """Where the blocks of a pass lie.
 
         Args:
             block_elements: of one shard in a block, about: a block is some whole rows.
             tensors: names; none: all that are merged.
-            whole: says of a tensor whether it must come in one block.
+            by_columns: says of a tensor whether a block is some whole columns instead.
 
         Yields:
-            Places; a block's shape is the tensor's, but for the number of rows.
+            Places; a block's shape is the tensor's, but for the number of rows, or of columns.
         """
         for tensor in tensors or self.shapes:
             shape = self.shapes[tensor]
-            if not shape or whole(tensor, shape):
+            if not shape:
                 yield Place(tensor, 0, shape)
+            if not shape or 0 in shape:
                 continue
             row = int(np.prod(shape[1:], dtype=np.int64))
-            for rows in row_blocks(shape, block_elements):
-                yield Place(tensor, rows.start * row, (rows.stop - rows.start, *shape[1:]))
+            if not by_columns(tensor, shape):
+                for rows in row_blocks(shape, block_elements):
+                    yield Place(tensor, rows.start * row, (rows.stop - rows.start, *shape[1:]))
+                continue
+            # large, as whole rows are read for each; what is read lies in the page cache then
+            width = max(1, COLUMNS * block_elements // len(self.vectors) // shape[0])
+            for first in range(0, row, width):
+                cut = (shape[0], min(width, row - first)) if width < row else shape
+                yield Place(tensor, first, cut, row)
 
     def read(self, place: Place) -> Block:
         """A block.
@@ -105,8 +81,10 @@ class Shards:
             New arrays, with the base's elements if there is a base.
 
         Raises:
-            UserError: a value of the base is not finite.
+            UserError: a value of a shard or of the base is not finite; it is named.
         """
+        if parts_of_rows(place.shape, place.row):
+            return self._columns(place)
         count, base = int(np.prod(place.shape, dtype=np.int64)), None
         if self.base is not None:
             base = self.base.read(place.tensor, place.start, np.empty(count, np.float32))
@@ -115,25 +93,29 @@ class Shards:
                     f"{self.base.file_of[place.tensor]}: tensor '{place.tensor}' holds NaN or "
                     "infinity; fetch the base model again"
                 )
-        arrays = [np.empty(count, np.float32) for _ in self.vectors]
-        for vector, out in zip(self.vectors, arrays, strict=True):
-            vector.read(place.tensor, place.start, base, out)
-        return Block(place.tensor, place.start, [a.reshape(place.shape) for a in arrays], base)
+        deltas, squares = [], []
+        for vector in self.vectors:
+            delta = vector.read(place.tensor, place.start, base, np.empty(count, np.float32))
+            squares.append(
+                finite_square(delta, vector.said, place.tensor)
+            )  # while it is in the cache
+            deltas.append(delta.reshape(place.shape))
+        return Block(place.tensor, place.start, deltas, squares, base, place.row)
 
-    def squares(self, block: Block) -> list[float]:
-        """Sum of squares of each shard's part of a block, fp64.
-
-        Args:
-            block: of `read`.
-
-        Returns:
-            N numbers.
-
-        Raises:
-            UserError: a shard holds NaN or infinity; it is named.
-        """
-        pairs = zip(self.vectors, block.deltas, strict=True)
-        return [_square(delta, vector.said, block.tensor) for vector, delta in pairs]
+    def _columns(self, place: Place) -> Block:
+        """A block of columns, by way of blocks of whole rows."""
+        deltas = [np.empty(place.shape, np.float32) for _ in self.vectors]
+        base = None if self.base is None else np.empty(place.shape, np.float32)
+        (num_rows, width), row = place.shape, place.row
+        for at in row_blocks((num_rows, row), PASS_ELEMENTS):
+            shape = (at.stop - at.start, row)
+            part = self.read(Place(place.tensor, at.start * row, shape))
+            for out, read in zip([*deltas, base], [*part.deltas, part.base], strict=True):
+                if out is not None:
+                    out[at] = read.reshape(shape)[:, place.start : place.start + width]
+        pairs = zip(self.vectors, deltas, strict=True)
+        squares = [finite_square(delta, vector.said, place.tensor) for vector, delta in pairs]
+        return Block(place.tensor, place.start, deltas, squares, base, row)
 
     def each(
         self,
@@ -156,11 +138,34 @@ class Shards:
         """
 
         def work(place: Place) -> T:
-            block = self.read(place)
-            self.squares(block)
-            return function(block)
+            return function(self.read(place))
 
         return in_order(work, self.places(block_elements, tensors), self.threads)
+
+    def sample(self, *tensors: str) -> list[np.ndarray]:
+        """Elements of each shard, spread evenly: some end to end, then some left out.
+
+        Args:
+            tensors: names; none: all that are merged.
+
+        Returns:
+            N arrays, fp32; all elements, if they are not many.
+
+        Raises:
+            UserError: a shard holds NaN or infinity.
+        """
+        step = SAMPLE_RUN * max(1, self.num_elements(*tensors) // SAMPLE_ELEMENTS)
+
+        def places() -> Iterator[Place]:
+            first = 0
+            for tensor in tensors or self.shapes:
+                size = self.num_elements(tensor)
+                for start in range(first, size, step):
+                    yield Place(tensor, start, (min(SAMPLE_RUN, size - start),))
+                first = (first - size) % step
+
+        parts = [block.deltas for block in in_order(self.read, places(), self.threads)]
+        return [np.concatenate(own) for own in zip(*parts, strict=True)]
 
     def deltas(self, function: Callable[[list[np.ndarray]], T], *tensors: str) -> Iterator[T]:
         """As `each`, of the bare arrays, for what does not depend on how they are cut."""
@@ -219,42 +224,3 @@ def open_deltas(paths: list[Path]) -> Shards:
         UserError: tensors differ in name or shape, or are not fp32.
     """
     return side_by_side([open_delta(path) for path in paths])
-
-
-def sum_of_squares(values: np.ndarray) -> float:
-    """Sum of squares in fp64, in one order whatever the number of threads.
-
-    Args:
-        values: contiguous, of floats.
-
-    Returns:
-        The sum; NaN or infinity if a value is.
-    """
-    flat = values.reshape(-1).astype(np.float64)
-    cut = flat.size - flat.size % DOT_ELEMENTS
-    rows = flat[:cut].reshape(-1, DOT_ELEMENTS)
-    return float(np.vecdot(rows, rows).sum() + np.dot(flat[cut:], flat[cut:]))
-
-
-def _square(block: np.ndarray, said: str, tensor: str) -> float:
-    """Sum of squares; NaN or infinity stops the merge and names the shard.
-
-    In fp32 over rows of DOT_ELEMENTS, which is 4 times as fast and off by 1e-6 at most, unless
-    squares may have left the range of fp32.
-    """
-    flat = block.reshape(-1)
-    cut = flat.size - flat.size % DOT_ELEMENTS
-    rows = flat[:cut].reshape(-1, DOT_ELEMENTS)
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float(np.vecdot(rows, rows).sum(dtype=np.float64))
-    total += sum_of_squares(flat[cut:])
-    if not SAFE_SQUARES < total < np.inf:
-        total = sum_of_squares(block)
-    if not np.isfinite(total):
-        bad = int((~np.isfinite(block)).sum())
-        raise UserError(
-            f"{said}: tensor '{tensor}' holds {bad} values that are NaN or infinite; it is no "
-            "use as a shard: delete it and train it again, with a lower learning rate if it "
-            "diverged"
-        )
-    return total

@@ -3,9 +3,11 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import struct
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from ..artefacts import publish
+from ..artefacts import publish, sha256
 from ..plan.errors import UserError
 
 Shape = tuple[int, ...]
@@ -111,6 +113,16 @@ def row_blocks(shape: Shape, block_elements: int) -> Iterator[slice]:
         yield slice(start, min(start + step, shape[0]))
 
 
+def parts_of_rows(shape: Shape, row: int | None) -> bool:
+    """Whether a block of columns has less than the whole rows of its tensor.
+
+    Args:
+        shape: of the block.
+        row: length of the tensor's rows; None of a block of rows.
+    """
+    return row is not None and row != math.prod(shape[1:])
+
+
 @dataclass(frozen=True)
 class Stored:
     """How a tensor stands in a file's header."""
@@ -121,7 +133,7 @@ class Stored:
 
 
 class TensorWriter:
-    """Appends blocks to a safetensors file; made by `write_tensors` and `write_stored`.
+    """Puts blocks into a safetensors file; made by `write_tensors` and `write_stored`.
 
     Attributes:
         sha256: checksum of the whole file, known at the end, if it is wanted.
@@ -143,46 +155,83 @@ class TensorWriter:
         """
         self._file, self._hasher, self._hash, self.sha256 = file, hasher, hashlib.sha256(), ""
         self._hashed: Future[None] | None = None
-        self._on_its_way = 0
+        self._written = self._on_its_way = self._hashed_to = self._appended = 0
+        self._counting = threading.Lock()
+        self._at: dict[str, int] = {}
+        self._itemsize: dict[str, int] = {}
         header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
         end = 0
         for name, stored in tensors.items():
             start, end = end, end + stored.num_bytes
             header[name] = {"dtype": stored.dtype, "shape": list(stored.shape)}
             header[name]["data_offsets"] = [start, end]
+            self._at[name] = start
+            self._itemsize[name] = stored.num_bytes // max(1, math.prod(stored.shape))
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)  # the format wants the data aligned to 8 bytes
-        self._append(struct.pack("<Q", len(text)) + text)
-        self._end = file.tell() + end
+        head = struct.pack("<Q", len(text)) + text
+        self._data, self._end = len(head), len(head) + end
+        self.write(np.frombuffer(head, np.uint8))
 
     def write(self, block: np.ndarray) -> None:
-        """Append the next elements, row-major.
+        """Append the next elements, row-major; not to be mixed with `write_at`.
 
         Args:
             block: of the dtype that the header says, or its bytes; must not change afterwards.
         """
-        self._append(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
+        self._put(block, self._appended)
+        self._appended += block.nbytes
+        self._written += block.nbytes
+        self._write_out(self._appended)
+
+    def write_at(self, tensor: str, start: int, block: np.ndarray, row: int | None = None) -> None:
+        """Put elements of a tensor at their place; if there is no checksum, threads may, too.
+
+        Args:
+            tensor: its name.
+            start: place of the first element in the tensor.
+            block: as in `write`.
+            row: length of the tensor's rows, if the block is some of its columns.
+        """
+        at = self._data + self._at[tensor] + start * block.itemsize
+        for i, part in enumerate(block if parts_of_rows(block.shape, row) else [block]):
+            self._put(part, at + i * (row or 0) * block.itemsize)
+        with self._counting:
+            self._written += block.nbytes
+
+    def write_out(self, tensor: str, start: int) -> None:
+        """Start writing to the disk what lies before an element, or all is left to the end's fsync.
+
+        Args:
+            tensor: its name.
+            start: place of the element in the tensor; nothing before it may be written any more.
+        """
+        self._write_out(self._data + self._at[tensor] + start * self._itemsize[tensor])
 
     def finish(self) -> None:
         """Check that all elements are there, and take the checksum."""
-        if self._file.tell() != self._end:
-            raise ValueError(f"wrote {self._file.tell()} of {self._end} bytes")
+        if self._written != self._end:
+            raise ValueError(f"wrote {self._written} of {self._end} bytes")
         if self._hashed:
             self._hashed.result()
-            self.sha256 = self._hash.hexdigest()
+            in_order = self._hashed_to == self._end
+            self.sha256 = self._hash.hexdigest() if in_order else sha256(self._file.name)
 
-    def _append(self, data: Any) -> None:
-        if self._hasher:
+    def _put(self, block: np.ndarray, at: int) -> None:
+        left = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
+        if self._hasher and at == self._hashed_to:
             if self._hashed:  # one block waits at most
                 self._hashed.result()
-            self._hashed = self._hasher.submit(self._hash.update, data)
-        self._file.write(data)
-        if self._file.tell() - self._on_its_way > WRITE_OUT_BYTES and hasattr(os, "posix_fadvise"):
-            # starts the writing to the disk, of which else everything is left to the end's fsync
-            start, self._on_its_way = self._on_its_way, self._file.tell()
-            os.posix_fadvise(
-                self._file.fileno(), start, self._on_its_way - start, os.POSIX_FADV_DONTNEED
-            )
+            self._hashed = self._hasher.submit(self._hash.update, left)
+            self._hashed_to += len(left)
+        while left:
+            count = os.pwrite(self._file.fileno(), left, at)
+            left, at = left[count:], at + count
+
+    def _write_out(self, end: int) -> None:
+        if end - self._on_its_way > WRITE_OUT_BYTES and hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._file.fileno(), 0, end, os.POSIX_FADV_DONTNEED)
+            self._on_its_way = end
 
 
 @contextlib.contextmanager

@@ -128,7 +128,6 @@ def _measure(tensors: list[Path], subsets: list[Subset]) -> tuple[pd.DataFrame, 
     histogram = np.zeros(len(FROM_ZERO) - 1, dtype=np.int64)
     for place in shards.places(BLOCK_ELEMENTS):
         block, name = shards.read(place), place.tensor
-        shards.squares(block)
         stack = np.array([block.deltas[ranks[i]] for i in range(n)], dtype=np.float64)
         _add_products_and_signs(rows[name], stack.reshape(n, -1))
         _add_unchanged(rows[name], stack, summed, histogram)

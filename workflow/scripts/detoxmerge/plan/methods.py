@@ -29,9 +29,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..edit import methods
-from .modules import by_file_name
+from .modules import Modules
 
-METHODS: dict[str, ModuleType] = by_file_name(methods)
+METHODS = Modules(methods)
 
 
 def params_of(method: str, values: Mapping[str, Any]) -> type[BaseModel]:

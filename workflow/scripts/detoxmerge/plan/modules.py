@@ -1,18 +1,28 @@
 """Modules that are found by file name: whoever adds one edits no list."""
 
 import pkgutil
+from collections import UserDict
 from importlib import import_module
 from types import ModuleType
 
 
-def by_file_name(package: ModuleType) -> dict[str, ModuleType]:
-    """The modules of a package.
+class Modules(UserDict[str, ModuleType]):
+    """File name without ``.py`` -> module, sorted; imported when it is first asked for.
 
-    Args:
-        package: its modules import without torch and numpy, as the Snakefile imports them.
-
-    Returns:
-        File name without ``.py`` -> module, sorted.
+    `detoxmerge merge` needs one operator, and to import all takes as long as numpy does.
     """
-    found = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    return {name: import_module(f"{package.__name__}.{name}") for name in found}
+
+    def __init__(self, package: ModuleType) -> None:
+        """
+        Args:
+            package: its modules import without torch and numpy, as the Snakefile imports them.
+        """
+        super().__init__()
+        names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+        self.data = dict.fromkeys(names)
+        self._package = package.__name__
+
+    def __getitem__(self, name: str) -> ModuleType:
+        if self.data[name] is None:
+            self.data[name] = import_module(f"{self._package}.{name}")
+        return self.data[name]

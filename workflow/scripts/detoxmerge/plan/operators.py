@@ -5,7 +5,7 @@ parameters, strict) and
 
     merge(block, params, context) -> array       a block of the merged vector, fp64
 
-(`edit.merging.Block`); edit/operators/negmerge.py is the example to follow. It may also have
+(`edit.blocks.Block`); edit/operators/negmerge.py is the example to follow. It may also have
 
     VERSION                                      bumped when its numbers change; of `mean`: merge's
     check(params, n)                             ValueError if it cannot merge n vectors
@@ -13,12 +13,11 @@ parameters, strict) and
                                                  passes over them (`edit.merging.Shards`); the facts
                                                  stand in the edit's manifest
     READS                                        passes over the shards, merging included; else 1
-    whole(tensor, shape, params) -> bool         tensors that `merge` must get in one block
+    by_columns(tensor, shape, params) -> bool    tensors that `merge` must get in blocks of whole
+                                                 columns: no block cuts the first axis of these
 """
 
-from types import ModuleType
-
 from ..edit import operators
-from .modules import by_file_name
+from .modules import Modules
 
-OPERATORS: dict[str, ModuleType] = by_file_name(operators)
+OPERATORS = Modules(operators)

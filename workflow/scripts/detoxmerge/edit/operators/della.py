@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "Deep et al., arXiv 2406.11617, 2024"
 VERSION = 1
+GROUP = 1 << 15  # entries of a shard at a time, so that what is made of them lies in the cache
 CONV1D = ("c_attn", "c_proj", "c_fc", "q_attn")  # modules of GPT-2 in transformers
 
 
@@ -65,44 +66,51 @@ def along(tensor: str, num_axes: int, params: Params) -> int:
     return -2 if turned and set(tensor.split(".")) & set(CONV1D) else -1
 
 
-def whole(tensor: str, shape: tuple[int, ...], params: Params) -> bool:
+def by_columns(tensor: str, shape: tuple[int, ...], params: Params) -> bool:
     """Whether blocks of some of a tensor's rows would cut what is ranked here."""
     return bool(shape) and along(tensor, len(shape), params) == -len(shape)
 
 
 def merge(block: Any, params: Params, context: None) -> np.ndarray:
     """A block of the merged vector."""
-    kept = []
-    for shard, delta in enumerate(block.deltas):
-        probability = keep_probability(block.tensor, delta, params)
-        drawn = block.draws(params.operator_seed, shard) < probability * 2**32
-        kept.append(delta / probability * drawn)
-    return elected_mean(kept) if params.elect else mean(kept)
-
-
-def keep_probability(tensor: str, delta: np.ndarray, params: Params) -> np.ndarray:
-    """p of every entry.
-
-    Args:
-        tensor: name.
-        delta: whole rows of it.
-        params: density, epsilon, layout.
-
-    Returns:
-        fp64, the shape of delta.
-    """
     import numpy as np
 
-    axis = along(tensor, delta.ndim, params) if delta.ndim else None
-    if axis is None or delta.shape[axis] < 2:
-        return np.full(delta.shape, params.density)
-    rows = np.moveaxis(delta, axis, -1)
-    n = rows.shape[-1]
-    of_ranks = params.density - params.epsilon + 2 * params.epsilon * np.arange(n) / (n - 1)
-    # a magnitude's bits have its order; with the place below them no two are equal
-    places = np.arange(rows.size, dtype=np.uint64).reshape(rows.shape)
-    keys = np.abs(rows).view(np.uint32).astype(np.uint64) << 32 | places
-    keys.sort(axis=-1)
-    found = np.empty(rows.shape)
-    np.put(found, keys.view(np.int64) & 0xFFFFFFFF, of_ranks)  # the same for every row
-    return np.moveaxis(found, -1, axis)
+    shape = block.deltas[0].shape
+    turned = len(shape) > 1 and along(block.tensor, len(shape), params) == -2
+
+    def rows(array: np.ndarray) -> np.ndarray:
+        flat = array.reshape(-1, shape[-1] if shape else 1)
+        return flat.T if turned else flat
+
+    draws = [block.draws(params.operator_seed, i) for i in range(len(block.deltas))]
+    pairs = [(rows(d), rows(drawn)) for d, drawn in zip(block.deltas, draws, strict=True)]
+    found, average = np.empty(shape), elected_mean if params.elect else mean
+    of_ranks = keep_probabilities(pairs[0][0].shape[1], params)
+    step = max(1, GROUP // len(of_ranks))
+    for start in range(0, len(rows(found)), step):
+        at = slice(start, start + step)
+        rows(found)[at] = average([_kept(delta[at], drawn[at], of_ranks) for delta, drawn in pairs])
+    return found
+
+
+def _kept(delta: np.ndarray, drawn: np.ndarray, of_ranks: np.ndarray) -> np.ndarray:
+    """What is kept of some rows, rescaled; fp64."""
+    import numpy as np
+
+    from ..order_statistics import by_rank
+
+    delta, drawn = np.ascontiguousarray(delta), np.ascontiguousarray(drawn)
+    probability = by_rank(delta, of_ranks)
+    kept = delta / probability
+    probability *= 2**32
+    kept *= drawn < probability
+    return kept
+
+
+def keep_probabilities(n: int, params: Params) -> np.ndarray:
+    """p of each rank in a row of n entries, fp64."""
+    import numpy as np
+
+    if n < 2:
+        return np.full(n, params.density)
+    return params.density - params.epsilon + 2 * params.epsilon * np.arange(n) / (n - 1)

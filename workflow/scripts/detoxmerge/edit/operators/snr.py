@@ -45,11 +45,15 @@ def merge(block: Any, params: Params, context: None) -> np.ndarray:
     n, found = len(block.deltas), mean(block.deltas)
     noise, part = np.zeros_like(found), np.empty_like(found)
     for delta in block.deltas:
-        noise += np.square(np.subtract(delta, found, out=part), out=part)
+        np.copyto(part, delta)  # to mix fp32 and fp64 in one step is slower
+        part -= found
+        noise += np.square(part, out=part)
     noise /= n * (n - 1)  # s^2 / N
     signal = np.square(found, out=part)
     if params.threshold is not None:
         return found * (signal >= params.threshold**2 * noise)
     signal -= noise
-    np.maximum(signal, 0, out=signal)
-    return np.divide(signal, found, out=signal, where=found != 0)
+    noise.fill(0)
+    np.maximum(signal, noise, out=signal)  # slow with a bare 0, as a division is with `where`
+    found += np.equal(found, 0)  # there the signal is 0, too
+    return np.divide(signal, found, out=signal)

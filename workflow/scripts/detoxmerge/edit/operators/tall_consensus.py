@@ -42,11 +42,12 @@ def merge(block: Any, params: Params, context: None) -> np.ndarray:
     import numpy as np
 
     whole = total(block.deltas)
-    count, others = np.zeros(whole.shape, np.int16), np.empty_like(whole)
+    count, own, others = np.zeros(whole.shape, np.int16), np.empty_like(whole), np.empty_like(whole)
     for delta in block.deltas:
-        np.abs(np.subtract(whole, delta, out=others), out=others)
+        np.copyto(own, delta)  # to mix fp32 and fp64 in one step is slower
+        np.abs(np.subtract(whole, own, out=others), out=others)
         others *= params.mask_lambda
-        count += np.abs(delta) > others
+        count += np.abs(own, out=own) > others
     whole *= count >= params.min_shards
     whole /= len(block.deltas)
     return whole

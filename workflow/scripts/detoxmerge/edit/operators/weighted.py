@@ -64,7 +64,10 @@ def prepare(shards: Any, params: Params) -> tuple[list[float], dict[str, Any]]:
 
 def merge(block: Any, params: Params, context: list[float]) -> np.ndarray:
     """A block of the weighted mean."""
-    found = context[0] * block.deltas[0].astype("float64")
+    found = block.deltas[0].astype("float64")
+    found *= context[0]
     for weight, delta in zip(context[1:], block.deltas[1:], strict=True):
-        found += weight * delta.astype("float64")
+        part = delta.astype("float64")
+        part *= weight
+        found += part
     return found
