@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from .blocks import Block
 from .merging import Merge, write_merged
 from .operators.mean import mean
-from .shards import Block, Shards, side_by_side
+from .shards import Shards, side_by_side
 from .vectors import open_delta
 
 Norms = tuple[np.ndarray, np.ndarray]  # of the rows of W+ and W-
