@@ -19,7 +19,7 @@ from detoxmerge.measure.cost import measure_cost, training_seconds
 from detoxmerge.plan.catalogue import Generation
 from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.errors import UserError
-from detoxmerge.plan.modules import by_file_name
+from detoxmerge.plan.modules import Modules
 
 PROMPTS = ["The gardener", "Yesterday we talked about the", "I"]
 HEAD = "s\th:m:s\tmax_rss\n"
@@ -150,8 +150,8 @@ def test_a_file_without_seconds_is_one_sentence(benchmarks: list[Path], text: st
         training_seconds(benchmarks)
 
 
-@pytest.mark.parametrize("name", sorted(by_file_name(verbs)))
+@pytest.mark.parametrize("name", sorted(Modules(verbs)))
 def test_every_verb_tells_what_it_costs(name: str) -> None:
-    verb = by_file_name(verbs)[name].Verb
+    verb = Modules(verbs)[name].Verb
     assert callable(verb.forwards)
     assert callable(verb.extra_bytes), f"{name} needs extra_bytes(), see edit/verbs/__init__.py"
