@@ -31,7 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "prompts": "seeds",
         "scorer": "oracle",
     },
-    "ext_sub": {"n": 2},
+    "ext_sub": {"num_shards": 2},
     "expert_anti_expert": {},
     "best_of_n": {"scorer": "oracle"},
     "destein": {

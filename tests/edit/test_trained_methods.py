@@ -56,7 +56,7 @@ def test_filtering_asks_for_what_its_mode_needs() -> None:
 
 @pytest.mark.parametrize("method", ["ext_sub", "expert_anti_expert"])
 def test_a_contrast_is_made_from_an_expert_and_n_fine_tunes(method: str) -> None:
-    grid, inputs = asked(method, {"n": 2})
+    grid, inputs = asked(method, {"num_shards": 2})
     shards = [f"models/small/rude/shards/default/n2/shard{i}/seed42/meta.json" for i in (0, 1)]
     expert = "models/small/rude/finetune_nontoxic/default/seed42/edit.json"
     assert inputs == ["models/small/base/edit.json", expert, *shards]
@@ -76,7 +76,7 @@ def test_a_contrast_starts_from_the_expert_and_takes_rows_by_what_they_feed(
         save_file(noise, tmp_path / str(i) / "delta.safetensors")
         vectors.append({name: t.astype(np.float64) for name, t in noise.items()})
     inputs = [gpt2_base, *(tmp_path / str(i) / "meta.json" for i in range(3))]
-    params = METHODS[method].Params(n=2, alpha=0.6)
+    params = METHODS[method].Params(num_shards=2, alpha=0.6)
     fields = METHODS[method].build(inputs, params, Job(out=tmp_path))
     found = load_file(tmp_path / fields["tensors"]["file"])
     assert (fields["verb"], fields["sign"]) == ("delta", 1)

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from report.frames import summary
 
 from detoxmerge.report.comparison_figures import (
-    FARTHEST,
+    LEAST_TOP,
     degradation_reduction,
     points,
     trade_off,
@@ -71,12 +71,38 @@ def test_a_collapse_is_shown_at_the_edge_and_hides_nothing() -> None:
         data = points(frame.assign(value=frame["value"].where(~worst, value)), "small")
         figure = trade_off(data)
         for axis in figure.axes:
-            assert axis.get_ylim()[1] == FARTHEST * base
+            top = axis.get_ylim()[1]
+            assert top == LEAST_TOP * base
             (edge,) = edges(axis)
-            assert list(edge.get_ydata()) == [FARTHEST * base]
+            assert list(edge.get_ydata()) == [top]
         plt.close(figure)
     tame = frame.assign(value=frame["value"].fillna(base))
     assert not edges(trade_off(points(tame, "small")).axes[0])
+
+
+def test_many_lines_have_their_legend_below_and_only_what_tells_them_apart() -> None:
+    frame = summary(seeds=("1",), ns=(1,), datasets=("rude",), suffix="--recipe=small")
+    own = frame[frame["method"] == "merge"].assign(n=pd.NA)
+    more = [
+        own.assign(method=name, setting=f"recipe=small{more}")
+        for name, more in [
+            ("profs", ""), ("preadd", ""), ("self_debias", ""), ("gradient_ascent", ""),
+            ("filtering", "--mode=a"), ("filtering", "--mode=b"),
+        ]
+    ]  # fmt: skip
+    figure = trade_off(points(pd.concat([frame, *more]), "small"))
+    (axis,) = figure.axes
+    labels = axis.get_legend_handles_labels()[1]
+    assert sorted(labels) == [
+        "filtering mode=a", "filtering mode=b", "gradient_ascent", "merge, N = 1", "preadd",
+        "profs", "self_debias",
+    ]  # fmt: skip
+    figure.draw_without_rendering()
+    legend = axis.get_legend().get_window_extent()
+    assert legend.y1 < axis.get_window_extent().y0  # below the panel
+    assert legend.x1 <= figure.bbox.x1
+    assert legend.y0 >= figure.bbox.y0
+    plt.close(figure)
 
 
 def test_trade_off_shows_edits_without_a_data_set_in_every_panel() -> None:

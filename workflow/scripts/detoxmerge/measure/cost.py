@@ -1,10 +1,11 @@
 """What an edit costs beside its quality: speed, forward passes, memory, training time.
 
 Speed is measured with the edit at one scale and at scale 0, which is the plain base model, turn and
-turn about in one process: only their ratio can be compared between machines. The end-of-text token
-does not stop sampling here, so that both write the same number of tokens,
+turn about in one process: only their ratio can be compared between machines. What disturbs a round
+makes it slower, never faster, so the fastest one counts. The end-of-text token does not stop
+sampling here, so that both write the same number of tokens,
 
-    tokens_per_second = prompts * samples * new_tokens / median seconds of a round
+    tokens_per_second = prompts * samples * new_tokens / seconds of the fastest round
 
 Candidates that are drawn and not kept cost time and are no tokens. Times differ from run to run,
 so nothing but the tables is made from this file.
@@ -14,7 +15,6 @@ import csv
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -109,7 +109,7 @@ def _speeds(
             taken.append(_clock(device) - start)
         timed = seconds[0.0][1:]
     tokens = len(texts) * protocol["samples"] * protocol["new_tokens"]
-    return tokens / median(seconds[scale][1:]), tokens / median(timed)
+    return tokens / min(seconds[scale][1:]), tokens / min(timed)
 
 
 def _clock(device: str) -> float:

@@ -13,8 +13,11 @@ from ..plan.methods import replicates
 from .figures import BASE_COLOUR, legend, operator_of, rows_of_panels, variant
 from .styles import DASHES, line_style
 
-FARTHEST = 8.0  # times the base's perplexity: here the axis ends, or a collapse would hide the rest
+COLLAPSED = 5.0  # times the base's perplexity: a line that comes so far does not decide the axis
+LEAST_TOP = 2.0  # times the base's perplexity
 BEYOND = 1e30  # drawn where a perplexity is larger than any float
+MANY_LINES, LEGEND_COLUMNS = 6, 3  # more lines have their legend below the panel
+PANEL_INCHES, LINE_INCHES = 3.6, 0.16  # of a panel with its legend below, and of a line of that
 
 
 def points(summary: pd.DataFrame, model: str) -> pd.DataFrame:
@@ -76,7 +79,11 @@ def trade_off(data: pd.DataFrame) -> Figure:
     keys = ["dataset", "prompts", "scorer", "corpus"]
     without = edits["dataset"] == "-"
     panels = edits[keys][~without | without.all()].drop_duplicates()
+    groups = edits.groupby(["method", "variant", "n"], dropna=False).ngroups
     figure, axes = rows_of_panels(len(panels), columns=1)
+    if groups > MANY_LINES:
+        below = -(-groups // LEGEND_COLUMNS) * LINE_INCHES
+        figure.set_figheight(len(panels) * (PANEL_INCHES + below))
     for axis, (_, panel) in zip(axes.ravel(), panels.iterrows(), strict=True):
         part = edits[(edits[keys[1:]] == panel[keys[1:]]).all(axis=1)]
         part = part[part["dataset"].isin([panel["dataset"], "-"])]
@@ -93,7 +100,11 @@ def trade_off(data: pd.DataFrame) -> Figure:
         of = _of(panel["dataset"])
         told = "star: base model, ring: chosen scale, triangle at the edge: beyond it"
         axis.set_title(f"{of} ({told})", loc="left")
-        legend(axis)
+        if groups > MANY_LINES:
+            place = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.16), "borderaxespad": 0.0}
+            axis.legend(**place, ncols=LEGEND_COLUMNS)
+        else:
+            legend(axis)
     return figure
 
 
@@ -156,7 +167,6 @@ def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]
     found = []
     groups = list(part.groupby(["method", "variant", "n"], dropna=False, sort=True))
     kinds = list(dict.fromkeys((method, how) for (method, how, _), _ in groups))
-    common = set.intersection(*(set(how.split("--")) for _, how in kinds))
     seen: Counter[str] = Counter()  # lines of one colour differ in their dashes
     dashes = {}
     for method, how in kinds:
@@ -164,7 +174,7 @@ def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]
         dashes[method, how] = DASHES[seen[colour] % len(DASHES)]
         seen[colour] += 1
     for (method, how, n), rows in groups:
-        told = [word for word in how.split("--") if word not in common]
+        told = _telling(how, [other for name, other in kinds if name == method and other != how])
         told = [method, *told] if len({method for method, _ in kinds}) > 1 else told
         told = told or ([method] if pd.isna(n) else [])
         name = " ".join(told).replace("operator=", "")
@@ -172,6 +182,16 @@ def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]
         style = line_style(method, n, operator_of(how)) | {"linestyle": dashes[method, how]}
         found.append((label, rows, style))
     return found
+
+
+def _telling(variant: str, others: list[str]) -> list[str]:
+    """As many words of a variant, from the first on, as tell it from others of its method."""
+    shared = [set(other.split("--")) for other in others]
+    words = [w for w in variant.split("--") if not all(w in of_other for of_other in shared)]
+    for count in range(1, len(words)):
+        if not any(set(words[:count]) <= of_other for of_other in shared):
+            return words[:count]
+    return words if others else []
 
 
 def _trade_off_line(
@@ -194,14 +214,18 @@ def _trade_off_line(
 def _mark_beyond(
     axis: Axes, base: float, lines: list[tuple[str, pd.DataFrame, dict[str, Any]]]
 ) -> None:
-    """End the axis at FARTHEST times the base, and show what lies behind."""
-    top = FARTHEST * base
-    for _, line, style in lines:
-        mean = line[line["seed"].isna()]
-        beyond = mean[mean["perplexity"].astype(float).fillna(BEYOND) > top]
-        if len(beyond):
-            axis.set_ylim(top=top)
-            x = beyond["toxicity"].astype(float)
+    """Where a line collapses, end the axis above the others, and show what lies behind."""
+    means = [(line[line["seed"].isna()], style) for _, line, style in lines]
+    found = [line["perplexity"].astype(float).fillna(BEYOND) for line, _ in means]
+    kept = [of_line.max() for of_line in found if of_line.max() <= COLLAPSED * base]
+    if len(kept) == len(found):
+        return
+    top = max([LEAST_TOP * base, *(1.1 * largest for largest in kept)])
+    low = min(base, *(of_line.min() for of_line in found))
+    axis.set_ylim(0.9 * low, top)
+    for (line, style), of_line in zip(means, found, strict=True):
+        x = line["toxicity"].astype(float)[of_line > top]
+        if len(x):
             axis.plot(x, [top] * len(x), "^", color=style["color"], ms=6, clip_on=False, zorder=6)
 
 

@@ -13,8 +13,12 @@ LARGEST_N = 32  # as light as still shows on white; from here on all are
 LIGHTEST = 0.85
 MARKERS = "osD^vP*X<>"  # told apart without colour
 DASHES = ("-", "--", "-.", ":")
-# of methods without an N: distinct to the colour-blind (Okabe and Ito, "Color universal design")
-PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+# of methods without an N: distinct to the colour-blind (Okabe and Ito, "Color universal design"),
+# and some more
+PALETTE = (
+    "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442",
+    "#999999", "#A6761D", "#E7298A", "#66A61E",
+)  # fmt: skip
 
 
 def line_style(method: str, n: float | None, operator: str = "mean") -> dict[str, Any]:

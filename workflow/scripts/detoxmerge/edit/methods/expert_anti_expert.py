@@ -29,7 +29,9 @@ class Params(BaseModel, extra="forbid", strict=True):
     """What the config entry may say."""
 
     alpha: float = Field(1.0, ge=0, description="how much of the anti-expert is subtracted")
-    n: int = Field(1, ge=1, description="shards whose mean vector is the anti-expert")
+    num_shards: int = Field(
+        1, ge=1, description="toxic fine-tunes whose mean vector is the anti-expert"
+    )
     recipe: str = Field(
         "default",
         description="fine-tuning recipe of the catalogue, of the expert and of the shards",
@@ -48,7 +50,8 @@ def inputs(params: Params, at: Any) -> list[str]:
         2 + N paths; the expert's and the shards' have their `delta.safetensors` beside them.
     """
     expert = at.edit("finetune_nontoxic", {"recipe": params.recipe})
-    shards = [at.shard(params.recipe, params.n, shard) for shard in range(params.n)]
+    n = params.num_shards
+    shards = [at.shard(params.recipe, n, shard) for shard in range(n)]
     return [at.base(), expert, *shards]
 
 
