@@ -1,7 +1,7 @@
 """The entries of the config that say how a model or a scorer is trained."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -57,20 +57,20 @@ class Recipe(Entry):
         return self
 
 
-def several_processes(alias: str, config: "Config") -> Iterator[str]:
-    """The refusal of a recipe by a method that trains in one process.
+def refuse_several_processes(params: Any, config: "Config") -> Iterator[str]:
+    """`refusals` of a method that trains in one process, or is made from an edit that does.
 
     Args:
-        alias: of the recipe.
+        params: of the method, with a `recipe`.
         config: the parsed config.
 
     Yields:
         A sentence, if the recipe asks for more.
     """
-    if config.recipes[alias].strategy:
+    if strategy := config.recipes[params.recipe].strategy:
         yield (
-            f"recipe '{alias}' shares the model by `strategy: {config.recipes[alias].strategy}`, "
-            "and this method trains in one process; name a recipe without `strategy`"
+            f"recipe '{params.recipe}' shares the model by `strategy: {strategy}`, and this method "
+            "trains in one process; name a recipe without `strategy`"
         )
 
 

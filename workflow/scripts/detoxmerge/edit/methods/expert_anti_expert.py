@@ -8,14 +8,13 @@ the whole vector: 0 is the base, 1 their edit; alpha, which they set to 1, is a 
 
 # with alpha as the dial, the expert would be there at 0, and 0 would not be the base
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from ...plan.entries import alias_of
-from ...plan.training import several_processes
+from ...plan.training import refuse_several_processes
 
 KIND = "merge"
 VERB = "delta"
@@ -23,6 +22,8 @@ LABEL = "expert minus anti-expert"
 REFERENCE = "Hu et al., AAAI 2024"
 VERSION = 1
 USES = ("dataset", "seed")
+
+refusals = refuse_several_processes
 
 
 class Params(BaseModel, extra="forbid", strict=True):
@@ -53,19 +54,6 @@ def inputs(params: Params, at: Any) -> list[str]:
     n = params.num_shards
     shards = [at.shard(params.recipe, n, shard) for shard in range(n)]
     return [at.base(), expert, *shards]
-
-
-def refusals(params: Params, config: Any) -> Iterator[str]:
-    """A recipe that the expert cannot be trained by.
-
-    Args:
-        params: this method's parameters.
-        config: the parsed config.
-
-    Yields:
-        A sentence.
-    """
-    yield from several_processes(params.recipe, config)
 
 
 def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:

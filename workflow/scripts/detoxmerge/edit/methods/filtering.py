@@ -14,14 +14,13 @@ keeps the less toxic half (Wang et al., NeurIPS 2022, arXiv 2202.04173).
 # USES belongs to a method, not to a setting: in a study of several data sets the first mode, which
 # reads none, is trained once for each, with equal results
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
 from ...plan.entries import alias_of
-from ...plan.training import several_processes
+from ...plan.training import refuse_several_processes
 
 KIND = "train"
 VERB = "delta"
@@ -29,6 +28,8 @@ LABEL = "fine-tuning on filtered texts"
 REFERENCE = "Meng et al., Findings of EMNLP 2024"
 VERSION = 1
 USES = ("dataset", "seed")
+
+refusals = refuse_several_processes
 
 
 class Params(BaseModel, extra="forbid", strict=True):
@@ -81,19 +82,6 @@ def inputs(params: Params, at: Any) -> list[str]:
     if params.mode == "corpus_threshold":
         return [at.base(), at.data()]
     return [at.base(), at.samples(params.prompts), at.scores(params.prompts, params.scorer)]
-
-
-def refusals(params: Params, config: Any) -> Iterator[str]:
-    """A recipe for several processes.
-
-    Args:
-        params: this method's parameters.
-        config: the parsed config.
-
-    Yields:
-        A sentence.
-    """
-    yield from several_processes(params.recipe, config)
 
 
 def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:

@@ -7,14 +7,13 @@ detoxification Gehman et al. (Findings of EMNLP 2020, arXiv 2009.11462) and Liu 
 arXiv 2105.03023).
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from ...plan.entries import alias_of
-from ...plan.training import several_processes
+from ...plan.training import refuse_several_processes
 
 KIND = "train"
 VERB = "delta"
@@ -22,6 +21,8 @@ LABEL = "fine-tuning on non-toxic texts"
 REFERENCE = "Gururangan et al., ACL 2020"
 VERSION = 1
 USES = ("dataset", "seed")
+
+refusals = refuse_several_processes
 
 
 class Params(BaseModel, extra="forbid", strict=True):
@@ -49,19 +50,6 @@ def inputs(params: Params, at: Any) -> list[str]:
         Two paths.
     """
     return [at.base(), at.data()]
-
-
-def refusals(params: Params, config: Any) -> Iterator[str]:
-    """A recipe for several processes.
-
-    Args:
-        params: this method's parameters.
-        config: the parsed config.
-
-    Yields:
-        A sentence.
-    """
-    yield from several_processes(params.recipe, config)
 
 
 def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:

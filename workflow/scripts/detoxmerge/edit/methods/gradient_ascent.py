@@ -12,14 +12,13 @@ or a scale below 1 go less far. Weights or a loss that are not finite are refuse
 # the texts are taken in the order of toxic.parquet, not of the partition n = 1: the batches are not
 # those of the single task vector of the same seed
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from ...plan.entries import alias_of
-from ...plan.training import several_processes
+from ...plan.training import refuse_several_processes
 
 KIND = "train"
 VERB = "delta"
@@ -27,6 +26,8 @@ LABEL = "gradient ascent"
 REFERENCE = "Ilharco et al., ICLR 2023"
 VERSION = 1
 USES = ("dataset", "seed")
+
+refusals = refuse_several_processes
 
 
 class Params(BaseModel, extra="forbid", strict=True):
@@ -50,19 +51,6 @@ def inputs(params: Params, at: Any) -> list[str]:
         Two paths.
     """
     return [at.base(), at.data()]
-
-
-def refusals(params: Params, config: Any) -> Iterator[str]:
-    """A recipe for several processes.
-
-    Args:
-        params: this method's parameters.
-        config: the parsed config.
-
-    Yields:
-        A sentence.
-    """
-    yield from several_processes(params.recipe, config)
 
 
 def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
