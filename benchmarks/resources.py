@@ -87,7 +87,7 @@ def measure(job: str, model: str) -> dict[str, object]:
 
 def asked_mb(row: dict[str, object]) -> float:
     """What the formulas would ask for on a CPU."""
-    from detoxmerge.plan.resources import finetune_mb, measure_mb
+    from detoxmerge.plan.memory import finetune_mb, measure_mb
     from detoxmerge.plan.training import Recipe
 
     weights, batch, tokens = (int(row[key]) for key in ("num_weights", "batch", "tokens"))

@@ -10,7 +10,8 @@ import pytest
 from plan.studies import comments, study
 
 from detoxmerge.plan.config import load_config
-from detoxmerge.plan.resources import Need, Needs, finetune_mb, measure_mb
+from detoxmerge.plan.memory import finetune_mb, measure_mb
+from detoxmerge.plan.resources import Need, Needs
 from detoxmerge.plan.training import Recipe
 
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "resources.csv"

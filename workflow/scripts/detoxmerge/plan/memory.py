@@ -1,0 +1,78 @@
+"""How much host memory training and measuring take, in MB (1e6 bytes).
+
+P is the number of weights, a token is one place of a batch; benchmarks/resources.py measures it.
+
+memory   = SOFTWARE + weights + activations
+  training on a CPU    24 P: weights, theta_0, gradients, AdamW's two moments, a checkpoint's copy
+  training on a GPU    12 P of the host: weights, theta_0, a checkpoint's copy
+  several processes    these 24 P or 12 P are shared; each loads 4 P, and theta_0 takes 4 P once
+  exporting            12 P: base and edited model, and thrice the largest tensor (4 P at the most)
+  measuring             8 P: the base in fp32, and a tensor of the edit, or a copy in its dtype
+  activations (CPU)    ACTIVATION sqrt(P) bytes per token when training, a tenth of it without
+                       gradients; plus what the logits take: 12 bytes per token and vocabulary item
+"""
+
+import math
+
+from .training import Recipe
+
+SOFTWARE_MB = {"cpu": 1500, "cuda": 4000}  # two Snakemakes, the libraries; CUDA's own on the host
+ACTIVATION = 110.0  # bytes per sqrt(weight) and token: GPT-2 small 1.2 MB, Llama-2-7B 9 MB
+
+
+def training_mb(
+    device: str, weights: int, tokens: int, vocabulary: int, share: float = 1.0
+) -> float:
+    """Host memory of one process that trains.
+
+    Args:
+        device: "cpu" or "cuda".
+        weights: P.
+        tokens: of one batch, padding included.
+        vocabulary: items of the logits.
+        share: of the weights and states, which this process holds.
+
+    Returns:
+        MB.
+    """
+    if device == "cuda":
+        return SOFTWARE_MB["cuda"] + 12 * share * weights / 1e6
+    per_token = ACTIVATION * math.sqrt(weights) + 12 * vocabulary
+    return SOFTWARE_MB["cpu"] + (24 * share * weights + tokens * per_token) / 1e6
+
+
+def finetune_mb(device: str, weights: int, recipe: Recipe, vocabulary: int = 50_000) -> float:
+    """Host memory that one fine-tune takes on each of its nodes.
+
+    Of several processes each loads the model before it keeps its share; the first has theta_0 too.
+
+    Args:
+        device: "cpu" or "cuda".
+        weights: P.
+        recipe: of the catalogue.
+        vocabulary: items; 50,000 is GPT-2's, and an upper bound for most small models.
+
+    Returns:
+        MB.
+    """
+    vocabulary = min(vocabulary, math.ceil(weights / 100))  # an embedding is wider than that
+    tokens = recipe.batch_size * recipe.max_tokens
+    if recipe.strategy is None:
+        return training_mb(device, weights, tokens, vocabulary)
+    each = training_mb(device, weights, tokens, vocabulary, 1 / recipe.processes)
+    return recipe.processes // recipe.nodes * (each + 4 * weights / 1e6) + 4 * weights / 1e6
+
+
+def measure_mb(device: str, weights: int, tokens: int) -> float:
+    """Host memory of one process that only runs the model.
+
+    Args:
+        device: "cpu" or "cuda".
+        weights: P.
+        tokens: of one batch, padding included.
+
+    Returns:
+        MB.
+    """
+    activations = tokens * ACTIVATION * math.sqrt(weights) / 10 if device == "cpu" else 0
+    return SOFTWARE_MB[device] + (8 * weights + activations) / 1e6 + 500
