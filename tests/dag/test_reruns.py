@@ -457,8 +457,8 @@ def test_version_of_a_method_bumped(house):
 def test_parameter_with_a_default_added(house):
     house.replace(
         MERGE,
-        '    recipe: str = Field("default"',
-        '    drop: float = Field(0.0, ge=0, lt=1)\n    recipe: str = Field("default"',
+        "    recipe: str = Field(",
+        "    drop: float = Field(0.0, ge=0, lt=1)\n    recipe: str = Field(",
     )
     assert house.planned() == {}
 
