@@ -156,7 +156,7 @@ class Protocol:
     def cost(self, model: str, scale: str) -> dict[str, Any]:
         """What is timed: the first prompts of the sweep's first set, by its sampling protocol."""
         entry = self.config.prompts[self.config.run.sweep.prompts[0]].generate
-        own = {"scale": scale, "num_prompts": 8, "rounds": 5, "seconds": 1.0}
+        own = {"scale": scale, "num_prompts": 8, "rounds": 5, "seconds": 3.0}
         dtype = self.config.models[model].dtype
         return self._of("measure_cost", dtype=dtype, **own, **protocol(entry))
 
