@@ -99,7 +99,8 @@ def _speeds(
 ) -> tuple[float, float, float]:
     """Tokens per second of edit and base, and their ratio, after a round that is not timed."""
     tokenizer = load_tokenizer(edited.place)
-    tokenizer.eos_token = None  # nothing stops sampling
+    # nothing stops sampling: neither the tokenizer's word for it, nor the model folder's
+    tokenizer.eos_token = edited.model.generation_config.eos_token_id = None
     seconds: dict[float, list[float]] = {0.0: [], scale: []}
     timed: list[float] = []
     while len(timed) < protocol["rounds"] or sum(timed) < protocol["seconds"]:
