@@ -123,7 +123,7 @@ def test_cost_of_another_protocol_is_refused(finished, tmp_path):
     content = json.loads(Path(cost).read_text())
     Path(cost).write_text(json.dumps(content | {"protocol": content["protocol"] | {"rounds": 9}}))
     said = refused(finished, tmp_path)
-    assert "cost.json was made with rounds = 9, and the config says 3" in said
+    assert "cost.json was made with rounds = 9, and the config says 5" in said
 
 
 def test_same_measurements_give_the_same_bytes(finished, tmp_path):
