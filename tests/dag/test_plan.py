@@ -195,8 +195,16 @@ def dag_of(configfile):
         return workflow._workflow.dag
 
 
-def test_setting_outside_the_study_is_refused(empty_house):
-    target = "results/models/gpt2/toxigen/merge/n=7/seed42/edit.json"
+@pytest.mark.parametrize(
+    "target",
+    [
+        "results/models/gpt2/toxigen/merge/n=7/seed42/edit.json",
+        "results/evals/gpt2/toxigen/merge/n=7/seed42/rtp-test/generations.json",
+        "results/evals/gpt2/toxigen/merge/n=7/seed42/change.json",
+        "results/evals/gpt2/toxigen/merge/n=7/seed42/cost.json",
+    ],
+)
+def test_setting_outside_the_study_is_refused(empty_house, target):
     done = empty_house.snakemake("--dry-run", "--", target)
     assert done.returncode != 0
     sentence = "merge has no setting 'n=7' for gpt2 in the config; did you mean 'n="

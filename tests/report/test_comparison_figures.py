@@ -75,9 +75,12 @@ def test_a_collapse_is_shown_at_the_edge_and_hides_nothing() -> None:
             assert top == LEAST_TOP * base
             (edge,) = edges(axis)
             assert list(edge.get_ydata()) == [top]
+            assert "triangle" in axis.get_title(loc="left")
         plt.close(figure)
     tame = frame.assign(value=frame["value"].fillna(base))
-    assert not edges(trade_off(points(tame, "small")).axes[0])
+    axis = trade_off(points(tame, "small")).axes[0]
+    assert not edges(axis)
+    assert "triangle" not in axis.get_title(loc="left")
 
 
 def test_many_lines_have_their_legend_below_and_only_what_tells_them_apart() -> None:

@@ -15,6 +15,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
 from detoxmerge.plan.cluster import CLUSTER_JOB, memory_advice, require_ready
 from detoxmerge.plan.config import load_config
+from detoxmerge.plan.errors import nearest
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.methods import METHODS, of_kind
 from detoxmerge.plan.protocol import VERSION
@@ -124,9 +125,21 @@ def choices(wildcards):
     return GRID.choices(wildcards.model, wildcards.edit) if scales is None else []
 
 
+def known_edit(wildcards):
+    """The edit behind {edit}, or behind the wildcards of its path; a sentence if it is unknown."""
+    parts = wildcards.edit.split("/") if "edit" in wildcards.keys() else None
+    method, setting = parts[1:3] if parts else (wildcards.method, wildcards.setting)
+    try:
+        return GRID.find_edit(wildcards.model, wildcards.edit) if parts else GRID.find(wildcards)
+    except KeyError:
+        known = [name for of, name in GRID.settings if of == method]
+        sys.exit(
+            f"{method} has no setting '{setting}' for {wildcards.model} in the config; "
+            f"{nearest(setting, known)}"
+        )
+
+
 def edit_tensors(wildcards):
     """The tensors that a loaded edit reads; the base has none."""
-    if wildcards.edit == "base":
-        return []
-    edit = GRID.find_edit(wildcards.model, wildcards.edit)
-    return [ancient(path) for path in GRID.tensors_of(edit)]
+    tensors = [] if wildcards.edit == "base" else GRID.tensors_of(known_edit(wildcards))
+    return [ancient(path) for path in tensors]

@@ -33,7 +33,7 @@ rule merge_edit:
         mem_mb=NEEDS.mem_mb("merge_edit"),
         runtime=NEEDS.runtime("merge_edit"),
     params:
-        protocol=lambda w: PROTOCOL.edit(w.method, edit_at(w).params),
+        protocol=lambda w: PROTOCOL.edit(w.method, known_edit(w).params),
     script:
         "../scripts/merge_edit.py"
 

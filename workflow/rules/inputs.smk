@@ -4,7 +4,6 @@ INPUTS   the grid, and local files that the config names
 OUTPUTS  input functions
 """
 
-from detoxmerge.plan.errors import nearest
 from detoxmerge.plan.files import expand_path, files_of_model, files_of_scorer, files_of_shard
 
 
@@ -58,23 +57,12 @@ def over_nodes(wildcards, value):
     return value if recipe_of(wildcards).nodes > 1 else None
 
 
-def edit_at(wildcards):
-    """The edit behind an edit's wildcards, or a sentence for one that the study does not have."""
-    try:
-        return GRID.find(wildcards)
-    except KeyError as error:
-        sys.exit(
-            f"{wildcards.method} has no setting '{wildcards.setting}' for {wildcards.model} in the "
-            f"config; {nearest(wildcards.setting, error.args[0])}"
-        )
-
-
 def manifests(wildcards):
     """What a method asks for, as small manifests: compared by checksum, each naming its tensors'."""
-    return GRID.inputs_of(edit_at(wildcards))
+    return GRID.inputs_of(known_edit(wildcards))
 
 
 def tensors(wildcards):
     """The tensors of fine-tunes and edits among them: they must be there, a newer date means
     nothing."""
-    return [ancient(path) for path in GRID.tensors_read(edit_at(wildcards))]
+    return [ancient(path) for path in GRID.tensors_read(known_edit(wildcards))]

@@ -176,7 +176,7 @@ rule measure_cost:
     params:
         protocol=lambda w: PROTOCOL.cost(w.model, GRID.cost_scale(w.edit)),
         # no inputs: training must not run again where a time is lost
-        benchmarks=lambda w: benchmarks_of(GRID, GRID.find_edit(w.model, w.edit)),
+        benchmarks=lambda w: benchmarks_of(GRID, known_edit(w)),
     script:
         "../scripts/measure_cost.py"
 

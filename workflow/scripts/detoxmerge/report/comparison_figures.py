@@ -92,13 +92,14 @@ def trade_off(data: pd.DataFrame) -> Figure:
             _trade_off_line(axis, start, line, label, style)
         axis.plot(start["toxicity"], start["perplexity"], "*", color=BASE_COLOUR, ms=9, zorder=5)
         axis.set_yscale("log")
-        _mark_beyond(axis, float(start["perplexity"]), _lines(part))
+        beyond = _mark_beyond(axis, float(start["perplexity"]), _lines(part))
         axis.yaxis.set_major_formatter(ScalarFormatter())
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.set_xlabel(f"Mean toxicity on {panel['prompts']}, scored by {panel['scorer']} (0–1)")
         axis.set_ylabel(f"Perplexity on {panel['corpus']}")
         of = _of(panel["dataset"])
-        told = "star: base model, ring: chosen scale, triangle at the edge: beyond it"
+        told = "star: base model, ring: chosen scale"
+        told += ", triangle at the edge: beyond it" if beyond else ""
         axis.set_title(f"{of} ({told})", loc="left")
         if groups > MANY_LINES:
             place = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.16), "borderaxespad": 0.0}
@@ -213,13 +214,13 @@ def _trade_off_line(
 
 def _mark_beyond(
     axis: Axes, base: float, lines: list[tuple[str, pd.DataFrame, dict[str, Any]]]
-) -> None:
-    """Where a line collapses, end the axis above the others, and show what lies behind."""
+) -> bool:
+    """Where a line collapses, end the axis above the others; whether one does."""
     means = [(line[line["seed"].isna()], style) for _, line, style in lines]
     found = [line["perplexity"].astype(float).fillna(BEYOND) for line, _ in means]
     kept = [of_line.max() for of_line in found if of_line.max() <= COLLAPSED * base]
     if len(kept) == len(found):
-        return
+        return False
     top = max([LEAST_TOP * base, *(1.1 * largest for largest in kept)])
     low = min(base, *(of_line.min() for of_line in found))
     axis.set_ylim(0.9 * low, top)
@@ -227,6 +228,7 @@ def _mark_beyond(
         x = line["toxicity"].astype(float)[of_line > top]
         if len(x):
             axis.plot(x, [top] * len(x), "^", color=style["color"], ms=6, clip_on=False, zorder=6)
+    return True
 
 
 def _from_base(start: pd.Series, line: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
