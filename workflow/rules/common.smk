@@ -15,7 +15,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
 from detoxmerge.plan.cluster import CLUSTER_JOB, memory_advice, require_ready
 from detoxmerge.plan.config import load_config
-from detoxmerge.plan.errors import nearest
+from detoxmerge.plan.errors import UserError
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.methods import METHODS, of_kind
 from detoxmerge.plan.protocol import VERSION
@@ -127,16 +127,10 @@ def choices(wildcards):
 
 def known_edit(wildcards):
     """The edit behind {edit}, or behind the wildcards of its path; a sentence if it is unknown."""
-    parts = wildcards.edit.split("/") if "edit" in wildcards.keys() else None
-    method, setting = parts[1:3] if parts else (wildcards.method, wildcards.setting)
     try:
-        return GRID.find_edit(wildcards.model, wildcards.edit) if parts else GRID.find(wildcards)
-    except KeyError:
-        known = [name for of, name in GRID.settings if of == method]
-        sys.exit(
-            f"{method} has no setting '{setting}' for {wildcards.model} in the config; "
-            f"{nearest(setting, known)}"
-        )
+        return GRID.find(wildcards)
+    except UserError as error:
+        sys.exit(str(error))
 
 
 def edit_tensors(wildcards):

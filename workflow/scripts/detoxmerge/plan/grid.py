@@ -11,6 +11,7 @@ from .at import At
 from .checks import settings
 from .config import Config
 from .edits import Edit, FineTune, ShardSet
+from .errors import UserError, nearest
 from .expected import expected_protocols
 from .exports import find_export
 from .methods import METHODS
@@ -221,20 +222,24 @@ class Grid:
         return list(found)
 
     def find(self, wildcards: Any) -> Edit:
-        """The edit behind {model}, {dataset}, {method}, {setting}, {seed}.
+        """The edit behind {model} and {edit}, or {model} and the parts of {edit}; not the base.
 
         Raises:
-            KeyError: the study has no such edit; its argument is the list of its settings.
+            UserError: the study has no such edit.
         """
-        names = ("model", "dataset", "method", "setting", "seed")
-        path = self.paths.edit.format(**{name: getattr(wildcards, name) for name in names})
+        edit = getattr(wildcards, "edit", None)
+        if edit is None:
+            w = wildcards
+            edit = f"{w.dataset}/{w.method}/{w.setting}/seed{w.seed}"
+        path = self.paths.any_edit.format(model=wildcards.model, edit=edit)
         if path in self.built:
             return self.built[path]
-        raise KeyError([s for m, s in self.settings if m == wildcards.method])
-
-    def find_edit(self, model: str, edit: str) -> Edit:
-        """The edit behind {model} and {edit}, as `find`; not the base."""
-        return self.built[self.paths.any_edit.format(model=model, edit=edit)]
+        _, method, setting, _ = edit.split("/")
+        known = [name for of, name in self.settings if of == method]
+        raise UserError(
+            f"{method} has no setting '{setting}' for {wildcards.model} in the config; "
+            f"{nearest(setting, known)}"
+        )
 
     def measurements(self, model: str, edit: str) -> list[str]:
         """Manifests of everything measured of one edit, in both stages, and of its choices."""

@@ -186,9 +186,7 @@ class Needs:
         self, wildcards: Any, scales: list[str], weights: int, *, sampled: bool = True
     ) -> tuple[float, float]:
         """Passes per token, over all scales, and MB of what an edit holds beside the base."""
-        edit = None
-        if wildcards.edit != "base":
-            edit = self.grid.find_edit(wildcards.model, wildcards.edit)
+        edit = None if wildcards.edit == "base" else self.grid.find(wildcards)
         verb = METHODS[edit.method].VERB if edit else "none"
         if verb == "none" or (verb == "choose" and not sampled):
             return float(len(scales)), 0
