@@ -65,7 +65,7 @@ def plain(task: Task, threads: int) -> list[str]:
     return [sys.executable, str(HERE / "plain.py"), str(threads), *names(task)]
 
 
-def ours(task: Task, operator: str, threads: int) -> list[str]:
+def ours(task: Task, operator: str, workers: int) -> list[str]:
     """The command line of this project."""
     base, *shards = map(str, task.folders)
     command = [sys.executable, "-m", "detoxmerge", "merge", "--base", base]
@@ -74,7 +74,7 @@ def ours(task: Task, operator: str, threads: int) -> list[str]:
     if operator in NEEDED:
         shares = ",".join([str(1 / task.num_shards)] * task.num_shards)
         command += ["--set", NEEDED[operator].format(shares=shares)]
-    return [*command, "--threads", str(threads)]
+    return [*command, "--workers", str(workers)]
 
 
 def theirs(task: Task, mergekit: Path, exact: bool) -> list[str]:
@@ -153,7 +153,7 @@ def time_methods(task: Task, asked: argparse.Namespace) -> Iterator[dict[str, ob
 
 
 def time_operators(task: Task, asked: argparse.Namespace) -> Iterator[dict[str, object]]:
-    """Every operator with two threads, after the plain read and write."""
+    """Every operator with two workers, after the plain read and write."""
     wanted = {"plain, 2": plain(task, 2)}
     wanted |= {f"ours: {name}": ours(task, name, 2) for name in asked.operators}
     for _ in range(max(1, repeats(task, asked) // 2) if task.size != "large" else 1):

@@ -14,8 +14,8 @@ BY = "benchmarks/merge.py"
 NAMES = {
     "plain, 1": "plain read and write, 1 thread",
     "plain, 2": "plain read and write, 2 threads",
-    "ours, 1": "`detoxmerge merge`, 1 thread",
-    "ours, 2": "`detoxmerge merge`, 2 threads",
+    "ours, 1": "`detoxmerge merge`, 1 worker",
+    "ours, 2": "`detoxmerge merge`, 2 workers",
     "mergekit": "mergekit",
     "mergekit, fp32": "mergekit, computing in fp32",
     "naive": "all state dicts in memory",
@@ -83,7 +83,7 @@ def methods(rows: list[Row]) -> str:
 
 
 def operators(rows: list[Row]) -> str:
-    """Every operator, with two threads and a warm cache."""
+    """Every operator, with two workers and a warm cache."""
     found = {(row["size"], row["n"], row["state"], row["method"]): row for row in rows}
     names = sorted({row["method"] for row in rows if row["method"].startswith("ours: ")})
     columns = list(dict.fromkeys(key[:2] for key in found if key[3] in names))

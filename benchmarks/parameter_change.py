@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from detoxmerge.artefacts import sha256, write_json
-from detoxmerge.edit.tensors import write_tensors
+from detoxmerge.edit.writing import write_tensors
 from detoxmerge.measure.change import parameter_change
 
 MODELS = {"GPT-2 small": (768, 12), "GPT-2 XL": (1600, 48)}  # width, layers

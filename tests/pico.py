@@ -86,7 +86,7 @@ def base(model: Any, folder: Path) -> Path:
 
 def delta_edit(base_manifest: Path, delta: dict[str, torch.Tensor], folder: Path) -> Path:
     """An edit of verb `delta`, sign -1."""
-    from detoxmerge.edit.tensors import write_tensors
+    from detoxmerge.edit.writing import write_tensors
 
     file = folder / "delta.safetensors"
     names = sorted(delta)

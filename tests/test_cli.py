@@ -89,7 +89,7 @@ def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixtur
         (["--operator", "weighted"], "number of texts of each shard is not known; give `weights`"),
         (["--exclude", "wtte"], "exclude: no tensor's name contains 'wtte'; did you mean 'wte'?"),
         (["--lines", "1", "2", "3"], "--lines takes ALPHA, or ALPHA and BETA"),
-        (["--threads", "0"], "--threads 0: one at least"),
+        (["--workers", "0"], "--workers 0: one at least"),
         (["--scale", "nan"], "--scale nan: a finite number is wanted"),
         (["--shard", "./nowhere"], "--shard ./nowhere: there is no such file or folder"),
         (["--shard", "no-such/model"], "--shard no-such/model: there is no such folder here, and"),

@@ -54,7 +54,7 @@ def build(inputs, params, job):
     import numpy as np
 
     from ...artefacts import sha256
-    from ..tensors import write_tensors
+    from ..writing import write_tensors
 
     file = job.out / "hooks.safetensors"
     with write_tensors(file, {"v": (16,)}) as writer:

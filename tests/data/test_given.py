@@ -23,7 +23,7 @@ from detoxmerge.edit.job import Job
 from detoxmerge.edit.merging import merge_deltas
 from detoxmerge.edit.methods import merge_given
 from detoxmerge.edit.recipe import EditedModel
-from detoxmerge.edit.tensors import write_tensors
+from detoxmerge.edit.writing import write_tensors
 from detoxmerge.plan.errors import UserError
 
 FILE = "model.safetensors"

@@ -131,10 +131,10 @@ def test_neither_threads_nor_blocks_nor_order_change_a_byte(
     folder.mkdir()
     made = [{n: rng.standard_normal(s, np.float32) for n, s in shapes.items()} for _ in range(3)]
     expert, *antis = vectors.write(made, folder)
-    for threads, block, order in [(1, 1 << 18, 1), (2, 1 << 18, -1), (4, 1000, 1), (1, 1, -1)]:
+    for workers, block, order in [(1, 1 << 18, 1), (2, 1 << 18, -1), (4, 1000, 1), (1, 1, -1)]:
         monkeypatch.setattr(merging, "BLOCK_ELEMENTS", block if block > 1 else 300)
         out = tmp_path / "out.safetensors"
-        subtract(expert, antis[::order], 1.0, out, turned=turned, threads=threads)
+        subtract(expert, antis[::order], 1.0, out, turned=turned, workers=workers)
         found.add(out.read_bytes())
     assert len(found) == 1
 

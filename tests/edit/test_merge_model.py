@@ -17,7 +17,7 @@ from detoxmerge.edit import merging
 from detoxmerge.edit.merge_model import cast, merge_model
 from detoxmerge.edit.merging import merge_deltas
 from detoxmerge.edit.recipe import load_edited
-from detoxmerge.edit.tensors import write_tensors
+from detoxmerge.edit.writing import write_tensors
 from detoxmerge.plan.errors import UserError
 from detoxmerge.plan.operators import OPERATORS
 
@@ -38,12 +38,12 @@ def dense(base: Path, shards: list[Path], scale: float) -> dict[str, torch.Tenso
 
 @pytest.mark.parametrize("make", [pico.gpt2, pico.llama])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("workers", [1, 3])
 def test_the_mean_is_the_dense_one(
-    tmp_path: Path, make: object, dtype: torch.dtype, threads: int
+    tmp_path: Path, make: object, dtype: torch.dtype, workers: int
 ) -> None:
     base, shards = finetunes(tmp_path, make, dtype=dtype)
-    merge_model(base, shards, tmp_path / "out", scale=0.5, threads=threads)
+    merge_model(base, shards, tmp_path / "out", scale=0.5, workers=workers)
     found, wanted = weights(tmp_path / "out"), dense(base, shards, 0.5)
     assert found.keys() == wanted.keys()
     for name, tensor in wanted.items():
@@ -169,9 +169,9 @@ def test_every_operator_merges_folders_whatever_the_threads(tmp_path: Path, oper
     needed = {"della": {"layout": "conv1d"}, "trimmed_mean": {"trim": 0.25}}
     needed["weighted"] = {"weights": [0.4, 0.3, 0.2, 0.1]}
     params = OPERATORS[operator].Params(**needed.get(operator, {}))
-    for threads in (1, 2):
-        out = tmp_path / f"out{threads}"
-        merge_model(base, shards, out, operator, params, scale=1, threads=threads)
+    for workers in (1, 2):
+        out = tmp_path / f"out{workers}"
+        merge_model(base, shards, out, operator, params, scale=1, workers=workers)
     one, two = (tmp_path / f"out{t}" / "model.safetensors" for t in (1, 2))
     assert one.read_bytes() == two.read_bytes()
     assert one.read_bytes() != (base / "model.safetensors").read_bytes()
@@ -186,7 +186,7 @@ def test_columns_of_folders_are_merged_to_the_same_bytes_in_any_blocks(
     for block in (1 << 18, 1 << 8, 1):
         monkeypatch.setattr(merging, "BLOCK_ELEMENTS", block)
         out = tmp_path / f"out{block}"
-        merge_model(base, shards, out, "della", params, scale=1, threads=2)
+        merge_model(base, shards, out, "della", params, scale=1, workers=2)
         found.add((out / "model.safetensors").read_bytes())
     assert len(found) == 1
 

@@ -111,7 +111,7 @@ def test_memory_is_columns_where_columns_are_ranked(
     params, found, peaks = params_of("della", layout="conv1d"), set(), []
     monkeypatch.setattr(merging, "keep_freed_memory", lambda: None)  # is freed at once
     for block in (1 << 14, 1 << 20):
-        monkeypatch.setattr(merging, "BLOCK_ELEMENTS", block)
+        monkeypatch.setattr(merging, "PLACE_ELEMENTS", block)
         tracemalloc.start()
         made = merge_deltas(paths, "della", tmp_path / "out", params)
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -96,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         "ALPHA + BETA in the last (default BETA: 1 - ALPHA)")  # fmt: skip
     add("--dtype", choices=["float32", "bfloat16", "float16"],
         help="of the output (default: as the base is stored)")  # fmt: skip
-    add("--threads", type=int, default=min(4, os.cpu_count() or 1), help="default: %(default)s")
+    add("--workers", type=int, default=min(4, os.cpu_count() or 1),
+        help="processes that merge (default: %(default)s)")  # fmt: skip
     add("--out", required=True, type=Path, help="folder to make; it must not exist")
     return parser
 
@@ -112,7 +113,7 @@ def _told(name: str) -> str:
 
 
 def _merge(given: argparse.Namespace) -> None:
-    # a merge has threads of its own; those of BLAS would wait for work beside them
+    # a merge has processes of its own; threads of BLAS would wait for work beside them
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .edit.merge_model import MANIFEST, merge_model
 
@@ -121,8 +122,8 @@ def _merge(given: argparse.Namespace) -> None:
         raise UserError("--lines takes ALPHA, or ALPHA and BETA")
     if not math.isfinite(given.scale):
         raise UserError(f"--scale {given.scale}: a finite number is wanted")
-    if given.threads < 1:
-        raise UserError(f"--threads {given.threads}: one at least")
+    if given.workers < 1:
+        raise UserError(f"--workers {given.workers}: one at least")
     with _progress() as progress:
         found = merge_model(
             _folder(given.base, "--base"),
@@ -134,7 +135,7 @@ def _merge(given: argparse.Namespace) -> None:
             dtype=given.dtype,
             exclude=given.exclude,
             lines=(*given.lines, None)[:2] if given.lines else None,
-            threads=given.threads,
+            workers=given.workers,
             progress=progress,
         )
     norms = ", ".join(f"{norm:.4g}" for norm in found["shard_l2_norms"])

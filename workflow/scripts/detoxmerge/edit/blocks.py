@@ -24,17 +24,6 @@ class Block:
     base: np.ndarray | None = None  # the base's elements, where they are known
     row: int | None = None  # as in `Place`
 
-    def parts(self, elements: int) -> Iterator[tuple[slice, "Block"]]:
-        """The block in pieces of some rows, one where it is of columns; squares stay its own."""
-        shape = self.deltas[0].shape
-        if not shape or self.row is not None:
-            yield slice(None) if shape else (), self
-            return
-        row = int(np.prod(shape[1:], dtype=np.int64))
-        for at in row_blocks(shape, elements):
-            deltas = [delta[at] for delta in self.deltas]
-            yield at, Block(self.tensor, self.start + at.start * row, deltas, self.squares)
-
     def draws(self, seed: int, shard: int) -> np.ndarray:
         """Random numbers for the entries of one shard, uint32, uniform in 0 .. 2**32 - 1."""
         like, key = self.deltas[shard], f"{seed}/{shard}/{self.tensor}"
@@ -65,3 +54,13 @@ class Place:
     def first_open(self) -> int:
         """Place of the first element that this block, or one that comes after it, may change."""
         return self.start if self.row is None else 0
+
+    def parts(self, elements: int) -> Iterator["Place"]:
+        """The block in pieces of about so many elements, some rows each; whole if of columns."""
+        if not self.shape or self.row is not None:
+            yield self
+            return
+        row = int(np.prod(self.shape[1:], dtype=np.int64))
+        for at in row_blocks(self.shape, elements):
+            shape = (at.stop - at.start, *self.shape[1:])
+            yield Place(self.tensor, self.start + at.start * row, shape)

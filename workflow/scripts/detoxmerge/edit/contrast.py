@@ -81,12 +81,12 @@ class ExtSub(Subtraction):
         def squares(block: Block) -> list[np.ndarray]:
             return [_squares(values, 0) for values in self.split(block)]
 
-        found = {}
-        for tensor, shape in shards.shapes.items():
-            if (len(shape) == 1 or tensor in turned) and 0 not in shape:
-                of_expert, of_anti = map(sum, zip(*shards.each(squares, tensor), strict=True))
-                found[tensor] = (np.sqrt(of_expert), np.sqrt(of_anti))
-        return found
+        def both(shards: Shards, tensor: str) -> Norms:
+            of_expert, of_anti = map(sum, zip(*shards.each(squares, tensor), strict=True))
+            return np.sqrt(of_expert), np.sqrt(of_anti)
+
+        cut = [t for t, s in shards.shapes.items() if len(s) == 1 or t in turned]
+        return shards.by_tensor(both, filter(shards.num_elements, cut))
 
 
 def subtract(
@@ -96,14 +96,14 @@ def subtract(
     out: Path,
     *,
     turned: Collection[str] | None = None,
-    threads: int = 1,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Subtract anti-experts from an expert.
 
     A row is what feeds one output: of a matrix that nn.Linear stores as (out, in) a row, of one
     that GPT-2's Conv1D stores as (in, out) a column. Fused q, k and v lie side by side on the
     output's axis, so no row mixes them. A row of an embedding is a token; a tensor with one axis is
-    one row. Sums are fp64 and rounded once; the bytes do not depend on the number of threads.
+    one row. Sums are fp64 and rounded once; the bytes do not depend on the number of workers.
 
     Args:
         expert: its vector, fp32.
@@ -111,7 +111,7 @@ def subtract(
         alpha: how much is subtracted.
         out: the result, fp32.
         turned: for ext-sub, names of matrices stored as (in, out); none: plain subtraction.
-        threads: that work.
+        workers: processes that work.
 
     Returns:
         `file`, `sha256` and `l2_norm` of the result; `expert_l2_norm`; `anti_expert_l2_norms`, in
@@ -121,7 +121,7 @@ def subtract(
         UserError: tensors differ in name or shape, are not fp32, or hold NaN or infinity; the
             result is too large for fp32.
     """
-    shards = side_by_side([open_delta(path) for path in (expert, *antis)], threads=threads)
+    shards = side_by_side([open_delta(path) for path in (expert, *antis)], workers=workers)
     place, context = shards.order.index(0), None
     operator = Subtraction(place, alpha)
     if turned is not None:

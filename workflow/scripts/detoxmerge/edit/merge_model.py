@@ -7,6 +7,7 @@ bit what the workflow's `edit.recipe` makes of the same fine-tunes.
 """
 
 import contextlib
+import math
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,9 +26,10 @@ from .merging import Merge, prepare_merge, say_zero_vectors
 from .names import parameters, require_floats
 from .reading import FLOATS, Weights
 from .shards import side_by_side
-from .squares import sum_of_squares
-from .tensors import Stored, TensorWriter, write_stored
+from .squares import all_below
+from .tensors import Stored
 from .vectors import open_shard
+from .writing import TensorWriter, write_stored
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 INDEX = "model.safetensors.index.json"
@@ -41,8 +43,7 @@ TOO_LARGE = {"F32": np.inf, "BF16": float.fromhex("0x1.FFp127"), "F16": 65520.0}
 class _Written:
     """A finished block."""
 
-    size: int  # elements
-    moved: int  # of these, those that are cast to less than fp32, and that the step is not 0 in
+    moved: int  # elements that are cast to less than fp32, and that the step is not 0 in
     back: int  # of these, those that the cast put back on the base's value
     square: float  # sum of squares of tau*
 
@@ -58,7 +59,7 @@ def merge_model(
     dtype: str | None = None,
     exclude: Iterable[str] = (),
     lines: tuple[float, float | None] | None = None,
-    threads: int = 1,
+    workers: int = 1,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Write the edited model as a Hugging Face folder, whole or not at all.
@@ -73,7 +74,7 @@ def merge_model(
         dtype: of the parameters in the files, a name in `DTYPES`; none: as each is in the base.
         exclude: parts of names of tensors that stay as they are.
         lines: alpha and beta of `scaling.lines_factors`; none: no factors.
-        threads: how many merge.
+        workers: processes that merge; the caller's own, if it is one.
         progress: is told how many elements are done, and of how many.
 
     Returns:
@@ -89,7 +90,7 @@ def merge_model(
     weights = Weights(weight_files(base, "base"))
     require_floats(weights)
     vectors = [open_shard(path, weights) for path in shards]
-    side = side_by_side(vectors, exclude, base=weights, threads=threads)
+    side = side_by_side(vectors, exclude, base=weights, workers=workers)
     merge = prepare_merge(side, operator, params, lines)
     with publish_folder(out) as part:
         found = _write_weights(merge, weights, scale, dtype, part, progress)
@@ -122,12 +123,11 @@ def _write_weights(
 
     writers: dict[str, TensorWriter] = {}
 
-    def finish(block: Block, merged: np.ndarray) -> _Written:
-        """In the thread that merged the block, as writing takes a CPU, too."""
+    def finish(block: Block, merged: np.ndarray, square: float) -> _Written:
         dtype, before = stored[block.tensor].dtype, base.stored[block.tensor].dtype
-        values, written = _stepped(block, step, merged, dtype, before)
+        values, moved, back = _stepped(block, step, merged, dtype, before)
         writers[block.tensor].write_at(block.tensor, block.start, values, block.row)
-        return written
+        return _Written(moved, back, square)
 
     squares, merged_square, moved, back = np.zeros(len(merge.shards.vectors)), 0.0, 0, 0
     done, total = 0, merge.shards.num_elements()
@@ -138,14 +138,16 @@ def _write_weights(
             writers |= dict.fromkeys(tensors, writer)
         for name in stored.keys() - merge.shards.shapes.keys():
             _copy(base, name, stored[name].dtype, writers[name])
-        # closed before the files are, so that no thread writes to a file that is closed
+        # closed before the files are, so that nobody writes to a file that is taken away
         blocks = until_written.enter_context(contextlib.closing(merge.blocks(finish)))
         for place, written, of_shards in blocks:
-            writers[place.tensor].write_out(place.tensor, place.first_open)
+            size = math.prod(place.shape)
+            writers[place.tensor].count(place.tensor, size, place.first_open)
             squares += of_shards
-            merged_square += written.square
-            moved, back = moved + written.moved, back + written.back
-            progress(done := done + written.size, total)
+            merged_square += sum(block.square for block in written)
+            moved += sum(block.moved for block in written)
+            back += sum(block.back for block in written)
+            progress(done := done + size, total)
     _write_index(base, stored, out)
     say_zero_vectors(merge.shards, squares)
     # in the order of the caller
@@ -170,21 +172,19 @@ def _stored_as(base: Weights, name: str, dtype: str | None) -> Stored:
 
 def _stepped(
     block: Block, step: np.float32, merged: np.ndarray, dtype: str, base_dtype: str
-) -> tuple[np.ndarray, _Written]:
-    """theta_0 + step * tau* of a block, cast; bf16 by its bits."""
+) -> tuple[np.ndarray, int, int]:
+    """theta_0 + step * tau* of a block, cast; bf16 by its bits; the counts of `_Written`."""
     assert block.base is not None
     before = block.base.reshape(merged.shape)
-    square = sum_of_squares(merged)
     change = np.multiply(merged, step, out=merged)
     if dtype == "F32":  # nothing is cast
-        return cast(np.add(before, change, out=change), dtype), _Written(merged.size, 0, 0, square)
+        return cast(np.add(before, change, out=change), dtype), 0, 0
     moved = np.not_equal(change, 0)
     after = cast(np.add(before, change, out=change), dtype)
     same = dtype == base_dtype == "BF16"
     back = np.equal(after, _upper_halves(before.view(np.uint32)) if same else cast(before, dtype))
     back &= moved
-    counts = int(np.count_nonzero(moved)), int(np.count_nonzero(back))
-    return after, _Written(merged.size, *counts, square)
+    return after, int(np.count_nonzero(moved)), int(np.count_nonzero(back))
 
 
 def cast(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -200,8 +200,7 @@ def cast(values: np.ndarray, dtype: str) -> np.ndarray:
     Raises:
         UserError: a value is too large for the dtype.
     """
-    largest = max(values.max(initial=0), -values.min(initial=0))
-    if not largest < TOO_LARGE[dtype]:
+    if not all_below(TOO_LARGE[dtype], values):
         raise UserError(f"an edited weight is too large for {dtype}; lower the scale")
     if dtype == "F32":
         return values
@@ -227,12 +226,14 @@ def _copy(base: Weights, name: str, dtype: str, writer: TensorWriter) -> None:
         for start in range(0, size, COPY_BYTES):
             part = np.empty(min(COPY_BYTES, size - start), np.uint8)  # bytes are its elements
             writer.write_at(name, start, base.read_bytes(name, start, part))
+        writer.count(name, math.prod(base.stored[name].shape))
         return
     count = int(np.prod(base.stored[name].shape, dtype=np.int64))
     for start in range(0, count, COPY_BYTES):
         values = base.read(name, start, np.empty(min(COPY_BYTES, count - start), np.float32))
         part = cast(values, dtype)
         writer.write_at(name, start, part)
+    writer.count(name, count)
 
 
 def _write_index(base: Weights, stored: dict[str, Stored], out: Path) -> None:

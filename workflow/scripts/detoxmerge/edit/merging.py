@@ -1,5 +1,6 @@
 """From N task vectors to one: streamed, fp64, the same bytes whatever the order of the shards."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,16 @@ from pydantic import BaseModel
 
 from ..plan.errors import UserError
 from ..plan.operators import OPERATORS
-from ..streaming import in_order, keep_freed_memory
+from ..streaming import by_workers, keep_freed_memory
 from .blocks import Block, Place
 from .scaling import lines_factors
 from .shards import Shards, side_by_side
 from .squares import sum_of_squares
-from .tensors import write_tensors
 from .vectors import open_delta
+from .writing import write_tensors
 
-BLOCK_ELEMENTS = 1 << 18  # of one shard: fewer cost more in calls, more of them the cache
-PART_ELEMENTS = 1 << 16  # that an operator gets at a time: what it makes of them lies in the cache
+PLACE_ELEMENTS = 1 << 18  # of one shard, that a worker takes
+BLOCK_ELEMENTS = 1 << 16  # that it reads and merges: what it makes of them lies in the cache
 
 T = TypeVar("T")
 
@@ -36,43 +37,48 @@ class Merge:
     factors: dict[str, float]  # of LiNeS; none: no factors
 
     def blocks(
-        self, finish: Callable[[Block, np.ndarray], T]
-    ) -> Iterator[tuple[Place, T, list[float]]]:
-        """The merged vector, a block at a time in the order of the tensors, by `shards.threads`.
+        self, finish: Callable[[Block, np.ndarray, float], T]
+    ) -> Iterator[tuple[Place, list[T], np.ndarray]]:
+        """Merge, a place at a time in the order of the tensors, by `shards.workers`.
 
         Args:
-            finish: makes of a block and its merged values, fp32, what is wanted of them.
+            finish: keeps the merged values of a block, fp32, and gets their sum of squares, too;
+                workers call it, so what it changes must be a file.
 
         Yields:
-            Where, what `finish` returned, and the sum of squares of each shard's part.
+            Where; what `finish` returned for each of its blocks; (N,), the sums of squares of the
+            shards' parts.
 
         Raises:
             UserError: a value is NaN or infinite, or becomes too large for fp32.
         """
 
-        def work(place: Place) -> tuple[Place, T, list[float]]:
-            block = self.shards.read(place)
-            return place, finish(block, self._merged(block)), block.squares
+        def work(place: Place) -> tuple[Place, list[T], np.ndarray]:
+            found, squares = [], np.zeros(len(self.shards.vectors))
+            with np.errstate(over="ignore", invalid="ignore"):  # is found by the sums of squares
+                for part in place.parts(BLOCK_ELEMENTS):
+                    block = self.shards.read(part)
+                    found.append(finish(block, *self._merged(block)))
+                    squares += block.squares
+            return place, found, squares
 
         by_columns = getattr(self.module, "by_columns", lambda *_: False)
         places = self.shards.places(
-            BLOCK_ELEMENTS, by_columns=lambda *tensor: by_columns(*tensor, self.params)
+            PLACE_ELEMENTS, by_columns=lambda *tensor: by_columns(*tensor, self.params)
         )
-        yield from in_order(work, places, self.shards.threads)
+        yield from by_workers(work, places, self.shards.workers)
 
-    def _merged(self, block: Block) -> np.ndarray:
-        """The merged values of a block, fp32."""
-        found = np.empty(block.deltas[0].shape, np.float32)
-        for at, part in block.parts(PART_ELEMENTS):
-            merged = self.module.merge(part, self.params, self.context)
-            if self.factors:
-                merged = merged * self.factors[block.tensor]
-            with np.errstate(over="ignore"):
-                found[at] = merged
-        if not np.isfinite(found).all():
+    def _merged(self, block: Block) -> tuple[np.ndarray, float]:
+        """The merged values of a block, fp32, and their sum of squares."""
+        merged = self.module.merge(block, self.params, self.context)
+        if self.factors:
+            merged = merged * self.factors[block.tensor]
+        found = np.array(merged, np.float32)
+        square = sum_of_squares(found)
+        if not math.isfinite(square):
             said = f"tensor '{block.tensor}': the merged values are too large for fp32"
             raise UserError(said)
-        return found
+        return found, square
 
 
 def prepare_merge(
@@ -118,7 +124,7 @@ def merge_deltas(
     num_texts: list[int | None] | None = None,
     exclude: Iterable[str] = (),
     lines: tuple[float, float | None] | None = None,
-    threads: int = 1,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Merge task vectors of this project into one file.
 
@@ -130,7 +136,7 @@ def merge_deltas(
         num_texts: of each shard, in the order of `paths`, where it is known.
         exclude: parts of names of tensors that no operator sees; the merged vector has 0 there.
         lines: as there.
-        threads: how many merge.
+        workers: processes that merge; the caller's own, if it is one.
 
     Returns:
         As `merge_shards`.
@@ -139,7 +145,7 @@ def merge_deltas(
         UserError: as there; tensors differ in name or shape, or are not fp32.
     """
     vectors = [open_delta(path) for path in paths]
-    shards = side_by_side(vectors, exclude, num_texts, threads=threads)
+    shards = side_by_side(vectors, exclude, num_texts, workers=workers)
     return merge_shards(shards, operator, out, params, lines=lines)
 
 
@@ -154,8 +160,8 @@ def merge_shards(
     """Merge task vectors into one file.
 
     Shards are taken in sorted order, sums are fp64 and rounded once to fp32: the bytes depend
-    neither on the order that the caller gave nor on the number of threads. In memory are, for each
-    thread, some blocks of each shard.
+    neither on the order that the caller gave nor on the number of workers. In memory are, for each
+    worker, some blocks of each shard.
 
     Args:
         shards: of `side_by_side`.
@@ -192,20 +198,26 @@ def write_merged(merge: Merge, out: Path) -> dict[str, Any]:
     shards = merge.shards
     squares, merged_square = np.zeros(len(shards.vectors)), 0.0
     with write_tensors(out, shards.shapes | shards.excluded) as writer:
-        for place, (merged, square), of_shards in merge.blocks(_with_square):
+
+        def finish(block: Block, merged: np.ndarray, square: float) -> float:
+            writer.write_at(block.tensor, block.start, merged, block.row)
+            return square
+
+        for place, found, of_shards in merge.blocks(finish):
             squares += of_shards
-            merged_square += square
-            writer.write_at(place.tensor, place.start, merged, place.row)
-            writer.write_out(place.tensor, place.first_open)
+            merged_square += sum(found)
+            writer.count(place.tensor, math.prod(place.shape), place.first_open)
         for name, shape in shards.excluded.items():
             left = int(np.prod(shape, dtype=np.int64))
             for start in range(0, left, BLOCK_ELEMENTS):
-                writer.write_at(name, start, np.zeros(min(left - start, BLOCK_ELEMENTS), "float32"))
+                zeros = np.zeros(min(left - start, BLOCK_ELEMENTS), np.float32)
+                writer.write_at(name, start, zeros)
+                writer.count(name, zeros.size)
     say_zero_vectors(shards, squares)
-    found = {"file": out.name, "sha256": writer.sha256, "l2_norm": float(np.sqrt(merged_square))}
-    found |= {"shard_l2_norms": np.sqrt(squares).tolist()}
-    found |= {"excluded": list(shards.excluded)} if shards.excluded else {}
-    return found | ({"operator": merge.facts} if merge.facts else {})
+    said = {"file": out.name, "sha256": writer.sha256, "l2_norm": float(np.sqrt(merged_square))}
+    said |= {"shard_l2_norms": np.sqrt(squares).tolist()}
+    said |= {"excluded": list(shards.excluded)} if shards.excluded else {}
+    return said | ({"operator": merge.facts} if merge.facts else {})
 
 
 def say_zero_vectors(shards: Shards, squares: np.ndarray) -> None:
@@ -218,7 +230,3 @@ def say_zero_vectors(shards: Shards, squares: np.ndarray) -> None:
     for vector, square in zip(shards.vectors, squares, strict=True):
         if square == 0:
             print(f"{vector.said}: all values are 0; it is merged as it is")
-
-
-def _with_square(block: Block, merged: np.ndarray) -> tuple[np.ndarray, float]:
-    return merged, sum_of_squares(merged)

@@ -25,7 +25,7 @@ def nth_largest(
 ) -> np.ndarray:
     """The magnitudes of some ranks in each of N vectors.
 
-    In memory are, for each thread, a block of each vector, and some MB of counts or of what lies
+    In memory are, for each worker, a block of each vector, and some MB of counts or of what lies
     between the ends of a bracket.
 
     Args:

@@ -13,7 +13,7 @@ from ..device import pick_device
 from ..plan.errors import UserError
 from .activations import context_of, pooled
 from .architectures import modules_of
-from .tensors import write_tensors
+from .writing import write_tensors
 
 
 def fit(inputs: list[Path], params: Any, job: Any) -> dict[str, Any]:

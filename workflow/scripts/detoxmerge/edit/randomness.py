@@ -2,7 +2,7 @@
 
 PCG64 DXSM (O'Neill 2014, Harvey Mudd College HMC-CS-2014-0905; numpy's documentation) steps by a
 linear congruence, so the state i steps ahead takes log i multiplications. What is drawn for an
-entry does not depend on blocks, threads, or other tensors.
+entry does not depend on blocks, workers, or other tensors.
 """
 
 import hashlib

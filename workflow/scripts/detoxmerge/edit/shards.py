@@ -1,18 +1,19 @@
 """N task vectors side by side, a block at a time; unlike layouts, NaN and infinity stop it."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from ..plan.errors import UserError
-from ..streaming import in_order
+from ..streaming import by_workers
 from .blocks import PASS_ELEMENTS, Block, Place
 from .reading import Weights
 from .scaling import excluded_tensors
-from .squares import finite_square
+from .squares import all_below, sums_of_squares
 from .tensors import Shape, parts_of_rows, require_layout, row_blocks
 from .vectors import Vector, open_delta
 
@@ -32,7 +33,7 @@ class Shards:
     excluded: dict[str, Shape]  # of those that are not
     num_texts: list[int | None] | None = None  # in the caller's order
     base: Weights | None = None
-    threads: int = 1  # that work beside the caller's; no number depends on it
+    workers: int = 1  # processes; no number depends on it
 
     def num_elements(self, *tensors: str) -> int:
         """Elements of some tensors of one shard; without names, of all that are merged."""
@@ -88,23 +89,35 @@ class Shards:
         count, base = int(np.prod(place.shape, dtype=np.int64)), None
         if self.base is not None:
             base = self.base.read(place.tensor, place.start, np.empty(count, np.float32))
-            if not np.isfinite(base).all():
+            if not all_below(np.inf, base):
                 raise UserError(
                     f"{self.base.file_of[place.tensor]}: tensor '{place.tensor}' holds NaN or "
                     "infinity; fetch the base model again"
                 )
-        deltas, squares = [], []
-        for vector in self.vectors:
-            delta = vector.read(place.tensor, place.start, base, np.empty(count, np.float32))
-            squares.append(
-                finite_square(delta, vector.said, place.tensor)
-            )  # while it is in the cache
-            deltas.append(delta.reshape(place.shape))
-        return Block(place.tensor, place.start, deltas, squares, base, place.row)
+        deltas = np.empty((len(self.vectors), count), np.float32)
+        for vector, delta in zip(self.vectors, deltas, strict=True):
+            vector.read(place.tensor, place.start, delta)
+            if place.tensor in vector.whole:
+                np.subtract(delta, base, out=delta)
+        squares = self._squares(deltas, place.tensor)
+        of_each = [delta.reshape(place.shape) for delta in deltas]
+        return Block(place.tensor, place.start, of_each, squares, base, place.row)
+
+    def _squares(self, deltas: np.ndarray, tensor: str) -> list[float]:
+        """Sums of squares of each shard's part, (N, elements)."""
+        found = sums_of_squares(deltas)
+        for vector, delta, square in zip(self.vectors, deltas, found, strict=True):
+            if not math.isfinite(square):
+                raise UserError(
+                    f"{vector.said}: tensor '{tensor}' holds {int((~np.isfinite(delta)).sum())} "
+                    "values that are NaN or infinite; it is no use as a shard: delete it and train "
+                    "it again, with a lower learning rate if it diverged"
+                )
+        return found
 
     def _columns(self, place: Place) -> Block:
         """A block of columns, by way of blocks of whole rows."""
-        deltas = [np.empty(place.shape, np.float32) for _ in self.vectors]
+        deltas = np.empty((len(self.vectors), *place.shape), np.float32)
         base = None if self.base is None else np.empty(place.shape, np.float32)
         (num_rows, width), row = place.shape, place.row
         for at in row_blocks((num_rows, row), PASS_ELEMENTS):
@@ -113,9 +126,8 @@ class Shards:
             for out, read in zip([*deltas, base], [*part.deltas, part.base], strict=True):
                 if out is not None:
                     out[at] = read.reshape(shape)[:, place.start : place.start + width]
-        pairs = zip(self.vectors, deltas, strict=True)
-        squares = [finite_square(delta, vector.said, place.tensor) for vector, delta in pairs]
-        return Block(place.tensor, place.start, deltas, squares, base, row)
+        squares = self._squares(deltas.reshape(len(deltas), -1), place.tensor)
+        return Block(place.tensor, place.start, list(deltas), squares, base, row)
 
     def each(
         self,
@@ -126,7 +138,7 @@ class Shards:
         """One pass over some tensors, or all that are merged, before they are.
 
         Args:
-            function: of a block; threads call it.
+            function: of a block; workers call it.
             tensors: names; none: all.
             block_elements: as in `places`.
 
@@ -140,7 +152,23 @@ class Shards:
         def work(place: Place) -> T:
             return function(self.read(place))
 
-        return in_order(work, self.places(block_elements, tensors), self.threads)
+        return by_workers(work, self.places(block_elements, tensors), self.workers)
+
+    def by_tensor(
+        self, function: Callable[["Shards", str], T], tensors: Iterable[str]
+    ) -> dict[str, T]:
+        """What needs passes over one tensor after another.
+
+        Args:
+            function: of the shards and a tensor's name; workers call it.
+            tensors: names.
+
+        Returns:
+            name -> what the function returned.
+        """
+        names, alone = list(tensors), replace(self, workers=1)
+        found = by_workers(lambda name: function(alone, name), names, self.workers)
+        return dict(zip(names, found, strict=True))
 
     def sample(self, *tensors: str) -> list[np.ndarray]:
         """Elements of each shard, spread evenly: some end to end, then some left out.
@@ -164,7 +192,7 @@ class Shards:
                     yield Place(tensor, start, (min(SAMPLE_RUN, size - start),))
                 first = (first - size) % step
 
-        parts = [block.deltas for block in in_order(self.read, places(), self.threads)]
+        parts = [self.read(place).deltas for place in places()]
         return [np.concatenate(own) for own in zip(*parts, strict=True)]
 
     def deltas(self, function: Callable[[list[np.ndarray]], T], *tensors: str) -> Iterator[T]:
@@ -178,7 +206,7 @@ def side_by_side(
     exclude: Iterable[str] = (),
     num_texts: list[int | None] | None = None,
     base: Weights | None = None,
-    threads: int = 1,
+    workers: int = 1,
     keys: list[Path] | None = None,
 ) -> Shards:
     """Task vectors in the order of their paths, or of other keys.
@@ -188,7 +216,7 @@ def side_by_side(
         exclude: parts of names of tensors to leave out (`scaling.excluded_tensors`).
         num_texts: what each was trained on, in the order of `vectors`, where it is known.
         base: what blocks shall hold beside them; its order of tensors is that of merging.
-        threads: that read and merge.
+        workers: processes that read and merge.
         keys: one for each, by which they are sorted; none: their paths.
 
     Returns:
@@ -208,7 +236,7 @@ def side_by_side(
     excluded = excluded_tensors(names, exclude)
     kept = [name for name in names if name not in set(excluded)]
     shapes, left = ({n: first.shapes[n] for n in some} for some in (kept, excluded))
-    return Shards(vectors, order, shapes, left, num_texts, base, threads)
+    return Shards(vectors, order, shapes, left, num_texts, base, workers)
 
 
 def open_deltas(paths: list[Path]) -> Shards:

@@ -1,8 +1,8 @@
 """Sums of squares: the norms of vectors, and whether their values are finite."""
 
-import numpy as np
+import math
 
-from ..plan.errors import UserError
+import numpy as np
 
 # a dot product of so many numbers is one thread's in every BLAS, and has one order of summation
 DOT_ELEMENTS = 4096
@@ -18,42 +18,49 @@ def sum_of_squares(values: np.ndarray) -> float:
     Returns:
         The sum; NaN or infinity if a value is.
     """
-    flat = values.reshape(-1).astype(np.float64)
-    cut = flat.size - flat.size % DOT_ELEMENTS
-    rows = flat[:cut].reshape(-1, DOT_ELEMENTS)
-    return float(np.vecdot(rows, rows).sum() + np.dot(flat[cut:], flat[cut:]))
+    return _summed(values.reshape(1, -1).astype(np.float64))[0]
 
 
-def finite_square(block: np.ndarray, said: str, tensor: str) -> float:
-    """Sum of squares of a shard's block.
+def sums_of_squares(rows: np.ndarray) -> list[float]:
+    """Sum of squares of each row.
 
-    In fp32 over rows of DOT_ELEMENTS, which is 4 times as fast and off by 1e-6 at most, unless
+    In fp32 over DOT_ELEMENTS at a time, which is 4 times as fast and off by 1e-6 at most, unless
     squares may have left the range of fp32.
 
     Args:
-        block: contiguous, fp32.
-        said: what the shard is called.
-        tensor: name.
+        rows: (N, elements), contiguous, fp32.
 
     Returns:
-        The sum.
-
-    Raises:
-        UserError: a value is NaN or infinite.
+        N sums; NaN or infinity if a value of the row is.
     """
-    flat = block.reshape(-1)
-    cut = flat.size - flat.size % DOT_ELEMENTS
-    rows = flat[:cut].reshape(-1, DOT_ELEMENTS)
     with np.errstate(over="ignore", invalid="ignore"):
-        total = float(np.vecdot(rows, rows).sum(dtype=np.float64))
-    total += sum_of_squares(flat[cut:])
-    if not SAFE_SQUARES < total < np.inf:
-        total = sum_of_squares(block)
-    if not np.isfinite(total):
-        bad = int((~np.isfinite(block)).sum())
-        raise UserError(
-            f"{said}: tensor '{tensor}' holds {bad} values that are NaN or infinite; it is no "
-            "use as a shard: delete it and train it again, with a lower learning rate if it "
-            "diverged"
-        )
-    return total
+        found = _summed(rows)
+    for i, total in enumerate(found):
+        if not SAFE_SQUARES < total < math.inf:
+            found[i] = sum_of_squares(rows[i])
+    return found
+
+
+def all_below(limit: float, values: np.ndarray) -> bool:
+    """Whether all magnitudes are smaller than a limit; one pass, if they are much smaller.
+
+    Args:
+        limit: infinity: whether all are finite.
+        values: contiguous, fp32.
+
+    Returns:
+        Whether; not, if one is NaN.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        (total,) = _summed(values.reshape(1, -1))
+    if total < min(limit, 1e19) ** 2 / 2:  # and no square is larger than the sum of all
+        return True
+    return bool(max(values.max(initial=0), -values.min(initial=0)) < limit)
+
+
+def _summed(rows: np.ndarray) -> list[float]:
+    """Of each row; in its own precision over DOT_ELEMENTS at a time, then in fp64."""
+    cut = rows.shape[1] - rows.shape[1] % DOT_ELEMENTS
+    whole, rest = rows[:, :cut].reshape(len(rows), -1, DOT_ELEMENTS), rows[:, cut:]
+    found = np.vecdot(whole, whole).sum(axis=1, dtype=np.float64)
+    return (found + np.vecdot(rest, rest)).tolist()

@@ -30,17 +30,16 @@ class Vector:
         kind: ``delta``, ``model`` or ``adapter``.
         files: with its weights, and an adapter's config.
         shapes: name -> shape of every tensor that it may be merged in, as in the base's files.
-        read: (name, start, base, out) fills `out`, (count,) fp32, with the elements from place
-            `start` on; `base` has those of the base, if `needs_base`.
-        needs_base: whether it is a difference.
+        read: (name, start, out) fills `out`, (count,) fp32, from place `start` on.
+        whole: names of tensors that it reads as theta_i; of the others it reads the vector.
     """
 
     said: str
     kind: str
     files: list[Path]
     shapes: dict[str, Shape]
-    read: Callable[[str, int, np.ndarray | None, np.ndarray], np.ndarray]
-    needs_base: bool
+    read: Callable[[str, int, np.ndarray], np.ndarray]
+    whole: frozenset[str] = frozenset()
 
 
 def open_fp32(file: Path) -> Weights:
@@ -76,11 +75,7 @@ def open_delta(file: Path) -> Vector:
     """
     weights = open_fp32(file)
     shapes = {name: shape for name, (_, shape) in weights.layout.items()}
-
-    def read(name: str, at: int, before: np.ndarray | None, out: np.ndarray) -> np.ndarray:
-        return weights.read(name, at, out)
-
-    return Vector(str(file), "delta", [file], shapes, read, False)
+    return Vector(str(file), "delta", [file], shapes, weights.read)
 
 
 def open_shard(path: Path, base: Weights) -> Vector:
@@ -104,22 +99,16 @@ def open_shard(path: Path, base: Weights) -> Vector:
     names = own_names(own, base, str(path))
     for name, mine in names.items():
         _require_dtype(path, mine, own.layout[mine][0], base.layout[name][0])
-
-    def read(name: str, at: int, before: np.ndarray, out: np.ndarray) -> np.ndarray:
-        return np.subtract(own.read(names[name], at, out), before, out=out)
-
-    return Vector(str(path), "model", files, parameters(base.layout), read, True)
+    shapes = parameters(base.layout)
+    read = own.renamed(names).read
+    return Vector(str(path), "model", files, shapes, read, frozenset(shapes))
 
 
 def _delta_of(file: Path, base: Weights) -> Vector:
     """A vector of this project under the names of the base's files."""
     weights = open_fp32(file)
     names, shapes = own_names(weights, base, str(file)), parameters(base.layout)
-
-    def read(name: str, at: int, before: np.ndarray | None, out: np.ndarray) -> np.ndarray:
-        return weights.read(names[name], at, out)
-
-    return Vector(str(file), "delta", [file], shapes, read, False)
+    return Vector(str(file), "delta", [file], shapes, weights.renamed(names).read)
 
 
 def _adapter(path: Path, base: Weights) -> Vector:
@@ -127,15 +116,15 @@ def _adapter(path: Path, base: Weights) -> Vector:
     files = [path / CONFIG, path / FILE]
     shapes = parameters(base.layout)
 
-    def read(name: str, at: int, before: np.ndarray, out: np.ndarray) -> np.ndarray:
+    def read(name: str, at: int, out: np.ndarray) -> np.ndarray:
         if name in adapter.products:
             return adapter.product(name, at, out)
         if name in adapter.saved:
-            return np.subtract(adapter.weights.read(adapter.saved[name], at, out), before, out=out)
+            return adapter.weights.read(adapter.saved[name], at, out)
         out[:] = 0
         return out
 
-    return Vector(adapter.said, "adapter", files, shapes, read, bool(adapter.saved))
+    return Vector(adapter.said, "adapter", files, shapes, read, frozenset(adapter.saved))
 
 
 def _require_dtype(path: Path, name: str, own: str, base: str) -> None:

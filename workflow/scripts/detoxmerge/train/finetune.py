@@ -12,7 +12,7 @@ from ..artefacts import read_json, sha256, write_manifest
 from ..data.datasets import shard_texts
 from ..data.models import load_model, load_tokenizer, pad_token
 from ..device import pick_device
-from ..edit.tensors import write_tensors
+from ..edit.writing import write_tensors
 from ..plan.errors import UserError
 from .budget import Budget
 from .checkpoints import keep_checkpoints_of

@@ -10,7 +10,6 @@ at one are kept.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, model_validator
@@ -44,20 +43,18 @@ def prepare(shards: Any, params: Params) -> tuple[dict[str, Any], dict[str, Any]
     """Of each tensor the largest and the smallest magnitude kept, (N, 2), in sorted shard order."""
     from ..order_statistics import nth_largest
 
-    found = {}
-    for tensor in shards.shapes:
+    def bounds(shards: Any, tensor: str) -> np.ndarray:
         n = shards.num_elements(tensor)
-        if n:
-            kept = max(1, int(params.density * n))
-            dropped = min(int(params.gamma * n), n - kept)
-            ranks = [dropped + 1, dropped + kept]
-            over = partial(_over, shards, tensor)
-            found[tensor] = nth_largest(over, ranks, shards.sample(tensor), n)
-    return found, {}
+        kept = max(1, int(params.density * n))
+        dropped = min(int(params.gamma * n), n - kept)
+        ranks = [dropped + 1, dropped + kept]
 
+        def over(function: Any) -> Any:
+            return shards.deltas(function, tensor)
 
-def _over(shards: Any, tensor: str, function: Any) -> Any:
-    return shards.deltas(function, tensor)
+        return nth_largest(over, ranks, shards.sample(tensor), n)
+
+    return shards.by_tensor(bounds, filter(shards.num_elements, shards.shapes)), {}
 
 
 def merge(block: Any, params: Params, context: dict[str, Any]) -> np.ndarray:

@@ -36,12 +36,14 @@ def check(params: Params, n: int) -> None:
 
 def prepare(shards: Any, params: Params) -> tuple[dict[str, float], dict[str, Any]]:
     """t of each tensor; one pass."""
-    found, negative = {}, 0
-    for tensor in shards.shapes:
-        cosine = mean_cosine(sum(shards.each(lambda block: gram(block.deltas), tensor)))
-        negative += cosine < 0
-        found[tensor] = shrinkage(cosine, len(shards.order))
+    found = shards.by_tensor(_mean_cosine, shards.shapes)
+    negative = sum(cosine < 0 for cosine in found.values())
+    found = {tensor: shrinkage(cosine, len(shards.order)) for tensor, cosine in found.items()}
     return found, {"shrinkage": found, "num_tensors_with_negative_cosine": negative}
+
+
+def _mean_cosine(shards: Any, tensor: str) -> float:
+    return mean_cosine(sum(shards.each(lambda block: gram(block.deltas), tensor)))
 
 
 def merge(block: Any, params: Params, context: dict[str, float]) -> np.ndarray:

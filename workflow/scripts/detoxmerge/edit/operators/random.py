@@ -34,13 +34,13 @@ def prepare(shards: Any, params: Params) -> tuple[dict[str, float], dict[str, An
         noise = block.normals(params.operator_seed)
         return float((mean(block.deltas) ** 2).sum()), float((noise**2).sum())
 
-    found = {}
-    for tensor in shards.shapes:
+    def factor(shards: Any, tensor: str) -> float:
         wanted = drawn = 0.0
         for of_mean, of_noise in shards.each(squares, tensor):
             wanted, drawn = wanted + of_mean, drawn + of_noise
-        found[tensor] = (wanted / drawn) ** 0.5 if drawn else 0.0
-    return found, {}
+        return (wanted / drawn) ** 0.5 if drawn else 0.0
+
+    return shards.by_tensor(factor, shards.shapes), {}
 
 
 def merge(block: Any, params: Params, context: dict[str, float]) -> np.ndarray:
