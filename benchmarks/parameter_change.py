@@ -95,14 +95,14 @@ def timed(function: Callable[[], object]) -> float:
 
 
 def rows(model: str, folder: Path, rounds: int) -> Iterator[list[str]]:
-    """Lines of the table, one per number of threads."""
+    """Lines of the table, one per number of workers."""
     file = build(folder, *MODELS[model])
     count = sum(math.prod(shape) for shape in shapes(*MODELS[model]).values())
 
-    def measure(threads: int) -> None:
+    def measure(workers: int) -> None:
         with contextlib.redirect_stdout(None):
             out, table = folder / "change.json", folder / "change.parquet"
-            parameter_change(folder / "edit.json", file, {}, out, table, threads)
+            parameter_change(folder / "edit.json", file, {}, out, table, workers)
 
     jobs: dict[str, Callable[[], object]] = {
         "read": lambda: read(file),
@@ -118,12 +118,12 @@ def rows(model: str, folder: Path, rounds: int) -> Iterator[list[str]]:
             with watched(peaks[name]):
                 seconds[name].append(timed(job))
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    for threads in ("1", "2"):
-        took, peak = medians[threads], peaks[threads]
+    for workers in ("1", "2"):
+        took, peak = medians[workers], peaks[workers]
         yield [
             model,
             f"{count / 1e6:.0f} M",
-            threads,
+            workers,
             f"{medians['read']:.2f}",
             f"{medians['sha256']:.2f}",
             f"{took:.2f}",
@@ -140,7 +140,7 @@ if __name__ == "__main__":
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    head = ["vector", "weights", "threads", "read, s", "SHA-256, s", "measured, s"]
+    head = ["vector", "weights", "workers", "read, s", "SHA-256, s", "measured, s"]
     head += ["times read", "times SHA-256", "anonymous, MB", "file-backed, MB"]
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for model in args.models:

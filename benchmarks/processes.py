@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 SAMPLE_SECONDS = 0.02
-FIELDS = "RssAnon", "RssFile", "VmHWM"  # of /proc/PID/status
+# of /proc/PID/status; where several processes share pages, of smaps_rollup, which counts each once
+FIELDS = {"RssAnon": "Pss_Anon", "RssFile": "Pss_File", "VmHWM": "Pss"}
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Usage:
     """Of one process from start to exit, with its children."""
 
     seconds: float
-    anonymous_mb: float  # highest sample: what the process itself holds
+    anonymous_mb: float  # highest sample: what the processes themselves hold
     file_mb: float  # highest sample: mapped pages of files, which the page cache holds anyway
-    peak_mb: float  # both together at their highest, by the kernel's count (VmHWM)
+    peak_mb: float  # both together at their highest, by the kernel's count where there is one
     others: float  # the share of the machine's CPUs that other processes took meanwhile
 
 
@@ -83,10 +84,12 @@ def _own() -> float:
 
 def _sample(pid: int, highest: dict[str, int], stop: threading.Event) -> None:
     while not stop.wait(SAMPLE_SECONDS):
-        tree = [_status(one) for one in _tree(pid)]
-        for field in FIELDS:
-            now = sum(status.get(field, 0) for status in tree)
-            highest[field] = max(highest[field], now)
+        tree = list(_tree(pid))
+        file = "status" if len(tree) == 1 else "smaps_rollup"
+        lines = [_kilobytes(Path(f"/proc/{one}/{file}")) for one in tree]
+        for field, shared in FIELDS.items():
+            name = field if len(tree) == 1 else shared
+            highest[field] = max(highest[field], sum(of_one.get(name, 0) for of_one in lines))
 
 
 def _tree(pid: int) -> Iterable[int]:
@@ -100,13 +103,13 @@ def _tree(pid: int) -> Iterable[int]:
             yield from _tree(int(child))
 
 
-def _status(pid: int) -> dict[str, int]:
-    """Those lines of /proc/PID/status that are in kB."""
+def _kilobytes(file: Path) -> dict[str, int]:
+    """Those lines of a file of /proc that are in kB."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
+        lines = file.read_text().splitlines()
+    except OSError:  # ended meanwhile
         return {}
-    pairs = (line.split(":") for line in lines if line.endswith(" kB"))
+    pairs = (line.split(":", 1) for line in lines if line.endswith(" kB"))
     return {name: int(value.split()[0]) for name, value in pairs}
 
 

@@ -73,16 +73,16 @@ def test_counts_and_norms_are_those_of_the_dense_vector(
     assert set(rows["tensor"]) == set(delta)
 
 
-def test_no_byte_depends_on_threads(
+def test_no_byte_depends_on_workers(
     gpt2_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change, "BLOCK_ELEMENTS", 64)
     edit = pico.delta_edit(gpt2_base, vector(), tmp_path)
     file = tmp_path / "delta.safetensors"
     written = []
-    for threads in (1, 3):
+    for workers in (1, 3):
         out = [tmp_path / "change.json", tmp_path / "change.parquet"]
-        parameter_change(edit, file, {}, *out, threads)
+        parameter_change(edit, file, {}, *out, workers)
         written.append([path.read_bytes() for path in out])
     assert written[0] == written[1]
 

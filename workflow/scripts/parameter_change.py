@@ -13,5 +13,5 @@ with session(snakemake):
         snakemake.params.protocol,
         out=Path(snakemake.output.manifest),
         table=Path(snakemake.output.table),
-        threads=snakemake.threads,
+        workers=snakemake.threads,
     )

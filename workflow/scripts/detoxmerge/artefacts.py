@@ -7,9 +7,11 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .plan.errors import UserError
+
+CHECKSUM_BYTES = 1 << 18
 
 
 def sha256(path: Path | str) -> str:
@@ -23,6 +25,39 @@ def sha256(path: Path | str) -> str:
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Checksum:
+    """SHA-256 of a file that others are still writing or reading, taken a piece at a time."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """
+        Args:
+            file: open for reading; its position does not matter, and stays.
+        """
+        self._file, self._sha256, self._taken = file, hashlib.sha256(), 0
+        self._buffer = memoryview(bytearray(CHECKSUM_BYTES))
+
+    def take_to(self, end: int) -> None:
+        """Take what lies before a place, if it was not taken yet.
+
+        Args:
+            end: bytes from the file's start.
+
+        Raises:
+            OSError: the file ends before.
+        """
+        while self._taken < end:
+            part = self._buffer[: end - self._taken]
+            count = os.preadv(self._file.fileno(), [part], self._taken)
+            if not count:
+                raise OSError(f"{self._file.name} became shorter meanwhile")
+            self._sha256.update(part[:count])
+            self._taken += count
+
+    def hexdigest(self) -> str:
+        """Of all that was taken."""
+        return self._sha256.hexdigest()
 
 
 @contextlib.contextmanager

@@ -1,13 +1,11 @@
-"""Blocks that several threads or processes work on, in memory that is not asked for anew."""
+"""Blocks that several processes work on, in memory that is not asked for anew."""
 
 import multiprocessing
 import os
 import signal
 import struct
 import traceback
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
@@ -20,27 +18,6 @@ PLACE = struct.Struct("q")  # less than what a pipe takes and gives as a whole
 AHEAD = 4  # items of each worker, before the caller has their results
 
 A, B = TypeVar("A"), TypeVar("B")
-
-
-def in_order(work: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[B]:
-    """Results in the order of the items; few are under way at a time.
-
-    Args:
-        work: for one item.
-        items: taken one after another, by the caller's thread.
-        threads: that work, beside the caller's.
-
-    Yields:
-        Results.
-    """
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[B]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 def by_workers(work: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:

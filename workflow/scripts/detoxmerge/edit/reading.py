@@ -6,6 +6,7 @@ than what is computed in it. So its header is read here too; the library checks 
 
 import copy
 import json
+import math
 import os
 import struct
 import weakref
@@ -80,6 +81,17 @@ class Weights:
             own = getattr(self, key)
             setattr(view, key, {new: own[old] for new, old in names.items()})
         return view
+
+    def offset(self, name: str, start: int) -> int:
+        """Where an element lies in its file, in bytes.
+
+        Args:
+            name: of the tensor.
+            start: place of the element, row-major.
+        """
+        stored = self.stored[name]
+        itemsize = stored.num_bytes // max(1, math.prod(stored.shape))
+        return self._at[name][1] + start * itemsize
 
     def read(self, name: str, start: int, out: np.ndarray) -> np.ndarray:
         """Some elements of a tensor of floats, exactly as they are stored.

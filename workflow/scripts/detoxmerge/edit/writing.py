@@ -1,7 +1,6 @@
 """Safetensors written a block at a time, by several processes if need be: whole or not at all."""
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -13,10 +12,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..artefacts import publish
+from ..artefacts import Checksum, publish
 from .tensors import Shape, Stored, parts_of_rows
 
-WRITE_OUT_BYTES, HASH_BYTES = 1 << 25, 1 << 18
+WRITE_OUT_BYTES, LET_GO_BYTES = 1 << 25, 1 << 27
 
 
 class TensorWriter:
@@ -40,8 +39,8 @@ class TensorWriter:
             metadata: texts for the header.
             hasher: of one thread, takes the checksum beside the writing; none: no checksum.
         """
-        self._file, self._hasher, self._hash, self.sha256 = file, hasher, hashlib.sha256(), ""
-        self._hashed_to = self._appended = self._written = self._on_its_way = 0
+        self._file, self._hasher, self._checksum, self.sha256 = file, hasher, Checksum(file), ""
+        self._appended = self._written = self._on_its_way = 0
         self._at: dict[str, int] = {}
         self._itemsize: dict[str, int] = {}
         header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
@@ -100,8 +99,8 @@ class TensorWriter:
         if self._written != self._end:
             raise ValueError(f"wrote {self._written} of {self._end} bytes")
         if self._hasher:
-            self._hasher.submit(self._hash_to, self._end).result()
-            self.sha256 = self._hash.hexdigest()
+            self._hasher.submit(self._take, self._end).result()
+            self.sha256 = self._checksum.hexdigest()
 
     def _put(self, block: np.ndarray, at: int) -> None:
         left = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
@@ -115,25 +114,20 @@ class TensorWriter:
             return
         self._on_its_way = end
         if self._hasher:
-            self._hasher.submit(self._hash_to, end)
+            self._hasher.submit(self._take, end)
         else:
             self._let_go(end)
 
-    def _hash_to(self, end: int) -> None:
-        """In the hasher's thread; reads what was just written, by whatever process."""
-        buffer = bytearray(HASH_BYTES)
-        while self._hashed_to < end:
-            part = memoryview(buffer)[: end - self._hashed_to]
-            count = os.preadv(self._file.fileno(), [part], self._hashed_to)
-            if not count:
-                raise OSError(f"{self._file.name} became shorter while it was written")
-            self._hash.update(part[:count])
-            self._hashed_to += count
+    def _take(self, end: int) -> None:
+        """In the hasher's thread; whatever process has written it."""
+        self._checksum.take_to(end)
         self._let_go(end)
 
     def _let_go(self, end: int) -> None:
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._file.fileno(), 0, end, os.POSIX_FADV_DONTNEED)
+            # once more for what was on its way the last times: now it may leave the cache
+            start = max(0, end - LET_GO_BYTES)
+            os.posix_fadvise(self._file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ Counts leave structural zeros apart: rows of an embedding that are exactly zero 
 because no training example reached the position or token. They would pass for "unchanged".
 """
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -14,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..artefacts import publish, read_json, sha256, write_manifest
+from ..artefacts import Checksum, publish, read_json, sha256, write_manifest
+from ..edit.blocks import Place
 from ..edit.reading import Weights
-from ..edit.tensors import row_blocks
 from ..edit.vectors import open_fp32
 from ..plan.errors import UserError
-from ..streaming import in_order, keep_freed_memory
+from ..streaming import by_workers, keep_freed_memory
 from .magnitudes import Counter, cuts
 from .nulls import random_share_below
 
@@ -94,7 +93,7 @@ def parameter_change(
     protocol: Mapping[str, Any],
     out: Path,
     table: Path,
-    threads: int = 1,
+    workers: int = 1,
 ) -> None:
     """Measure the vector of an edit, and take its checksum on the way.
 
@@ -106,14 +105,14 @@ def parameter_change(
             the same norm in each tensor (`nulls.random_share_below`).
         table: parquet, one row per tensor: `tensor`, `module`, `elements`, `l1`, `l2`, `max`,
             `exact_zeros`, `structural_zeros` and `below_E` for each threshold.
-        threads: that measure, beside the one that reads and takes the checksum. No number depends
-            on it.
+        workers: processes that measure, while the caller's takes the checksum; 1: it does both. No
+            number depends on it.
 
     Raises:
         UserError: the vector is broken, or not the one of the manifest.
     """
     made = read_json(edit)
-    frame, counts, checksum = _measure(tensors, threads)
+    frame, counts, checksum = _measure(tensors, workers)
     if checksum != made["tensors"]["sha256"]:
         raise UserError(f"{tensors} is not what {edit} was written for; delete both and run again")
     linear, log = (np.diff(_counter().below(counts, edges)) for edges in (LINEAR_CUTS, LOG_CUTS))
@@ -153,43 +152,44 @@ def _counter() -> Counter:
     return Counter(THRESHOLD_CUTS, LINEAR_CUTS, LOG_CUTS)
 
 
-def _measure(tensors: Path, threads: int) -> tuple[pd.DataFrame, np.ndarray, str]:
+def _measure(tensors: Path, workers: int) -> tuple[pd.DataFrame, np.ndarray, str]:
     """The table, the counts of `_counter` and the checksum of a vector's file; one pass."""
     keep_freed_memory()
     weights = open_fp32(tensors)
-    digest, counts = hashlib.sha256(), np.zeros(_counter().num_bins, np.int64)
+    counts = np.zeros(_counter().num_bins, np.int64)
     rows: dict[str, dict[str, Any]] = {
         name: {"tensor": name, "module": module_type(name)} | dict.fromkeys(SUMS, 0)
         for name in sorted(weights.layout)
     }
-    blocks = _blocks(weights, tensors, digest)
-    for name, found, counted in in_order(lambda block: _measure_block(*block), blocks, threads):
-        counts += counted
-        row = rows[name]
-        largest = max(row["max"], found["max"])
-        row |= {key: row[key] + found[key] for key in SUMS} | {"max": largest}
-    frame = pd.DataFrame(list(rows.values()))
-    return frame.assign(l2=np.sqrt(frame["l2"])), counts, digest.hexdigest()
 
+    def work(place: Place) -> tuple[Place, dict[str, Any], np.ndarray]:
+        size = math.prod(place.shape)
+        block = weights.read(place.tensor, place.start, np.empty(size, np.float32))
+        return place, *_measure_block(place.tensor, block, math.prod(place.shape[1:]))
 
-def _blocks(weights: Weights, tensors: Path, digest: Any) -> Iterator[tuple[str, np.ndarray, int]]:
-    """A file's tensors as they lie in it: a name, some rows end to end, the length of a row.
-
-    A block is added to the digest after it was handed out, while others are at work on it.
-    """
     with open(tensors, "rb") as file:
-        start = file.read(8)
-        digest.update(start + file.read(int.from_bytes(start, "little")))
+        checksum = Checksum(file)
+        for place, found, counted in by_workers(work, _places(weights), workers):
+            checksum.take_to(weights.offset(place.tensor, place.start))
+            counts += counted
+            row = rows[place.tensor]
+            largest = max(row["max"], found["max"])
+            row |= {key: row[key] + found[key] for key in SUMS} | {"max": largest}
+        checksum.take_to(tensors.stat().st_size)
+    frame = pd.DataFrame(list(rows.values()))
+    return frame.assign(l2=np.sqrt(frame["l2"])), counts, checksum.hexdigest()
+
+
+def _places(weights: Weights) -> Iterator[Place]:
+    """A file's tensors as they lie in it, some rows at a time."""
     for name, (_, shape) in weights.layout.items():
-        row = math.prod(shape[1:])
-        for at in row_blocks(shape or (1,), BLOCK_ELEMENTS) if row else ():
-            block = np.empty((at.stop - at.start) * row, np.float32)
-            yield name, weights.read(name, at.start * row, block), row
-            digest.update(block)
+        if 0 not in shape:
+            whole = Place(name, 0, shape or (1,))
+            yield from whole.parts(BLOCK_ELEMENTS)
 
 
-def _measure_block(name: str, block: np.ndarray, row: int) -> tuple[str, dict[str, Any], Any]:
-    """The name, sums over the block, and its counts without structural zeros."""
+def _measure_block(name: str, block: np.ndarray, row: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Sums over some rows of a tensor, end to end, and the counts without structural zeros."""
     zero, structural = block == 0, 0
     counts = _counter().count(block)
     if "embedding" in module_type(name):
@@ -201,4 +201,4 @@ def _measure_block(name: str, block: np.ndarray, row: int) -> tuple[str, dict[st
     found |= {"l2": float(np.square(size, out=size).sum()), "structural_zeros": structural}
     found |= {"exact_zeros": int(np.count_nonzero(zero)) - structural}
     found |= {f"below_{t:g}": count for t, count in zip(THRESHOLDS, below, strict=True)}
-    return name, found, counts
+    return found, counts
