@@ -156,9 +156,10 @@ def time_operators(task: Task, asked: argparse.Namespace) -> Iterator[dict[str, 
     """Every operator with two workers, after the plain read and write."""
     wanted = {"plain, 2": plain(task, 2)}
     wanted |= {f"ours: {name}": ours(task, name, 2) for name in asked.operators}
-    for _ in range(max(1, repeats(task, asked) // 2) if task.size != "large" else 1):
-        for method, command in wanted.items():
-            yield measure(task, "warm", method, command)
+    for state in ["warm", "cold"] if task.size != "large" else ["warm"]:
+        for _ in range(max(1, repeats(task, asked) // 2)):
+            for method, command in wanted.items():
+                yield measure(task, state, method, command)
 
 
 def repeats(task: Task, asked: argparse.Namespace) -> int:

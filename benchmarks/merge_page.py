@@ -83,18 +83,18 @@ def methods(rows: list[Row]) -> str:
 
 
 def operators(rows: list[Row]) -> str:
-    """Every operator, with two workers and a warm cache."""
+    """Every operator, with two workers."""
     found = {(row["size"], row["n"], row["state"], row["method"]): row for row in rows}
     names = sorted({row["method"] for row in rows if row["method"].startswith("ours: ")})
-    columns = list(dict.fromkeys(key[:2] for key in found if key[3] in names))
+    columns = list(dict.fromkeys(key[:3] for key in found if key[3] in names))
     head = ["operator"]
-    for size, n in columns:
-        head += [f"{size}, N = {n}: s", "of plain", "anonymous MB"]
+    for size, n, state in columns:
+        head += [f"{size}, N = {n}, {state}: s", "of plain", "anonymous MB"]
     lines = []
     for name in names:
         line: list[object] = [f"`{name.removeprefix('ours: ')}`"]
         for column in columns:
-            row, floor = (found.get((*column, "warm", m)) for m in (name, "plain, 2"))
+            row, floor = (found.get((*column, m)) for m in (name, "plain, 2"))
             if row and floor:
                 line += [seconds(row), ratio(row, floor), f"{float(row['anonymous_mb']):,.0f}"]
             else:

@@ -94,13 +94,13 @@ def _sample(pid: int, highest: dict[str, int], stop: threading.Event) -> None:
 
 def _tree(pid: int) -> Iterable[int]:
     yield pid
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = path.read_text().split()
-        except OSError:  # ended meanwhile
-            continue
-        for child in children:
-            yield from _tree(int(child))
+    try:
+        tasks = os.listdir(f"/proc/{pid}/task")
+        lists = [Path(f"/proc/{pid}/task/{task}/children").read_text() for task in tasks]
+    except OSError:  # ended meanwhile
+        return
+    for child in " ".join(lists).split():
+        yield from _tree(int(child))
 
 
 def _kilobytes(file: Path) -> dict[str, int]:
