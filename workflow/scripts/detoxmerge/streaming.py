@@ -1,5 +1,6 @@
 """Blocks that several processes work on, in memory that is not asked for anew."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -49,8 +50,9 @@ def by_workers(work: Callable[[A], B], items: Iterable[A], workers: int) -> Iter
             receiver, sender = fork.Pipe(duplex=False)
             receivers.append(receiver)
             given = (work, items, to_take, sender, to_give, receivers)
-            processes.append(fork.Process(target=_worker, args=given, daemon=True))
-            processes[-1].start()
+            process = fork.Process(target=_worker, args=given, daemon=True)
+            process.start()
+            processes.append(process)
             sender.close()
         yield from _collected(receivers, to_give)
     finally:
@@ -79,24 +81,28 @@ def _worker(
     os.close(to_give)  # or it would not notice that the caller has gone
     for receiver in receivers:
         receiver.close()
-    wanted = _taken(to_take)
-    try:
+    with contextlib.suppress(BrokenPipeError, EOFError):  # the caller has gone
+        wanted = _taken(to_take)
         for place, item in enumerate(items):
-            if place == wanted:
-                sender.send((place, work(item), None))
-                wanted = _taken(to_take)
-    except BrokenPipeError:  # the caller has gone
-        return
-    except Exception as error:
-        error.add_note(traceback.format_exc())
-        sender.send((wanted, None, error))
-    sender.send(None)
+            if place < wanted:
+                continue
+            try:
+                result = work(item)
+            except Exception as error:
+                error.add_note(traceback.format_exc())
+                sender.send((place, None, error))
+                break
+            sender.send((place, result, None))
+            wanted = _taken(to_take)
+        sender.send(None)
 
 
-def _taken(pipe: int) -> int | None:
-    """The next place; None if the caller has gone."""
+def _taken(pipe: int) -> int:
+    """The next place."""
     sent = os.read(pipe, PLACE.size)
-    return PLACE.unpack(sent)[0] if sent else None
+    if not sent:
+        raise EOFError
+    return PLACE.unpack(sent)[0]
 
 
 def _collected(receivers: list[Connection], to_give: int) -> Iterator[Any]:

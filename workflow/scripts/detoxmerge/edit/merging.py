@@ -1,5 +1,6 @@
 """From N task vectors to one: streamed, fp64, the same bytes whatever the order of the shards."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -203,10 +204,12 @@ def write_merged(merge: Merge, out: Path) -> dict[str, Any]:
             writer.write_at(block.tensor, block.start, merged, block.row)
             return square
 
-        for place, found, of_shards in merge.blocks(finish):
-            squares += of_shards
-            merged_square += sum(found)
-            writer.count(place.tensor, math.prod(place.shape), place.first_open)
+        # closed before the file is, so that nobody writes to a file that is taken away
+        with contextlib.closing(merge.blocks(finish)) as blocks:
+            for place, found, of_shards in blocks:
+                squares += of_shards
+                merged_square += sum(found)
+                writer.count(place.tensor, math.prod(place.shape), place.first_open)
         for name, shape in shards.excluded.items():
             left = int(np.prod(shape, dtype=np.int64))
             for start in range(0, left, BLOCK_ELEMENTS):
