@@ -58,7 +58,7 @@ def test_running_job_is_cancelled(house, row):
 
 def test_time_limit_is_known(house, row):
     """The job leaves by itself before its limit of a minute; the next attempt has two."""
-    house.slow(0.25)  # 60 s of training
+    house.slow(0.25)  # more than 60 s of training
     house.start("--set-resources", "finetune_shard:runtime=attempt")
     assert house.wait() == 0
     row("time limit shorter than the training", house.line("before the time limit"))
