@@ -214,8 +214,8 @@ def test_output_appears_late(house, row):
     """The script ends well; another process puts its output there eight seconds later."""
     house.replace(
         "workflow/scripts/merge_edit.py",
-        "import session\n",
-        "import session\nfrom slow_disk import late\n",
+        "with session(snakemake):\n",
+        "from slow_disk import late\n\nwith session(snakemake):\n",
     )
     house.path("workflow/scripts/slow_disk.py").write_text(SLOW_DISK)
     with house.path("workflow/scripts/merge_edit.py").open("a") as script:
