@@ -58,7 +58,7 @@ def test_an_empty_queue_is_no_obstacle(command, tmp_path: Path) -> None:
             "allocation failure: Invalid account or account/partition combination specified",
             "ACCOUNT",
         ),
-        ("invalid partition specified: nowhere", "PARTITION"),
+        ("invalid partition specified: nowhere", "GPU_PARTITION"),
         ("allocation failure: Invalid feature specification", "GPU_CONSTRAINT"),
         ("allocation failure: Invalid generic resource (gres) specification", "GPU_REQUEST"),
         ("allocation failure: Requested node configuration is not available", "GPU_MODEL"),
@@ -76,6 +76,12 @@ def test_a_refusal_names_the_line_of_the_profile(
     line = next(i for i, text in enumerate(lines, 1) if text.strip().startswith(f"- {setting} ="))
     assert f"finetune_shard ({' '.join(options(JOB))}): {said};" in str(refused.value)
     assert f"mend {setting} in profiles/slurm/config.yaml, line {line}" in str(refused.value)
+
+
+def test_a_refused_partition_of_a_job_without_a_gpu(command, tmp_path: Path) -> None:
+    command("sbatch", "sbatch: error: invalid partition specified: nowhere", 1)
+    with pytest.raises(SystemExit, match="; mend PARTITION in "):
+        require_ready(tmp_path, [JOB | {"gpu": 0}])
 
 
 def test_a_controller_that_is_away_is_no_wrong_setting(command, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_what_the_site_refuses_is_said_before_anything_is_sent(house, old, new, 
         if f"- {setting} =" in text
     )
     assert re.search(
-        rf"SLURM refuses finetune_shard .* mend {setting} in {profile}, line {line}", done.stdout
+        rf"SLURM refuses finetune_shard .*\b{setting} in {profile}, line {line}\b", done.stdout
     ), done.stdout
     assert "Traceback" not in done.stdout
     assert not house.mine()

@@ -140,7 +140,7 @@ def memory_advice(folder: Path | str, since: float) -> str:
     for log in sorted(Path(folder).glob(f"{SLURM_LOGS}/*/**/*.log")):
         if log.stat().st_mtime >= since and OUT_OF_MEMORY.search(log.read_text(errors="replace")):
             name = log.relative_to(Path(folder, SLURM_LOGS)).parts[0]
-            # the only group: generate, and score_toxicity, which takes less
+            # the only group asks for the most that generate, score_toxicity or measure_fluency does
             rule = "generate" if name.startswith("group_") else name.removeprefix("rule_")
             found.setdefault(rule, []).append(log.stem)
     return "\n".join(
@@ -172,14 +172,17 @@ def _distinct(requests: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _mend(said: str, request: Mapping[str, Any]) -> str:
+    gpu = request.get("gpu") or request.get("gres")
     if TOO_MUCH in said:
-        gpu = request.get("gpu") or request.get("gres")
         setting = "GPU_MODEL" if gpu else "PARTITION"
         less = f"--set-resources {request['rule']}:mem_mb=..."
         return f"no node has so much: mend {setting} in {_line(setting)}, or ask for less: {less}"
     setting = next((name for word, name in MENDS.items() if word in said.lower()), None)
     if setting is None:
         return f"mend the settings at the head of {PROFILE}"
+    if setting == "PARTITION" and gpu:
+        of_gpus = f"mend GPU_PARTITION in {_line('GPU_PARTITION')}"
+        return f"{of_gpus}, or, if that is empty, PARTITION in {_line(setting)}"
     return f"mend {setting} in {_line(setting)}"
 
 
