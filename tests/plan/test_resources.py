@@ -131,6 +131,14 @@ def test_shard_statistics_take_longer_with_more_shards_and_no_more_memory(base: 
     assert seconds[2] == pytest.approx(124.4 * (0.08 * 20 + 0.8 + 2.4), abs=30)
 
 
+def test_parameter_change_takes_longer_with_a_larger_vector(tmp_path: Path) -> None:
+    vector = tmp_path / "delta.safetensors"
+    with open(vector, "wb") as file:
+        file.truncate(6_000_000_000)  # sparse
+    asked = needs().parameter_change(None, SimpleNamespace(tensors=[str(vector)]))
+    assert asked == Need(2000, 15 + 2 * 2 * 60 // 60)
+
+
 def test_a_file_that_is_yet_to_come_is_said_in_snakemakes_way(tmp_path: Path) -> None:
     missing = str(tmp_path / "edit.json")
     with pytest.raises(FileNotFoundError) as found:

@@ -16,6 +16,7 @@ minutes  = START + 2 * work / speed
   an edit's own        one that trains as a shard of all texts, on a GPU; one that is fitted as
                        measuring, on FIT_TEXTS texts
   merging              bytes of all shards, as often as the operator reads them
+  parameter change     bytes of the vector read twice
   shard statistics     bytes of all shards read twice, and N PER_SHARD + N^2 PER_PAIR per weight
 """
 
@@ -144,8 +145,8 @@ class Needs:
         return self._need(2000, 2 * 4 * weights * n / DISK + work)
 
     def parameter_change(self, wildcards: Any, input: Any) -> Need:
-        """Streams one vector; it may be merged in the same SLURM job, so no file tells its size."""
-        return Need(2000, 60)
+        """Streams one vector, once for its values and once for its checksum."""
+        return self._need(2000, 2 * sum(map(os.path.getsize, input.tensors)) / DISK)
 
     def export_model(self, wildcards: Any, input: Any) -> Need:
         """Base, vector and folder are read or written some ten times, a text is run four times."""
