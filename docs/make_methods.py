@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from detoxmerge.edit import methods
 from detoxmerge.plan.at import At
@@ -118,7 +118,7 @@ def section(name: str, module: ModuleType) -> str:
 
 
 def example(params: type[BaseModel]) -> dict[str, Any]:
-    """The smallest values of the parameters that have no default.
+    """The smallest values of the parameters that have no default; of more, if that is refused.
 
     Args:
         params: a method's `Params`.
@@ -127,8 +127,14 @@ def example(params: type[BaseModel]) -> dict[str, Any]:
         Values by name; the name of the parameter in braces stands for an alias.
     """
     schema = params.model_json_schema()["properties"]
-    required = [name for name, field in params.model_fields.items() if field.is_required()]
-    return {name: _smallest(name, schema[name]) for name in required}
+    fields = params.model_fields.items()
+    values = {n: _smallest(n, schema[n]) for n, field in fields if field.is_required()}
+    try:
+        params(**values)
+    except ValidationError:  # what no default is needed for may need an alias
+        null = [n for n, field in fields if field.default is None and "alias_of" in schema[n]]
+        values |= {name: _smallest(name, schema[name]) for name in null}
+    return values
 
 
 def _smallest(name: str, field: dict[str, Any]) -> Any:

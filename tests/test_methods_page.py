@@ -27,6 +27,11 @@ def test_the_page_is_current(make: ModuleType) -> None:
     assert (DOCS / "methods.md").read_text() == make.page(), "run `make methods`"
 
 
+def test_no_path_lacks_a_parameter() -> None:
+    text = (DOCS / "methods.md").read_text()
+    assert not [line for line in text.splitlines() if line.startswith("- `") and "None" in line]
+
+
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_and_parameter_is_told_of(name: str) -> None:
     text = (DOCS / "methods.md").read_text()

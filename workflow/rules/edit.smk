@@ -11,7 +11,7 @@ localrules:
 
 
 rule merge_edit:
-    """Merge the shards' task vectors into one."""
+    """Make an edit of the base model by a method's own file."""
     input:
         base=PATHS.base,
         manifests=manifests,

@@ -57,6 +57,9 @@ class ExtSub(Subtraction):
             block: of the vectors.
             params: none.
             context: the norms of the rows that blocks cut; those of whole rows are taken here.
+
+        Returns:
+            The merged values, fp64.
         """
         expert, anti = self.split(block)
         of_expert, of_anti = context.get(block.tensor) or tuple(

@@ -88,6 +88,9 @@ class Weights:
         Args:
             name: of the tensor.
             start: place of the element, row-major.
+
+        Returns:
+            From the start of the file.
         """
         stored = self.stored[name]
         itemsize = stored.num_bytes // max(1, math.prod(stored.shape))

@@ -10,7 +10,7 @@ parameters, strict) and
     VERSION                                      bumped when its numbers change; of `mean`: merge's
     check(params, n)                             ValueError if it cannot merge n vectors
     prepare(shards, params) -> context, facts    what `merge` has to know of whole tensors, found in
-                                                 passes over them (`edit.merging.Shards`); the facts
+                                                 passes over them (`edit.shards.Shards`); the facts
                                                  stand in the edit's manifest
     READS                                        passes over the shards, merging included; else 1
     by_columns(tensor, shape, params) -> bool    tensors that `merge` must get in blocks of whole

@@ -113,7 +113,8 @@ def degradation_reduction(data: pd.DataFrame) -> Figure:
     """Degradation reduction over the toxicity that is matched: a line per N, bands are intervals.
 
     Args:
-        data: levels.csv of one model: `toxicity`, `reduction`, `low`, `high` and what they are of.
+        data: degradation_reduction.csv of one model: `toxicity`, `reduction`, `low`, `high` and
+            what they are of.
 
     Returns:
         A panel per data set, prompt set, scorer, corpus and seed.

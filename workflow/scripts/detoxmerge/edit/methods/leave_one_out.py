@@ -44,7 +44,7 @@ def inputs(params: Params, at: Any) -> list[str]:
 
     Args:
         params: this method's parameters.
-        at: where the edit stands (`plan.grid.At`).
+        at: where the edit stands (`plan.at.At`).
 
     Returns:
         N - 1 paths of `meta.json`; each has its `delta.safetensors` beside it.

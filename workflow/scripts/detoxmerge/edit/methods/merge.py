@@ -156,7 +156,7 @@ def inputs(params: BaseModel, at: Any) -> list[str]:
 
     Args:
         params: this method's parameters.
-        at: where the edit stands (`plan.grid.At`).
+        at: where the edit stands (`plan.at.At`).
 
     Returns:
         N paths of `meta.json`; each has its `delta.safetensors` beside it.

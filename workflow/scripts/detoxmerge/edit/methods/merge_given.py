@@ -62,7 +62,7 @@ def inputs(params: BaseModel, at: Any) -> list[str]:
 
     Args:
         params: this method's parameters.
-        at: where the edit stands (`plan.grid.At`).
+        at: where the edit stands (`plan.at.At`).
 
     Returns:
         1 + N paths; each says where its weights are.

@@ -35,7 +35,9 @@ CONV1D = ("c_attn", "c_proj", "c_fc", "q_attn")  # modules of GPT-2 in transform
 class Params(BaseModel, extra="forbid", strict=True):
     """What is dropped, and by which draws."""
 
-    layout: Literal["linear", "conv1d"] = Field(description="conv1d: GPT-2's weights are (in, out)")
+    layout: Literal["linear", "conv1d"] = Field(
+        description="linear: weights are (out, in); conv1d: GPT-2's are (in, out)"
+    )
     density: float = Field(0.5, gt=0, le=1, description="mean probability of an entry to be kept")
     epsilon: float = Field(0.15, ge=0, lt=1, description="how far the probability goes up and down")
     elect: bool = Field(True, description="average what has the elected sign only, as TIES does")
