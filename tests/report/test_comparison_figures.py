@@ -168,5 +168,15 @@ def test_operators_stand_in_one_panel_told_apart_by_colour() -> None:
     assert len(set(map(str, colours))) == 4
     both = [found[f"{name}, N = 4"] for name in ("ties", "ties density=0.5")]
     assert both[0].get_color() == both[1].get_color()
-    assert both[0].get_linestyle() != both[1].get_linestyle()
+    assert both[0].get_linestyle() == "-" != both[1].get_linestyle()
+    assert labels == ["N = 4", *(f"{n}, N = 4" for n in ("magmax", "median", "ties")), labels[-1]]
+    plt.close(figure)
+
+
+def test_a_panel_that_only_says_why_it_is_empty_takes_less_room() -> None:
+    both = [levels([0.2, 0.1]), levels([0.2, 0.1]).assign(dataset="mean", reduction=np.nan)]
+    figure = degradation_reduction(pd.concat(both, ignore_index=True))
+    figure.draw_without_rendering()
+    full, empty = (axis.get_position().height for axis in figure.axes)
+    assert empty < full / 2
     plt.close(figure)

@@ -33,7 +33,7 @@ VERSION = {
     "shard_statistics": 1,
     "select_scale": 1,
     "summarise": 3,
-    "plot": 5,
+    "plot": 6,
     "tabulate": 3,
     "tabulate_seeds": 1,
     "headline": 2,

@@ -18,6 +18,7 @@ LEAST_TOP = 2.0  # times the base's perplexity
 BEYOND = 1e30  # drawn where a perplexity is larger than any float
 MANY_LINES, LEGEND_COLUMNS = 6, 3  # more lines have their legend below the panel
 PANEL_INCHES, LINE_INCHES = 3.6, 0.16  # of a panel with its legend below, and of a line of that
+EMPTY_HEIGHT = 0.3  # of a panel that only says why it is empty, in panels
 
 
 def points(summary: pd.DataFrame, model: str) -> pd.DataFrame:
@@ -96,7 +97,7 @@ def trade_off(data: pd.DataFrame) -> Figure:
         axis.yaxis.set_major_formatter(ScalarFormatter())
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.set_xlabel(f"Mean toxicity on {panel['prompts']}, scored by {panel['scorer']} (0–1)")
-        axis.set_ylabel(f"Perplexity on {panel['corpus']}")
+        axis.set_ylabel(f"Perplexity on {panel['corpus']} (log scale)")
         of = _of(panel["dataset"])
         told = "star: base model, ring: chosen scale"
         told += ", triangle at the edge: beyond it" if beyond else ""
@@ -126,9 +127,11 @@ def degradation_reduction(data: pd.DataFrame) -> Figure:
     data = data.assign(variant=[variant(setting) for setting in data["setting"]])
     keys = ["dataset", "prompts", "scorer", "corpus", "seed"]
     panels = data[keys].drop_duplicates()
-    figure, axes = rows_of_panels(len(panels), columns=1)
-    for axis, (_, panel) in zip(axes.ravel(), panels.iterrows(), strict=True):
-        _reduction_panel(axis, data[(data[keys] == panel).all(axis=1)], panel)
+    parts = [data[(data[keys] == panel).all(axis=1)] for _, panel in panels.iterrows()]
+    heights = [1.0 if part["reduction"].notna().any() else EMPTY_HEIGHT for part in parts]
+    figure, axes = rows_of_panels(len(panels), columns=1, heights=heights)
+    for axis, part, (_, panel) in zip(axes.ravel(), parts, panels.iterrows(), strict=True):
+        _reduction_panel(axis, part, panel)
     return figure
 
 
@@ -165,9 +168,10 @@ def _of(dataset: str) -> str:
 
 
 def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    """(label, rows, style) per method, other parameters and N."""
+    """(label, rows, style) per method, other parameters (the fewest first) and N."""
     found = []
     groups = list(part.groupby(["method", "variant", "n"], dropna=False, sort=True))
+    groups.sort(key=lambda group: (group[0][0], len(group[0][1].split("--"))))
     kinds = list(dict.fromkeys((method, how) for (method, how, _), _ in groups))
     seen: Counter[str] = Counter()  # lines of one colour differ in their dashes
     dashes = {}

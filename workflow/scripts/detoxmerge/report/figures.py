@@ -167,19 +167,23 @@ def legend(axis: Axes) -> None:
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def rows_of_panels(count: int, columns: int = 2) -> tuple[Figure, Any]:
+def rows_of_panels(
+    count: int, columns: int = 2, heights: list[float] | None = None
+) -> tuple[Figure, Any]:
     """A figure of so many rows.
 
     Args:
         count: rows.
         columns: panels in each.
+        heights: of each row, in rows of the usual height; none: all 1.
 
     Returns:
         The figure, and its axes as an array (count, columns).
     """
-    size = (plt.rcParams["figure.figsize"][0], ROW_INCHES * count)
-    figure, axes = plt.subplots(count, columns, figsize=size, squeeze=False, layout="constrained")
-    return figure, axes
+    heights = [1.0] * count if heights is None else heights
+    size = (plt.rcParams["figure.figsize"][0], ROW_INCHES * sum(heights))
+    how = {"squeeze": False, "layout": "constrained", "height_ratios": heights}
+    return plt.subplots(count, columns, figsize=size, **how)
 
 
 def colours(count: int) -> np.ndarray:
