@@ -124,6 +124,18 @@ def _without_weights(place: Mapping[str, Any]) -> Any:
         return AutoModelForCausalLM.from_config(config)
 
 
+def context_of(model: Any) -> int | None:
+    """Tokens that a model can read.
+
+    Args:
+        model: a causal LM.
+
+    Returns:
+        Positions; None where its config states no limit.
+    """
+    return getattr(model.config, "max_position_embeddings", None)
+
+
 def load_tokenizer(place: Mapping[str, Any]) -> Any:
     """The tokenizer of a base model.
 

@@ -11,11 +11,6 @@ from tqdm import tqdm
 from ..plan.errors import UserError
 
 
-def context_of(model: Any) -> int | None:
-    """Tokens that a model can read; None where its config states no limit."""
-    return getattr(model.config, "max_position_embeddings", None)
-
-
 @torch.no_grad()
 def pooled(
     model: Any, rows: list[list[int]], modules: list[str], last: int | None = None

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts import publish, read_json, sha256
-from ..data.models import load_model, load_tokenizer
+from ..data.models import context_of, load_model, load_tokenizer
 from ..data.scorers import load_scorer
 from ..device import pick_device
 from ..measure.toxicity import predictor, score_texts
 from ..plan.errors import UserError
-from .activations import context_of, pooled
+from .activations import pooled
 from .architectures import modules_of
 from .pairs import (
     BATCH,

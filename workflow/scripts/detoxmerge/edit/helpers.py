@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ..artefacts import read_json
-from ..data.models import cast, load_model
+from ..data.models import cast, context_of, load_model
 from ..plan.errors import UserError
 from .tensors import layout, open_tensors, require_layout
 
@@ -79,7 +79,7 @@ class Helper:
         self.model, self.prefixes, self.begin = model, prefixes or [[]], begin
         self.passes = len(self.prefixes)
         self.prefix_tokens = max(map(len, self.prefixes))
-        limit = getattr(model.config, "max_position_embeddings", None)
+        limit = context_of(model)
         self.context = limit and limit - self.prefix_tokens
         self._positions = "position_ids" in inspect.signature(model.forward).parameters
 

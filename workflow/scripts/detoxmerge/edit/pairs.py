@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ..artefacts import read_json, sha256, write_text
+from ..data.models import context_of
 from ..measure.fluency import conditional_nll, tokenise
 from ..measure.scales import record_path
 from ..measure.toxicity import read_generations
 from ..plan.errors import UserError
-from .activations import context_of
 
 BATCH = 16  # rows at a time; decides nothing but speed
 

@@ -8,10 +8,10 @@ import pandas as pd
 import torch
 
 from ..artefacts import read_json
-from ..data.models import load_model, load_tokenizer
+from ..data.models import context_of, load_model, load_tokenizer
 from ..device import pick_device
 from ..plan.errors import UserError
-from .activations import context_of, pooled
+from .activations import pooled
 from .architectures import modules_of
 from .writing import write_tensors
 

@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 
 from ..artefacts import publish, read_json, sha256
-from ..data.models import load_tokenizer
+from ..data.models import context_of, load_tokenizer
 from ..device import pick_device
 from ..edit.recipe import EditedModel
 from ..plan.errors import UserError
@@ -235,7 +235,7 @@ def _mean(values: pd.Series) -> float | None:
 
 
 def _require_fit(rows: list[list[int]], texts: pd.Series, model: Any, judge: Path) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = context_of(model)
     for row, text in zip(rows, texts, strict=True):
         if limit and len(row) > limit:
             raise UserError(

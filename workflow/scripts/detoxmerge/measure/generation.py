@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from ..artefacts import sha256, write_text
-from ..data.models import load_tokenizer, pad_token
+from ..data.models import context_of, load_tokenizer, pad_token
 from ..data.texts import read_prompts
 from ..device import pick_device
 from ..edit.recipe import EditedModel
@@ -255,7 +255,7 @@ def _batches(jobs: list[Any], size: int) -> Iterator[list[Any]]:
 def _require_fit(
     rows: list[list[int]], prompts: list[str], model: Any, new: int, taken: int
 ) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = context_of(model)
     less = f" less {taken} that the edit takes" if taken else ""
     for row, text in zip(rows, prompts, strict=True):
         if not row:

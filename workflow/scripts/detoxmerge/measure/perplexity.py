@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from ..artefacts import publish, sha256
-from ..data.models import load_tokenizer
+from ..data.models import context_of, load_tokenizer
 from ..device import pick_device
 from ..edit.recipe import EditedModel
 from ..plan.errors import UserError
@@ -138,7 +138,7 @@ def window_length(model: Any, asked: int | None, stride: int) -> int:
     Raises:
         UserError: the window exceeds the context, or the stride the window.
     """
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = context_of(model)
     if asked is None and limit is None:
         raise UserError("the model states no context length; set window_tokens in the corpus")
     window = asked or limit

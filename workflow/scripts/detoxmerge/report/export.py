@@ -14,7 +14,7 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 from ..artefacts import publish_folder, read_json, sha256, write_json, write_manifest, write_text
-from ..data.models import load_model, load_tokenizer
+from ..data.models import context_of, load_model, load_tokenizer
 from ..data.places import model_folder, weight_files
 from ..edit.recipe import load_edited
 from ..edit.tensors import layout, open_tensors
@@ -137,7 +137,7 @@ def _write_model(edit: Path, base: Path, scale: float, folder: Path, out: Path) 
     dtype = stored_dtype(folder)
     ids = load_tokenizer(place)(PROBE, verbose=False)["input_ids"]
     model = load_edited(edit, scale)
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = context_of(model)
     probe = torch.tensor([ids[:context]])
     wanted = _logits(model, probe)
     model.to(dtype).save_pretrained(out, max_shard_size=MAX_SHARD_SIZE)

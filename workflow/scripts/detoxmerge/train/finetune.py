@@ -10,7 +10,7 @@ import torch
 
 from ..artefacts import read_json, sha256, write_manifest
 from ..data.datasets import shard_texts
-from ..data.models import load_model, load_tokenizer, pad_token
+from ..data.models import context_of, load_model, load_tokenizer, pad_token
 from ..device import pick_device
 from ..edit.writing import write_tensors
 from ..plan.errors import UserError
@@ -241,7 +241,7 @@ def _examples(
     tokenizer: Any, texts: list[str], model: Any, protocol: Mapping[str, Any]
 ) -> tuple[list[dict[str, list[int]]], int]:
     """Tokenised texts, and how many have fewer than two tokens: nothing to predict in them."""
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = context_of(model)
     if limit and protocol["max_tokens"] > limit:
         raise UserError(
             f"max_tokens {protocol['max_tokens']} exceeds the model's context of {limit}; lower it "

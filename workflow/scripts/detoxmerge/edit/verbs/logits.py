@@ -14,6 +14,7 @@ import torch
 from transformers import LogitsProcessor, TopPLogitsWarper
 
 from ...artefacts import read_json
+from ...data.models import context_of
 from ..combinations import RULES
 from ..helpers import Call, State, make_helper
 from ..sampling import PLAIN, Sampling
@@ -67,7 +68,7 @@ class Verb:
         """The base's nucleus, if the edit keeps to it, and the context that the helpers take."""
         if scale == 0:
             return PLAIN
-        limit = getattr(self.model.config, "max_position_embeddings", None)
+        limit = context_of(self.model)
         left = [helper.context for helper in self.helpers.values() if helper.context is not None]
         taken = max(0, limit - min(left)) if limit and left else 0
         nucleus = (BaseNucleus(self),) if self.base_top_p < 1 else ()
