@@ -15,7 +15,7 @@ from ..artefacts import publish, write_json
 from ..data.scorers import load_scorer, write_scorer
 from ..data.sources import origin, read_rows, require_text
 from ..device import pick_device
-from ..measure.toxicity import score_texts
+from ..measure.toxicity import predictor, score_texts
 from ..plan.errors import UserError
 from .budget import Budget
 from .resumable import train, write_loss
@@ -178,12 +178,7 @@ def _test(
     place: Mapping[str, Any], tests: Mapping[str, tuple[list[str], np.ndarray]]
 ) -> dict[str, dict[str, float]]:
     """ROC AUC per test set, through Detoxify as it will be used."""
-    detoxify, found = load_scorer(place, "cpu"), {}
-
-    def predict(texts: list[str]) -> list[float]:
-        scores = detoxify.predict(texts)[LABEL]
-        return scores if isinstance(scores, list) else [scores]
-
+    predict, found = predictor(load_scorer(place, "cpu"), LABEL, "that was trained"), {}
     for key, (texts, labels) in tests.items():
         scores, toxic = score_texts(texts, predict, 128), labels >= TOXIC_FROM
         scored = np.isfinite(scores)
