@@ -3,8 +3,10 @@
 No file is written outside of the test's folder, and the hub is never asked.
 """
 
+import errno
 import gzip
 import json
+import os
 
 import datasets
 import pandas as pd
@@ -12,8 +14,9 @@ import pytest
 from data.entries import HASH, dataset
 
 from detoxmerge.artefacts import sha256
-from detoxmerge.data.sources import origin, read_rows, require_text
+from detoxmerge.data.sources import origin, part_of, read_rows, require_text
 from detoxmerge.plan.errors import UserError
+from detoxmerge.session import user_sentence
 
 ROWS = [
     {"text": "a", "toxicity": 0.9, "split": "train", "likes": 1},
@@ -70,6 +73,77 @@ def test_file_that_changed_is_read_anew(tmp_path):
     assert len(read(path=path)) == 3
     write(tmp_path / "x.jsonl", [{"text": "new", "toxicity": 1.0}])
     assert read(path=path)["text"].tolist() == ["new"]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet", "x.jsonl.gz"])
+def test_file_that_changed_and_kept_its_time_is_read_anew(tmp_path, name):
+    path = write(tmp_path / name)
+    read(path=path)
+    before = os.stat(path)
+    write(tmp_path / name, [ROWS[0] | {"text": "d"}, *ROWS[1:]])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert read(path=path)["text"].tolist() == ["d", "b", "c"]
+
+
+def test_nothing_of_a_file_is_kept(tmp_path):
+    read(path=write(tmp_path / "x.csv"))
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_path_is_no_pattern(tmp_path):
+    for folder, text in (("data [2]", "right"), ("data 2", "wrong")):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "x.csv", [{"text": text, "toxicity": 0.5}])
+    assert read(path=str(tmp_path / "data [2]" / "x.csv"))["text"].tolist() == ["right"]
+
+
+def test_words_of_a_csv_that_mean_nothing_elsewhere_are_text(tmp_path):
+    (tmp_path / "x.csv").write_text("text,toxicity\nNA,0.5\nnull,NA\n5,0.1\n,0.2\n")
+    found = read(path=str(tmp_path / "x.csv"))
+    assert found["text"].fillna("missing").tolist() == ["NA", "null", "5", "missing"]
+    numbers = pd.to_numeric(found["toxicity"], errors="coerce")
+    assert numbers.isna().tolist() == [False, True, False, False]
+
+
+def test_a_csv_with_commas_outside_of_quotes_is_refused(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("text,toxicity,severe\nyou, fool,0.1,0.2\nhi, bob,0.9,0.3\n")
+    assert "put texts with commas in quotes" in refused(path=str(path))
+    path.write_text("text,toxicity\nyou,0.1\nhi, bob,0.9\n")
+    assert "x.csv" in refused(path=str(path))
+
+
+def test_numbers_among_texts_are_refused(tmp_path):
+    path = write(tmp_path / "x.jsonl", [*ROWS, {"text": 5, "toxicity": 0.1}])
+    assert "'text' holds values of different types" in refused(path=path)
+
+
+def test_a_filter_that_leaves_nothing_is_named(tmp_path):
+    path = write(tmp_path / "x.jsonl")
+    assert "none of 3 rows is one where 'split' is 'dev'" in refused(
+        path=path, where={"split": "dev"}
+    )
+    test = [row for row in ROWS if part_of(row["text"]) == "test"]
+    path = write(tmp_path / "y.jsonl", test)
+    assert "is one of part 'validation'" in refused(path=path, part="validation")
+
+
+def test_a_csv_that_is_no_utf8_is_refused_with_the_way_out(tmp_path):
+    (tmp_path / "x.csv").write_bytes("text,toxicity\nf\xfcr,0.5\n".encode("latin-1"))
+    assert "save it as UTF-8" in refused(path=str(tmp_path / "x.csv"))
+
+
+def test_a_full_disk_is_not_called_a_broken_file(monkeypatch, tmp_path):
+    def full(*_, **__):
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise ValueError("while generating") from error
+
+    monkeypatch.setattr(datasets, "load_dataset", full)
+    with pytest.raises(OSError, match="No space left") as found:
+        read(path=write(tmp_path / "x.csv"))
+    assert "no space left on the disk" in user_sentence(found.value)
 
 
 def test_where_leaves_out_rows_that_differ(tmp_path):

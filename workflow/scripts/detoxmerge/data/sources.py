@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ import pandas as pd
 from ..artefacts import sha256
 from ..plan.errors import UserError, nearest
 from ..plan.files import expand_path
+from .local_files import open_files
 from .places import hub_sentence
-
-FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 
 
 def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
@@ -42,9 +40,10 @@ def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Da
                 f"{', '.join(map(str, frame.columns))})"
             )
     for column, value in source["where"].items():
-        frame = frame[frame[column] == value]
-    if source.get("part"):
-        frame = frame[frame[source["text"]].map(part_of) == source["part"]]
+        frame = _kept(frame, frame[column] == value, name, f"where '{column}' is {value!r}")
+    if part := source.get("part"):
+        of_text = frame[source["text"]].map(part_of)
+        frame = _kept(frame, of_text == part, name, f"of part '{part}'")
     if source["sample"]:
         frame = _sampled(frame, name, **source["sample"])
     return frame[columns].reset_index(drop=True)
@@ -98,6 +97,12 @@ def require_text(frame: pd.DataFrame, column: str, name: str) -> tuple[pd.DataFr
     return frame[good].reset_index(drop=True), int((~good).sum())
 
 
+def _kept(frame: pd.DataFrame, keep: pd.Series, name: str, told: str) -> pd.DataFrame:
+    if len(frame) and not keep.any():
+        raise UserError(f"{name}: none of {len(frame)} rows is one {told}; mend it in the config")
+    return frame[keep]
+
+
 def _generated(entry: Mapping[str, Any]) -> pd.DataFrame:
     from .generated import KINDS
 
@@ -116,10 +121,23 @@ def _loaded(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Data
     import datasets
 
     datasets.disable_progress_bars()
-    found = _load_files(source["path"], name) if source["path"] else _load_hub(source, name)
+    if source["path"]:
+        with open_files(source["path"], source["text"], name) as found:
+            return _columns(found, source, name, columns)
+    return _columns(_load_hub(source, name), source, name, columns)
+
+
+def _columns(found: Any, source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
+    """What is needed of a `datasets.Dataset`, in memory."""
     if any("." in column for column in {*columns, *source["where"]}):
         found = found.flatten()
     wanted = [c for c in found.column_names if c in {*columns, *source["where"]}]
+    for column in wanted:
+        if type(found.features[column]).__name__ == "Json":
+            raise UserError(
+                f"{name}: '{column}' holds values of different types, numbers among texts for "
+                "example; give all rows one type"
+            )
     # the rest is dropped before it is copied into memory, unless a field is missing: then the
     # message lists what there is
     missing = {*columns, *source["where"]} - set(wanted)
@@ -128,32 +146,10 @@ def _loaded(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Data
         table.validate(full=True)
     except ValueError as error:
         where = ", ".join(source["path"] or [source["hub"]])
-        raise UserError(f"{name}: {where} holds text that is not UTF-8 ({error})") from None
-    return table.to_pandas()
-
-
-def _load_files(paths: list[str], name: str) -> Any:
-    import datasets
-
-    kinds = set()
-    files = [Path(expand_path(path)) for path in paths]
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"{name}: no file '{file}'; mend its path in the config")
-        suffix = next((s for s in reversed(file.suffixes) if s in FORMATS), None)
-        if suffix is None:
-            raise UserError(f"{name}: '{file}' is none of {', '.join(FORMATS)}")
-        kinds.add(FORMATS[suffix])
-    if len(kinds) > 1:
-        raise UserError(f"{name}: its files are of different formats: {', '.join(sorted(kinds))}")
-    try:
-        return datasets.load_dataset(kinds.pop(), data_files=[str(f) for f in files], split="train")
-    except Exception as error:  # each format's reader raises its own types
-        cause = error.__cause__ or error
-        why = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
         raise UserError(
-            f"{name}: {', '.join(map(str, files))} cannot be read ({why}); is it complete?"
-        ) from error
+            f"{name}: {where} holds text that is not UTF-8 ({error}); save it as UTF-8"
+        ) from None
+    return table.to_pandas()
 
 
 def _load_hub(source: Mapping[str, Any], name: str) -> Any:
