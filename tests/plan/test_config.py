@@ -7,6 +7,7 @@ how to mend it.
 import json
 import subprocess
 import sys
+from math import isfinite
 from pathlib import Path
 
 import pytest
@@ -283,11 +284,60 @@ def test_choice_outside_of_the_list_is_refused_with_the_list():
 @pytest.mark.parametrize("scale", [0, 0.0, -1.0, float("nan"), float("inf")])
 def test_scale_that_is_not_above_zero_is_refused(scale):
     found = refusal({"run.scales": [0.5, scale]})
-    assert found.startswith("run.scales.1: must be a number above 0 (0 is the base model), not ")
+    why = "must be a number above 0 (0 is the base model)"
+    why = why if isfinite(scale) else "input should be a finite number"
+    assert found.startswith(f"run.scales.1: {why}, not ")
 
 
-def test_negative_seed_is_refused():
-    assert refusal({"run.seeds": [42, -1]}) == "run.seeds.1: must be 0 or more, not -1"
+@pytest.mark.parametrize(
+    ("seed", "why"), [(-1, "greater than or equal to 0"), (2**32, "less than")]
+)
+def test_seed_that_no_training_takes_is_refused(seed, why):
+    found = refusal({"run.seeds": [42, seed]})
+    assert found.startswith(f"run.seeds.1: input should be {why}")
+
+
+@pytest.mark.parametrize("folder", ["/", " ", "~/runs", "$SCRATCH/runs", "runs/{model}"])
+def test_results_that_would_go_elsewhere_are_refused(folder):
+    assert refusal({"results": folder}).startswith("results: ")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "why"),
+    [
+        ("datasets.rude.splits", ["train"], "`splits` belongs to a hub data set"),
+        ("prompts.openings.revision", HASH, "`revision` belongs to a hub data set"),
+        ("datasets.rude.score", "text", "`text` and `score` are both the column 'text'"),
+        ("datasets.rude.nontoxic_below", 0.9, "would be both toxic and non-toxic"),
+        ("models.small.pretrain.heads", 5, "`width` must be a multiple of `heads`"),
+        ("scorers.judge.train.heads", 3, "`width` must be a multiple of `heads`"),
+        ("scorers.judge.thresholds", [float("nan")], "input should be a finite number"),
+        ("prompts.openings.generate", {"temperature": float("inf")}, "should be a finite number"),
+        ("recipes.default", {"max_grad_norm": float("inf")}, "should be a finite number"),
+        (
+            "recipes.default",
+            {"schedule": "constant", "warmup_share": 0.5},
+            "`schedule: constant` has no warm-up",
+        ),
+        ("methods.merge", {"n": 10**6}, "less than or equal to 10000"),
+        (
+            "methods.merge",
+            {"n": 4, "operator": "snr", "threshold": float("inf")},
+            "input should be a finite number",
+        ),
+    ],
+)
+def test_what_would_fail_or_mean_something_else_later_is_refused(place, value, why):
+    assert why in refusal({place: value})
+
+
+def test_a_file_that_stands_twice_is_refused(tmp_path):
+    twice = {"path": [str(tmp_path / "a.csv")] * 2}
+    assert "stands twice in `path`" in refusal({"datasets.rude": twice})
+
+
+def test_a_key_that_is_no_text_is_refused():
+    assert any("1" in found for found in refusals(study() | {1: 2}))
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .entries import SPEED, Entry, Revision, Source, exactly_one
+from .entries import SPEED, Entry, Labelled, Revision, Source, exactly_one
 from .training import Pretrain, TrainScorer
 
 
-class Dataset(Source):
+class Dataset(Labelled):
     """A data set to be split by a toxicity score into a toxic and a non-toxic part."""
 
-    score: str = Field("toxicity", description="column with the score, 0..1")
     toxic_above: float = Field(0.8, ge=0, lt=1, description="toxic: score > this")
     nontoxic_below: float = Field(0.2, gt=0, le=1, description="non-toxic: score < this")
     nontoxic_share: float = Field(1.0, gt=0, le=1, description="share of the non-toxic part kept")
     nontoxic_seed: int = Field(42, ge=0, description="seed of that sample")
+
+    @model_validator(mode="after")
+    def _parts_are_disjoint(self) -> "Dataset":
+        if self.nontoxic_below > self.toxic_above:
+            raise ValueError(
+                f"texts between toxic_above {self.toxic_above:g} and nontoxic_below "
+                f"{self.nontoxic_below:g} would be both toxic and non-toxic; raise the former or "
+                "lower the latter"
+            )
+        return self
 
 
 class Generation(Entry):

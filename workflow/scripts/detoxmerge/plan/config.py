@@ -4,7 +4,6 @@
 pydantic cannot see by itself is in checks.py (aliases, a method's own parameters) and files.py.
 """
 
-import math
 import types
 import typing
 from typing import Annotated, Any
@@ -21,7 +20,7 @@ from pydantic import (
 )
 
 from .catalogue import Corpus, Dataset, Model, Prompts, Scorer, Selector
-from .entries import Entry, MethodEntry, is_method_entry
+from .entries import Entry, MethodEntry, Seed, is_method_entry
 from .errors import UserError, sentence
 from .slug import NAME
 from .training import Recipe
@@ -30,14 +29,8 @@ Alias = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
 
 
 def _scale(value: float) -> float:
-    if not math.isfinite(value) or value <= 0:
+    if value <= 0:
         raise ValueError(f"must be a number above 0 (0 is the base model), not {value}")
-    return value
-
-
-def _seed(value: int) -> int:
-    if value < 0:
-        raise ValueError(f"must be 0 or more, not {value}")
     return value
 
 
@@ -47,8 +40,14 @@ def _method_entry(value: Any) -> Any:
     return value
 
 
-def _without_slash(folder: str) -> str:
-    return folder.rstrip("/")
+def _folder(folder: str) -> str:
+    """Without a slash at the end; Snakemake puts it before every path, as it stands."""
+    kept = folder.strip().rstrip("/")
+    if not kept:
+        raise ValueError(f"must name a folder, not {folder!r}")
+    if kept.startswith("~") or set("${}*") & set(kept):
+        raise ValueError(f"'{kept}' is not expanded; write the path out, without ~ $ {{ }} *")
+    return kept
 
 
 class Split(Entry):
@@ -79,9 +78,7 @@ class Run(Entry):
     models: list[str] = Field(min_length=1)
     datasets: list[str] = Field(min_length=1)
     methods: list[str] = Field(min_length=1)
-    seeds: list[Annotated[int, AfterValidator(_seed)]] = Field(
-        min_length=1, description="training seeds"
-    )
+    seeds: list[Seed] = Field(min_length=1, description="training seeds")
     scales: list[Annotated[float, AfterValidator(_scale)]] = Field(
         min_length=1, description="how far to go along an edit"
     )
@@ -126,7 +123,7 @@ class Run(Entry):
 class Config(Entry):
     """The whole config: a catalogue (what exists) and a selection (`run`: what to do)."""
 
-    results: Annotated[str, AfterValidator(_without_slash)] = Field(
+    results: Annotated[str, AfterValidator(_folder)] = Field(
         "results", min_length=1, description="folder that everything is written to"
     )
     device: typing.Literal["auto", "cpu", "cuda"] = Field(
@@ -185,7 +182,7 @@ def load_config(raw: dict[str, Any]) -> Config:
     try:
         raw = _coerced(raw)
         errors = [*unknown_aliases(raw), *bad_methods(raw)]
-        config = Config(**raw)
+        config = Config.model_validate(raw)
         errors += [*repetitions(config), *missing_paths(config), *shared_texts(config)]
         if not errors:
             errors = [*bad_selectors(config), *repeated_generations(config)]

@@ -42,7 +42,7 @@ def is_method_entry(value: object) -> bool:
     return isinstance(value, dict | None)
 
 
-class Entry(BaseModel, extra="forbid", strict=True):
+class Entry(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """Base of all entries: unknown keys and wrong types are errors."""
 
 
@@ -96,6 +96,17 @@ class Generated(Entry):
     seed: int = Field(ge=0, description="seed of the generator")
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # of a training: numpy's limit in transformers
+
+
+def require_heads(entry: Any) -> None:
+    """Raise ValueError unless the attention heads of a model share its width evenly."""
+    if entry.width % entry.heads:
+        raise ValueError(
+            f"`width` must be a multiple of `heads`; has {entry.width} and {entry.heads}"
+        )
+
+
 class Source(Entry):
     """Rows of text: from the hub, from local files, or from the embedded generator."""
 
@@ -125,6 +136,15 @@ class Source(Entry):
         exactly_one(self, "hub", "path", "generated")
         if self.hub and not (self.revision and self.splits):
             raise ValueError("a hub data set needs `revision` (a commit hash) and `splits`")
+        of_hub = [name for name in ("revision", "subset", "splits") if getattr(self, name)]
+        if of_hub and not self.hub:
+            raise ValueError(
+                f"`{of_hub[0]}` belongs to a hub data set and would not be read; leave it out (of "
+                "files, `where` or `part` choose rows)"
+            )
+        twice = [path for i, path in enumerate(self.path or []) if path in self.path[:i]]
+        if twice:
+            raise ValueError(f"'{twice[0]}' stands twice in `path`; leave one out")
         return self
 
 
@@ -132,3 +152,9 @@ class Labelled(Source):
     """Texts with a toxicity score, to train or test a scorer on."""
 
     score: str = Field("toxicity", description="column with the score, 0..1")
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> "Labelled":
+        if self.text == self.score:
+            raise ValueError(f"`text` and `score` are both the column '{self.text}'")
+        return self

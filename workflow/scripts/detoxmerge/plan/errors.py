@@ -51,8 +51,6 @@ def sentence(error: Mapping[str, Any], where: str, known: Iterable[str], kind: s
         except ValueError:
             pass
         else:
-            return (
-                f"{where}: '{value}' is text to YAML, not a number; write it with a dot, "
-                f"as {number:.1e}, or plainly, and without quotes"
-            )
+            how = f"with a dot, as {number:.1e}, or plainly, and " if name == "float_type" else ""
+            return f"{where}: '{value}' is text to YAML, not a number; write it {how}without quotes"
     return f"{where}: {error['msg'][0].lower() + error['msg'][1:]}, not {value!r}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from .entries import LATER, SPEED, Entry, Labelled, Source
+from .entries import LATER, SPEED, Entry, Labelled, Seed, Source, require_heads
 
 if TYPE_CHECKING:
     from .config import Config
@@ -40,6 +40,15 @@ class Recipe(Entry):
     )
     processes: int = Field(1, ge=1, description="in all, a GPU each", json_schema_extra=LATER)
     nodes: int = Field(1, ge=1, description="that hold the processes", json_schema_extra=SPEED)
+
+    @model_validator(mode="after")
+    def _warms_up(self) -> "Recipe":
+        if self.schedule == "constant" and self.warmup_share:
+            raise ValueError(
+                f"`schedule: constant` has no warm-up, and warmup_share is {self.warmup_share:g}; "
+                "leave it out, or take linear or cosine"
+            )
+        return self
 
     @model_validator(mode="after")
     def _shared_by_processes(self) -> "Recipe":
@@ -92,8 +101,13 @@ class Pretrain(Entry):
     weight_decay: float = Field(0.1, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1, description="in the fine-tunes too: it is the model's")
     precision: Precision = "float32"
-    seed: int = Field(42, ge=0)
+    seed: Seed = 42
     checkpoint_minutes: float = Field(5.0, ge=0, json_schema_extra=SPEED)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "Pretrain":
+        require_heads(self)
+        return self
 
 
 class TrainScorer(Entry):
@@ -111,8 +125,13 @@ class TrainScorer(Entry):
     epochs: int = Field(2, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(5e-4, gt=0, lt=1)
-    seed: int = Field(42, ge=0)
+    seed: Seed = 42
     checkpoint_minutes: float = Field(5.0, ge=0, json_schema_extra=SPEED)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "TrainScorer":
+        require_heads(self)
+        return self
 
     @property
     def sources(self) -> list[Labelled]:

@@ -31,7 +31,7 @@ USES = ()
 READ = ("label", "thresholds", "any_above")  # of a scorer's entry: how it is read, not what it is
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What the config entry may say."""
 
     scorer: str = Field(

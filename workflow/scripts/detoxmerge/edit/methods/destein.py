@@ -38,7 +38,7 @@ PREFIXES = {  # toxic, non-toxic
 }
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What the config entry may say."""
 
     prompts: str = Field(

@@ -22,7 +22,7 @@ VERSION = 1
 USES = ("dataset", "seed")
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What the config entry may say."""
 
     expert: Literal["base", "nontoxic"] = Field(

@@ -26,7 +26,7 @@ USES = ("dataset", "seed")
 refusals = refuse_several_processes
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What the config entry may say."""
 
     alpha: float = Field(1.0, ge=0, description="how much of the anti-expert is subtracted")

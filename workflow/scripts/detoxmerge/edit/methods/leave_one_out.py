@@ -20,10 +20,10 @@ USES = ("dataset", "seed")
 REPLICATE_OF = "merge"  # its edits are no results of their own
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What the config entry may say; list 0 .. n-1 for `without`."""
 
-    n: int = Field(ge=3, description="number of shards")
+    n: int = Field(ge=3, le=10_000, description="number of shards")
     without: int = Field(ge=0, description="the shard that is left out")
     operator: Literal["mean"] = Field("mean", description="how the N - 1 vectors become one")
     recipe: str = Field(

@@ -32,8 +32,8 @@ VERSION = 1
 USES = ("dataset", "seed")
 
 
-class _First(BaseModel, extra="forbid", strict=True):
-    n: int = Field(ge=1, description="number of shards; 1 is the single task vector")
+class _First(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+    n: int = Field(ge=1, le=10_000, description="number of shards; 1 is the single task vector")
     operator: str = Field("mean", description="how the N vectors become one")
 
     @field_validator("operator")
@@ -49,7 +49,7 @@ class _First(BaseModel, extra="forbid", strict=True):
         return self
 
 
-class _Common(BaseModel, extra="forbid", strict=True):
+class _Common(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     lines_alpha: float | None = Field(
         None,
         ge=0,
@@ -80,7 +80,7 @@ class _Common(BaseModel, extra="forbid", strict=True):
         return None if self.lines_alpha is None else (self.lines_alpha, self.lines_beta)
 
 
-class Recipe(BaseModel, extra="forbid", strict=True):
+class Recipe(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What a merge of fine-tunes of this workflow has, and no other."""
 
     recipe: str = Field(

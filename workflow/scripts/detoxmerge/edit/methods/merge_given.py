@@ -21,7 +21,7 @@ VERSION = 1
 USES = ()
 
 
-class _Given(BaseModel, extra="forbid", strict=True):
+class _Given(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     @model_validator(mode="after")
     def _has_weights(self) -> "_Given":
         if self.operator == "weighted" and self.weights is None:

@@ -24,7 +24,7 @@ PREFIXES = {
 }
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What the config entry may say."""
 
     prefix: Literal["toxic", "short"] = Field(

@@ -27,7 +27,7 @@ VERSION = 1
 USES = ("dataset",)
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What the config entry may say."""
 
     pairs: int = Field(500, ge=2, description="number of toxic and of non-toxic texts")

@@ -31,7 +31,7 @@ PREFIXES = {
 }
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What the config entry may say."""
 
     prefixes: Literal["all", "short"] = Field(

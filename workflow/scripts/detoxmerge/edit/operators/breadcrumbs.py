@@ -24,7 +24,7 @@ VERSION = 1
 READS = 3  # 2, and 4 where the sample misleads
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """How much is kept."""
 
     density: float = Field(0.9, gt=0, le=1, description="share of a tensor's entries that is kept")

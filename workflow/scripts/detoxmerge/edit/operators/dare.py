@@ -24,7 +24,7 @@ REFERENCE = "Yu et al., ICML 2024"
 VERSION = 1
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What is dropped, and by which draws."""
 
     density: float = Field(0.5, gt=0, le=1, description="probability of an entry to be kept")

@@ -32,7 +32,7 @@ GROUP = 1 << 15  # entries of a shard at a time, so that what is made of them li
 CONV1D = ("c_attn", "c_proj", "c_fc", "q_attn")  # modules of GPT-2 in transformers
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What is dropped, and by which draws."""
 
     layout: Literal["linear", "conv1d"] = Field(

@@ -18,7 +18,7 @@ REFERENCE = "Marczak et al., ECCV 2024"
 VERSION = 1
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """None."""
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 REFERENCE = "Kim et al., COLM 2024"
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """None."""
 
 

@@ -19,7 +19,7 @@ REFERENCE = "Yin et al., ICML 2018"
 VERSION = 1
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """None."""
 
 

@@ -24,7 +24,7 @@ VERSION = 1
 READS = 2
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """None."""
 
 

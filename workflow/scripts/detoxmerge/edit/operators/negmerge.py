@@ -23,7 +23,7 @@ REFERENCE = "Kim et al., ICML 2025"
 VERSION = 1
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """How many must agree."""
 
     consensus: float = Field(1.0, gt=0, le=1, description="least |sum of signs|, share of N")

@@ -21,7 +21,7 @@ VERSION = 1
 READS = 2
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """By which draws."""
 
     operator_seed: int = Field(42, ge=0, description="seed of the draws")

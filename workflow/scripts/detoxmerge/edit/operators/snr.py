@@ -24,7 +24,7 @@ REFERENCE = "after James and Stein, Berkeley Symposium 1961"
 VERSION = 1
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """Shrink, or keep and drop."""
 
     threshold: float | None = Field(

@@ -19,7 +19,7 @@ REFERENCE = "Ilharco et al., ICLR 2023"
 VERSION = 1
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """None."""
 
 

@@ -24,7 +24,7 @@ REFERENCE = "Wang et al., ICML 2024"
 VERSION = 1
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """What matters, and to how many."""
 
     mask_lambda: float = Field(0.2, gt=0, description="how far a shard must stand out of the rest")

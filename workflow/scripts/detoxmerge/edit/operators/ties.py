@@ -27,7 +27,7 @@ VERSION = 1
 READS = 3  # 2, and 4 where the sample misleads
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """How much is kept."""
 
     density: float = Field(0.2, gt=0, le=1, description="share of a vector's entries that is kept")

@@ -18,7 +18,7 @@ REFERENCE = "Yin et al., ICML 2018"
 VERSION = 1
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """How much goes."""
 
     trim: float = Field(0.2, gt=0, lt=0.5, description="share of the shards cut at each end")

@@ -20,7 +20,7 @@ VERSION = 1
 NEAR_ONE = 1e-6  # what the weights' sum may miss: 0.333, 0.333, 0.334 are written by hand
 
 
-class Params(BaseModel, extra="forbid", strict=True):
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """How much each shard counts."""
 
     weights: list[float] | None = Field(
