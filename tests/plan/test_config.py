@@ -336,6 +336,21 @@ def test_a_file_that_stands_twice_is_refused(tmp_path):
     assert "stands twice in `path`" in refusal({"datasets.rude": twice})
 
 
+def test_a_key_that_stands_twice_in_a_file_is_refused_with_its_line(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "run: &run {seeds: [1]}\nsplit: {seed: 1}\nmore:\n  - {<<: *run, a: 1, a: 2}\n"
+        "  - {<<: *run, seeds: [2]}\nrun:\n  scales: [1.0]\n"
+    )
+    with pytest.raises(SystemExit) as refused:
+        load_config(study(), [file, tmp_path / "missing.yaml"])
+    assert str(refused.value).splitlines()[1:] == [
+        f"  {file}, line 4: 'a' stands there twice; leave one out",
+        f"  {file}, line 6: 'run' stands there twice; leave one out",
+    ]
+    load_config(study(), sorted((ROOT / "config").glob("*.yaml")))
+
+
 def test_a_key_that_is_no_text_is_refused():
     assert any("1" in found for found in refusals(study() | {1: 2}))
 

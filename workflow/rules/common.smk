@@ -23,7 +23,7 @@ from detoxmerge.plan.resources import Needs
 from detoxmerge.plan.slug import INDEX, SETTING, any_of, edit_pattern
 
 STARTED = time.time()
-CONFIG = load_config(config)
+CONFIG = load_config(config, workflow.configfiles)
 GRID = Grid(CONFIG)
 PATHS, PROTOCOL = GRID.paths, GRID.protocol
 NEEDS = Needs(CONFIG)

@@ -6,6 +6,8 @@ pydantic cannot see by itself is in checks.py (aliases, a method's own parameter
 
 import types
 import typing
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
@@ -160,11 +162,12 @@ class Config(Entry):
         }
 
 
-def load_config(raw: dict[str, Any]) -> Config:
+def load_config(raw: dict[str, Any], files: Iterable[Path | str] = ()) -> Config:
     """Check a merged config.
 
     Args:
         raw: mappings, lists and scalars as YAML gives them.
+        files: that it was read from; none: they are not looked at.
 
     Returns:
         The config with its defaults.
@@ -178,10 +181,11 @@ def load_config(raw: dict[str, Any]) -> Config:
     from .grid import Grid
     from .seeds import repeated_generations
     from .stages import bad_selectors, shared_texts, trained_on
+    from .yaml_keys import repeated_keys
 
     try:
         raw = _coerced(raw)
-        errors = [*unknown_aliases(raw), *bad_methods(raw)]
+        errors = [*repeated_keys(files), *unknown_aliases(raw), *bad_methods(raw)]
         config = Config.model_validate(raw)
         errors += [*repetitions(config), *missing_paths(config), *shared_texts(config)]
         if not errors:
