@@ -91,6 +91,10 @@ def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixtur
         (["--lines", "1", "2", "3"], "--lines takes ALPHA, or ALPHA and BETA"),
         (["--workers", "0"], "--workers 0: one at least"),
         (["--scale", "nan"], "--scale nan: a finite number is wanted"),
+        (["--scale", "1e39"], "--scale 1e+39: a finite number is wanted, one of fp32"),
+        (["--lines", "nan"], "--lines: finite numbers are wanted"),
+        (["--operator", "ties", "--set", "density=nan"], "should be a valid number, not 'nan'"),
+        (["--operator", "ties", "--set", "density=1", "--set", "density=0.5"], "density stands"),
         (["--shard", "./nowhere"], "--shard ./nowhere: there is no such file or folder"),
         (["--shard", "no-such/model"], "--shard no-such/model: there is no such folder here, and"),
     ],
@@ -112,6 +116,31 @@ def test_mistakes_are_one_sentence(
     assert error.startswith("error: ")
     assert "Traceback" not in error
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_what_stands_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, (shard,) = finetunes(tmp_path, count=1)
+    capsys.readouterr()
+    given = ["--base", base, "--shard", shard, "--scale", "1", "--out", tmp_path / "out"]
+    status, _, error = call(capsys, "merge", *given, "--shard", f"{shard}/../{shard.name}")
+    assert (status, "stands there twice" in error) == (2, True), error
+    status, _, error = call(capsys, "merge", *given, "--scale", "2")
+    assert (status, "--scale stands there twice" in error) == (2, True), error
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_nobody_has_to_read_what_it_says(tmp_path: Path) -> None:
+    base, (shard,) = finetunes(tmp_path, count=1)
+    read, write = os.pipe()
+    os.close(read)
+    given = ["--base", base, "--shard", shard, "--scale", "1", "--out", tmp_path / "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "detoxmerge", "merge", *given],
+        stdout=write, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": LIBRARY},
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("call_that_fails", ["pwrite", "fsync"])

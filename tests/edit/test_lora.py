@@ -115,6 +115,17 @@ def one_factor(folder: Path, module: str = "transformer.h.0.mlp.c_fc", **config:
             ),
             "holds NaN or infinity",
         ),
+        (lambda p: one_factor(p, init_lora_weights="pissa_niter_4"), "changes the base too"),
+        (lambda p: one_factor(p, init_lora_weights="olora"), "changes the base too"),
+        (lambda p: one_factor(p, lora_alpha="16"), "lora_alpha or alpha_pattern is no number"),
+        (lambda p: one_factor(p, alpha_pattern=[1]), "lora_alpha or alpha_pattern is no number"),
+        (lambda p: adapter(p, {}), "holds no weights"),
+        (
+            lambda p: adapter(
+                p, {"transformer.h.0.mlp.c_fc": (np.ones((0, 16)), np.ones((64, 0)))}
+            ),
+            "no factor of a plain LoRA",
+        ),
     ],
 )
 def test_bad_adapters_are_one_sentence(tmp_path: Path, make: Any, said: str) -> None:

@@ -77,7 +77,8 @@ def test_checkpoints_and_their_deltas_merge_to_the_same_bytes(tmp_path: Path) ->
     before, files = weights(base), []
     for i, shard in enumerate(shards):
         delta = {n: (t - before[n]).numpy() for n, t in sorted(weights(shard).items())}
-        files.append(tmp_path / f"delta{i}.safetensors")
+        files.append(tmp_path / f"vector{i}" / "delta.safetensors")
+        files[-1].parent.mkdir()
         with write_tensors(files[-1], {n: t.shape for n, t in delta.items()}) as writer:
             for tensor in delta.values():
                 writer.write(tensor)
@@ -267,6 +268,41 @@ def test_bad_shards_are_one_sentence_and_leave_nothing(tmp_path: Path, kind: str
         merge_model(base, shards, tmp_path / "out", scale=1)
     left = {path.name for path in tmp_path.iterdir()}
     assert left <= {"base", "shard0", "shard1", "shard2"}
+
+
+def test_a_models_file_is_no_task_vector(tmp_path: Path) -> None:
+    base, shards = finetunes(tmp_path)
+    with pytest.raises(UserError, match=r"of a model or an adapter name the folder"):
+        merge_model(base, [shards[0] / "model.safetensors"], tmp_path / "out", scale=1)
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", "{"])
+def test_a_config_that_is_none_is_found_before_merging(tmp_path: Path, text: str) -> None:
+    base, shards = finetunes(tmp_path)
+    (base / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"base: '.*config.json' is no .*; fetch the model again"):
+        merge_model(base, shards, tmp_path / "out", scale=1)
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [({"a": 1}, "is no index of weights"), ({"a": "model.safetensors"}, "its files lack 'a'")],
+)
+def test_an_index_that_does_not_fit_its_files(
+    tmp_path: Path, index: dict[str, object], said: str
+) -> None:
+    base, shards = finetunes(tmp_path)
+    text = json.dumps({"weight_map": index})
+    (base / "model.safetensors.index.json").write_text(text)
+    with pytest.raises(UserError, match=said):
+        merge_model(base, shards, tmp_path / "out", scale=1)
+
+
+def test_a_base_without_weights(tmp_path: Path) -> None:
+    base, shards = finetunes(tmp_path)
+    save_file({"steps": torch.ones(1, dtype=torch.int64)}, base / "model.safetensors")
+    with pytest.raises(UserError, match="holds no weights"):
+        merge_model(base, shards, tmp_path / "out", scale=1)
 
 
 def test_nan_in_the_base_is_the_bases(tmp_path: Path) -> None:

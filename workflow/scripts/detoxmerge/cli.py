@@ -33,6 +33,7 @@ examples:
 
 operators, each with its parameters for --set:
 """
+LARGEST = 3.4e38  # of fp32
 WORTH_SAYING = 1e-4  # share of weights whose change was lost in the cast
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w./-]+)?")
 
@@ -60,6 +61,18 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
 
 
+class _Once(argparse.Action):
+    """Refuses an option that stands twice; argparse keeps the last."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, given: argparse.Namespace, value: Any, name: Any = ""
+    ) -> None:
+        if getattr(given, f"_{self.dest}", False):
+            parser.error(f"{name} stands there twice; leave one out")
+        setattr(given, f"_{self.dest}", True)
+        setattr(given, self.dest, value)
+
+
 class _Merge(argparse.ArgumentParser):
     """Imports the operators only where its help is wanted."""
 
@@ -80,14 +93,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = merge.add_argument
     where = "a folder, or a hub id with or without @revision"
-    add("--base", required=True, help=f"the model that was fine-tuned: {where}")
+    add("--base", required=True, action=_Once, help=f"the model that was fine-tuned: {where}")
     add("--shard", required=True, action="append", dest="shards", metavar="SHARD",
         help=f"a fine-tune of it; once for each: {where}; a whole model, a LoRA adapter, or a "
         "delta.safetensors of the workflow")  # fmt: skip
-    add("--operator", default="mean", help="how N vectors become one (default: mean)")
+    add("--operator", default="mean", action=_Once, help="how N vectors become one (default: mean)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="a parameter of the operator; may be repeated")  # fmt: skip
-    add("--scale", required=True, type=float,
+    add("--scale", required=True, type=float, action=_Once,
         help="lambda: 0 is the base, 1 subtracts the merged vector once, -1 adds it")  # fmt: skip
     add("--exclude", action="append", default=[], metavar="PART",
         help="leave tensors alone whose name contains this; may be repeated")  # fmt: skip
@@ -98,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of the output (default: as the base is stored)")  # fmt: skip
     add("--workers", type=int, default=min(4, os.cpu_count() or 1),
         help="processes that merge (default: %(default)s)")  # fmt: skip
-    add("--out", required=True, type=Path, help="folder to make; it must not exist")
+    add("--out", required=True, type=Path, action=_Once, help="folder to make; it must not exist")
     return parser
 
 
@@ -120,15 +133,21 @@ def _merge(given: argparse.Namespace) -> None:
     params = _params(given.operator, given.settings)
     if given.lines and len(given.lines) > 2:
         raise UserError("--lines takes ALPHA, or ALPHA and BETA")
-    if not math.isfinite(given.scale):
-        raise UserError(f"--scale {given.scale}: a finite number is wanted")
+    if not all(map(math.isfinite, given.lines or [])):
+        raise UserError("--lines: finite numbers are wanted")
+    if not abs(given.scale) <= LARGEST:
+        raise UserError(f"--scale {given.scale:g}: a finite number is wanted, one of fp32")
+    places = [os.path.realpath(os.path.expanduser(shard)) for shard in given.shards]
+    twice = [shard for i, shard in enumerate(given.shards) if places[i] in places[:i]]
+    if twice:
+        raise UserError(f"--shard {twice[0]} stands there twice; leave one out")
     if given.workers < 1:
         raise UserError(f"--workers {given.workers}: one at least")
     with _progress() as progress:
         found = merge_model(
             _folder(given.base, "--base"),
             [_folder(shard, "--shard") for shard in given.shards],
-            given.out,
+            given.out.expanduser(),
             given.operator,
             params,
             scale=given.scale,
@@ -138,13 +157,21 @@ def _merge(given: argparse.Namespace) -> None:
             workers=given.workers,
             progress=progress,
         )
+    try:
+        _tell(given, found, given.out / MANIFEST)
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads on; the interpreter's own flush must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _tell(given: argparse.Namespace, found: dict[str, Any], manifest: Path) -> None:
     norms = ", ".join(f"{norm:.4g}" for norm in found["shard_l2_norms"])
     print(f"{given.out}: {given.operator} of {len(given.shards)}, scale {given.scale:g}")
     print(f"L2 norm of the merged vector {found['l2_norm']:.4g}, of the shards' {norms}")
     share = found["num_rounded_back"] / max(1, found["num_moved_and_cast"])
     if share >= WORTH_SAYING:
         print(f"{share:.2%} of the weights that it moves were rounded back to the base's values")
-    print(f"how it was made: {given.out / MANIFEST}")
+    print(f"how it was made: {manifest}")
 
 
 @contextlib.contextmanager
@@ -177,6 +204,8 @@ def _params(operator: str, settings: list[str]) -> Any:
         key, equals, value = setting.partition("=")
         if not equals:
             raise UserError(f"--set {setting}: write KEY=VALUE")
+        if key in values:
+            raise UserError(f"--set {key} stands there twice; leave one out")
         try:
             values[key] = yaml.safe_load(value)
         except yaml.YAMLError:

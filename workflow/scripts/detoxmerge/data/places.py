@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..edit.tensors import layout
 from ..plan.errors import UserError
 from ..plan.files import CARD_FILES, MODEL_FILES, expand_path
 
@@ -100,12 +101,12 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     Raises:
         UserError: config, weights or one of the files are missing.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{name}: '{folder}' has no config.json; is it a model folder?")
-    index = folder / "model.safetensors.index.json"
+    read_config(folder, name)
+    index, tensors = folder / "model.safetensors.index.json", {}
     if index.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            tensors = json.loads(index.read_text())["weight_map"]
+            names = sorted({str(Path(file)) for file in tensors.values()})
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise UserError(
                 f"{name}: '{index}' is no index of weights ({error!r}); fetch the model again"
@@ -120,7 +121,37 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     for file in names:
         if not (folder / file).is_file():
             raise UserError(f"{name}: '{folder / file}' is missing; fetch the model again")
-    return [folder / file for file in names]
+    files = [folder / file for file in names]
+    if missing := tensors.keys() - {tensor for file in files for tensor in layout(file)}:
+        raise UserError(
+            f"{name}: its files lack '{min(missing)}', which '{index}' names; fetch it again"
+        )
+    return files
+
+
+def read_config(folder: Path, name: str) -> dict[str, Any]:
+    """The config of a model.
+
+    Args:
+        folder: of the model.
+        name: of the model, for the error message.
+
+    Returns:
+        What stands in config.json.
+
+    Raises:
+        UserError: it is missing, or is no JSON object.
+    """
+    file = folder / "config.json"
+    if not file.is_file():
+        raise UserError(f"{name}: '{folder}' has no config.json; is it a model folder?")
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{name}: '{file}' is no JSON ({error}); fetch the model again") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{name}: '{file}' is no config of a model; fetch the model again")
+    return found
 
 
 def hub_sentence(

@@ -20,6 +20,8 @@ from .tensors import Shape
 
 CONFIG, FILE = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
+# `init_lora_weights` by which PEFT also takes something off the base's weights
+CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq")
 # how PEFT calls the factors of a linear layer and of an embedding
 FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<which>[AB])(\.weight)?$")
 
@@ -85,16 +87,13 @@ def open_adapter(path: Path, base: Weights) -> Adapter:
         The adapter.
 
     Raises:
-        UserError: it is no plain LoRA, is broken, or belongs to another base.
+        UserError: it is no plain LoRA, is broken, changes the base, or belongs to another one.
     """
-    try:
-        config = json.loads((path / CONFIG).read_text())
-    except ValueError as error:
-        raise UserError(f"{path / CONFIG} is no JSON ({error}); fetch it again") from None
-    if config.get("peft_type") != "LORA" or config.get("use_dora"):
-        raise UserError(f"{path} is no plain LoRA adapter; merge it into its model, and name that")
+    config = _read_config(path)
     weights = Weights([path / FILE])
     factors, whole = _sorted_out(weights)
+    if not factors and not whole:
+        raise UserError(f"{path / FILE} holds no weights; fetch it again")
     wanted = parameters(base.layout)
     modules = [f"{module}.weight" for module in factors]
     before, without = prefixes([*modules, *whole], list(wanted))
@@ -114,6 +113,32 @@ def open_adapter(path: Path, base: Weights) -> Adapter:
     return Adapter(str(path), weights, found, saved)
 
 
+def _read_config(path: Path) -> dict[str, Any]:
+    """The config of an adapter whose product is all that it changes."""
+    file = path / CONFIG
+    try:
+        config = json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is no JSON ({error}); fetch it again") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{file} is no config of an adapter; fetch it again")
+    if config.get("peft_type") != "LORA" or config.get("use_dora"):
+        raise UserError(f"{path} is no plain LoRA adapter; merge it into its model, and name that")
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.startswith(CHANGE_THE_BASE):
+        raise UserError(
+            f"{path} was begun by init_lora_weights {start}, which changes the base too; save it "
+            "converted to a plain LoRA (path_initial_model_for_weight_conversion of PEFT), or "
+            "merge it into its model, and name that"
+        )
+    patterns = config.get("alpha_pattern") or {}
+    alphas = [config.get("lora_alpha"), *(patterns.values() if isinstance(patterns, dict) else [])]
+    numbers = all(isinstance(a, int | float) and not isinstance(a, bool) for a in alphas)
+    if not numbers or not isinstance(patterns, dict):
+        raise UserError(f"{file}: lora_alpha or alpha_pattern is no number; fetch it again")
+    return config
+
+
 def _sorted_out(weights: Weights) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """module -> its factors, (shape, fp64) each; name -> stored name of what is kept whole."""
     factors: dict[str, dict[str, Any]] = {}
@@ -121,13 +146,17 @@ def _sorted_out(weights: Weights) -> tuple[dict[str, dict[str, Any]], dict[str, 
     for stored, (_, shape) in weights.layout.items():
         name = stored.removeprefix(PREFIX)
         part = FACTOR.match(name)
+        if weights.layout[stored][0] not in FLOATS:
+            raise UserError(f"{weights.file_of[stored]}: '{stored}' is not of floats")
         if part is None:
             if "lora_" in name:
                 raise UserError(f"{weights.file_of[stored]}: '{stored}' is no part of a plain LoRA")
             whole[name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = stored
             continue
-        if weights.layout[stored][0] not in FLOATS:
-            raise UserError(f"{weights.file_of[stored]}: '{stored}' is not of floats")
+        if len(shape) != 2 or 0 in shape:
+            raise UserError(
+                f"{weights.file_of[stored]}: '{stored}' is {list(shape)}, no factor of a plain LoRA"
+            )
         read = weights.read(stored, 0, np.empty(int(np.prod(shape)), np.float32))
         if not np.isfinite(read).all():
             raise UserError(f"{weights.file_of[stored]}: '{stored}' holds NaN or infinity")

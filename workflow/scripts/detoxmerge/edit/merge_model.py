@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from ..artefacts import publish_folder, read_json, write_json
-from ..data.places import weight_files
+from ..artefacts import publish_folder, write_json
+from ..data.places import read_config, weight_files
 from ..plan.errors import UserError
 from ..plan.files import carried_files
 from .blocks import Block
@@ -85,7 +85,7 @@ def merge_model(
         UserError: the folder exists; a shard does not belong to the base; a value is NaN, infinite
             or too large for the dtype; the operator refuses the shards.
     """
-    if out.exists():
+    if out.exists() or out.is_symlink():
         raise UserError(f"{out} is there already; delete it, or name another folder by --out")
     weights = Weights(weight_files(base, "base"))
     require_floats(weights)
@@ -246,7 +246,7 @@ def _write_index(base: Weights, stored: dict[str, Stored], out: Path) -> None:
 
 def _write_rest(base: Path, out: Path, dtype: str | None) -> None:
     """Config, tokenizer and licence."""
-    config = read_json(base / "config.json")
+    config = read_config(base, "base")
     if dtype is not None:
         config = {k: v for k, v in config.items() if k != "torch_dtype"} | {"dtype": dtype}
     write_json(out / "config.json", config)

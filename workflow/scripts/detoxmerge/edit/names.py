@@ -140,11 +140,14 @@ def stored_names(base: Weights, shapes: Mapping[str, Shape], said: str) -> dict[
 
 
 def require_floats(base: Weights) -> None:
-    """Raise UserError unless a task vector can be subtracted from every parameter.
+    """Raise UserError unless there are parameters, and a vector can be subtracted from each.
 
     Args:
         base: weights of a base model.
     """
+    if not parameters(base.layout):
+        file = next(iter(base.metadata))
+        raise UserError(f"{file} holds no weights; name the folder of a whole model as the base")
     for name in parameters(base.layout):
         if base.layout[name][0] not in FLOATS:
             raise UserError(

@@ -25,12 +25,15 @@ def open_tensors(path: Path) -> Any:
         safetensors' handle, to be used in a `with`.
 
     Raises:
-        UserError: the file is missing, is no safetensors file, or is truncated.
+        UserError: the file is missing, cannot be read, is no safetensors file, or is truncated.
     """
     if not Path(path).is_file():
         raise UserError(f"{path} is missing; make or fetch it again")
     try:
-        return safe_open(path, framework="numpy")
+        with open(path, "rb"):  # safetensors says of every failure that there is no such file
+            return safe_open(path, framework="numpy")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); mend its permissions") from None
     except SafetensorError as error:
         raise UserError(
             f"{path} is truncated or no safetensors file ({error}); fetch or make it again"

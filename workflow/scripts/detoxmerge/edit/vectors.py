@@ -82,7 +82,7 @@ def open_shard(path: Path, base: Weights) -> Vector:
     """Whatever a user calls a fine-tune of the base.
 
     Args:
-        path: a file or folder with a vector of this project, a model folder, or an adapter's.
+        path: `DELTA` or a folder with it, a model folder, or an adapter's.
         base: the base's weights, which name the tensors.
 
     Returns:
@@ -91,6 +91,11 @@ def open_shard(path: Path, base: Weights) -> Vector:
     Raises:
         UserError: it is none of these, is broken, or was made from another base.
     """
+    if path.is_file() and path.name != DELTA:  # a model's file would pass for a vector
+        raise UserError(
+            f"{path}: only a task vector is named by its file, {DELTA}; of a model or an adapter "
+            "name the folder"
+        )
     if path.is_file() or (path / DELTA).is_file():
         return _delta_of(path if path.is_file() else path / DELTA, base)
     if is_adapter(path):

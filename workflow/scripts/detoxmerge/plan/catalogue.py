@@ -68,7 +68,7 @@ class Shard(Entry):
 
     hub: str | None = Field(None, description="id on the Hugging Face hub")
     revision: Revision | None = None
-    path: str | None = Field(None, description="folder, or .safetensors file of a task vector")
+    path: str | None = Field(None, description="folder, or delta.safetensors of a task vector")
 
     @model_validator(mode="after")
     def _one_origin(self) -> "Shard":

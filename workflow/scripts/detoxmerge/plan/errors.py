@@ -1,5 +1,6 @@
 """The one exception that means: the user can mend this. All else is our bug, with its traceback."""
 
+import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -49,8 +50,8 @@ def sentence(error: Mapping[str, Any], where: str, known: Iterable[str], kind: s
         try:
             number = float(value)
         except ValueError:
-            pass
-        else:
+            number = math.nan
+        if math.isfinite(number):
             how = f"with a dot, as {number:.1e}, or plainly, and " if name == "float_type" else ""
             return f"{where}: '{value}' is text to YAML, not a number; write it {how}without quotes"
     return f"{where}: {error['msg'][0].lower() + error['msg'][1:]}, not {value!r}"
