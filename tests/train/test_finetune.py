@@ -22,6 +22,7 @@ from detoxmerge.plan.errors import UserError
 from detoxmerge.plan.training import Recipe
 from detoxmerge.train.budget import Budget, BudgetUsed
 from detoxmerge.train.finetune import Collate, finetune_shard
+from detoxmerge.train.resumable import train
 
 RECIPE = {"epochs": 4, "batch_size": 4, "max_tokens": 24, "learning_rate": 1e-2}
 
@@ -70,6 +71,31 @@ def test_the_delta_leads_from_the_base_to_a_model_of_lower_loss(
     history = pd.read_csv(arguments["loss"])
     assert history["step"].tolist() == [10, 20, 30, 40, 50, 52]
     assert not (tmp_path / "out" / "work").exists()
+
+
+@pytest.mark.parametrize("make", [pico.gpt2, pico.llama])
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_the_loss_is_the_cross_entropy_of_the_tokens_that_are_predicted(
+    tmp_path: Path, make: Any, accumulation: int
+) -> None:
+    """Over all targets of a step, whatever the model and the lengths of its texts."""
+    model = make()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    rows = [{"input_ids": list(range(3, 3 + n))} for n in (2, 3, 4, 8)]
+    nll, targets = 0.0, 0
+    for row in rows:
+        ids = torch.tensor([row["input_ids"]])
+        with torch.no_grad():
+            logits = model(ids).logits[0, :-1]
+        nll += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum"))
+        targets += len(row["input_ids"]) - 1
+    how = {"seed": 0, "by_length": False, "checkpoint_minutes": 1.0, "budget": None}
+    how |= {"max_steps": 1, "learning_rate": 1e-9, "gradient_accumulation_steps": accumulation}
+    how |= {"per_device_train_batch_size": 4 // accumulation}
+    history = train(model, rows, Collate(0), tmp_path / "work", device="cpu", **how)
+    assert history["loss"].tolist() == [pytest.approx(nll / targets, rel=1e-4)]
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
@@ -138,7 +164,7 @@ def test_a_run_killed_in_the_middle_ends_with_the_same_bytes(
 def test_pads_are_neither_labelled_nor_attended() -> None:
     batch = Collate(pad=3)([{"input_ids": [5, 6, 7]}, {"input_ids": [3, 8]}])
     assert batch["input_ids"].tolist() == [[5, 6, 7], [3, 8, 3]]
-    assert batch["labels"].tolist() == [[5, 6, 7], [3, 8, -100]]
+    assert batch["labels"].tolist() == [[-100, 6, 7], [-100, 8, -100]]  # nor what is no target
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
 
 

@@ -178,7 +178,11 @@ def _arguments(protocol: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Collate:
-    """Pads a batch on the right; pads are neither attended to nor labelled."""
+    """Pads a batch on the right; pads are neither attended to nor labelled.
+
+    Nor is the first token of a text, which nothing predicts: the Trainer divides a batch's loss by
+    the number of labels, and knows of some models only (not of GPT-2) that it is no target.
+    """
 
     def __init__(self, pad: int) -> None:
         """
@@ -201,10 +205,12 @@ class Collate:
             return torch.tensor([v + [fill] * (width - len(v)) for v in values])
 
         ids = [row["input_ids"] for row in rows]
+        labels = padded(IGNORED, [row.get("labels", row["input_ids"]) for row in rows])
+        labels[:, 0] = IGNORED
         return {
             "input_ids": padded(self.pad, ids),
             "attention_mask": padded(0, [[1] * len(row) for row in ids]),
-            "labels": padded(IGNORED, [row.get("labels", row["input_ids"]) for row in rows]),
+            "labels": labels,
         }
 
 

@@ -15,7 +15,7 @@ from ..data.sources import origin, read_rows, require_text
 from ..device import pick_device
 from ..plan.errors import UserError
 from .budget import Budget
-from .resumable import train, write_loss
+from .resumable import IGNORED, train, write_loss
 
 END = "<|endoftext|>"
 
@@ -150,4 +150,6 @@ def _shape(tokenizer: Any, protocol: Mapping[str, Any]) -> GPT2Config:
 
 def _collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
     ids = torch.tensor([row["input_ids"] for row in rows])
-    return {"input_ids": ids, "labels": ids}
+    labels = ids.clone()
+    labels[:, 0] = IGNORED  # as in finetune.Collate
+    return {"input_ids": ids, "labels": labels}

@@ -26,7 +26,7 @@ KIND = "train"
 VERB = "delta"
 LABEL = "fine-tuning on filtered texts"
 REFERENCE = "Meng et al., Findings of EMNLP 2024"
-VERSION = 1
+VERSION = 2
 USES = ("dataset", "seed")
 
 refusals = refuse_several_processes

@@ -19,7 +19,7 @@ KIND = "train"
 VERB = "delta"
 LABEL = "fine-tuning on non-toxic texts"
 REFERENCE = "Gururangan et al., ACL 2020"
-VERSION = 1
+VERSION = 2
 USES = ("dataset", "seed")
 
 refusals = refuse_several_processes

@@ -24,7 +24,7 @@ KIND = "train"
 VERB = "delta"
 LABEL = "gradient ascent"
 REFERENCE = "Ilharco et al., ICLR 2023"
-VERSION = 1
+VERSION = 2
 USES = ("dataset", "seed")
 
 refusals = refuse_several_processes
