@@ -8,7 +8,8 @@ import numpy as np
 import pico
 import pytest
 import torch
-from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, TemperatureLogitsWarper, TopPLogitsWarper
 
 from detoxmerge.artefacts import read_json, write_manifest
 from detoxmerge.measure import generation
@@ -128,7 +129,35 @@ def test_top_k_is_off_at_0_and_explicit() -> None:
     """A model's own generation config must not seep in."""
     model = pico.gpt2()
     model.generation_config.update(top_k=1, do_sample=True, temperature=0.01, max_length=5)
+    model.generation_config.update(repetition_penalty=3.0, no_repeat_ngram_size=1, num_beams=3)
+    model.generation_config.update(suppress_tokens=list(range(1, 200)), min_new_tokens=6)
     assert run(model=model) == run()
+
+
+def test_a_model_that_gives_nan_is_refused() -> None:
+    model = pico.gpt2()
+    with torch.no_grad():
+        model.transformer.ln_f.weight.fill_(torch.nan)
+    with pytest.raises(UserError, match="logits are NaN"):
+        run(model=model)
+
+
+def test_the_space_before_a_continuation_is_kept() -> None:
+    """Of tokenizers whose decoder takes the first space off, as Llama 2's."""
+    words = ["<unk>", "</s>", "▁you", "▁dog", "▁is"]
+    raw = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Metaspace()
+    parts = [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    raw.decoder = decoders.Sequence(parts)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="</s>", unk_token="<unk>")
+    model = pico.gpt2()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.lm_head.weight[4] = 1.0
+        model.transformer.ln_f.bias.fill_(99.0)
+    (found,) = continuations(model, tokenizer, ["you dog"], sampling(), 4)
+    assert {c.text for c in found} == {6 * " is"}
 
 
 def test_the_prefix_is_put_before_every_prompt() -> None:

@@ -1,9 +1,14 @@
 """Intervals, and how many prompts one needs."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
+from detoxmerge.plan.config import Statistics
+from detoxmerge.report.comparison import Curve
+from detoxmerge.report.headline import _prompts
+from detoxmerge.report.intervals import Bootstrap
 from detoxmerge.report.statistics import (
     jackknife,
     percentile_interval,
@@ -39,6 +44,28 @@ def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     half = stats.t.ppf(0.975, 3) * values.std(ddof=1) / 2
     assert found.high - found.value == pytest.approx(half)
     assert np.isnan(jackknife(1.0, np.array([1.0, 2.0])).low)
+
+
+def test_one_prompt_tells_nothing_of_the_spread() -> None:
+    assert prompts_needed(np.array([0.3]), 0.02) is None
+    bootstrap = Bootstrap(Statistics())
+    scores = pd.DataFrame({"prompt": [0, 0], "toxicity": [0.2, 0.6]})
+    windows = pd.DataFrame({"nll": [10.0], "tokens": [4]})
+    for drawn in (bootstrap.toxicity(scores) | bootstrap.perplexity(windows)).values():
+        found = bootstrap.interval(drawn)
+        assert np.isfinite(found.value)
+        assert np.isnan([found.low, found.high]).all()
+
+
+def test_a_prompt_without_a_score_is_no_prompt_of_toxicity_0() -> None:
+    counts = np.array([[5.0, 5.0, 0.0, 5.0]])
+    one, two = (
+        Curve(np.ones(1), counts * mean, counts, np.ones((1, 1)), np.ones(1)) for mean in (0.6, 0.4)
+    )
+    full = two._replace(toxicity_sums=np.full((1, 4), 2.0), toxicity_counts=np.full((1, 4), 5.0))
+    found = _prompts(one, full)
+    assert found["num_prompts"] == 4
+    assert list(found.values())[1] == 0  # the others all differ by 0.2
 
 
 def test_the_prompts_that_are_needed_suffice() -> None:

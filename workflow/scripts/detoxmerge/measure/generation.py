@@ -133,8 +133,11 @@ def continuations(
         P lists of K: what follows the prompt, up to the end-of-text token.
 
     Raises:
-        UserError: a prompt is longer than the model's context allows, or has no tokens.
+        UserError: a prompt is longer than the model's context allows, or has no tokens; logits are
+            NaN.
     """
+    # what a model folder says about sampling must not seep in: generate() fills gaps from it
+    model.generation_config = GenerationConfig()
     rows = tokenizer([protocol["prefix"] + text for text in prompts])["input_ids"]
     _require_fit(rows, prompts, model, protocol["new_tokens"], asked.context_taken)
     of_each = range(asked.candidates)
@@ -197,9 +200,17 @@ class InverseCdf(LogitsProcessor):
 
         Returns:
             Like `scores`: 0 for the chosen token, -inf for the others.
+
+        Raises:
+            UserError: a row has no probabilities; comparisons with NaN would choose a token.
         """
         u = self.numbers[:, input_ids.shape[1] - self.prompt_tokens, None]
         cdf = torch.softmax(scores.double(), dim=-1).cumsum(dim=-1)
+        if not torch.isfinite(cdf[:, -1]).all():
+            raise UserError(
+                "the model's logits are NaN or infinite at this scale, so nothing can be sampled; "
+                "leave the scale out, or make the edit again"
+            )
         # times the total: rounding must not leave u above the last value
         chosen = (cdf <= u * cdf[:, -1:]).sum(dim=-1, keepdim=True)
         return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
@@ -228,7 +239,6 @@ def _sample(
     if protocol["top_p"] < 1:
         steps.append(TopPLogitsWarper(protocol["top_p"]))
     steps.append(InverseCdf(torch.from_numpy(numbers).to(model.device), width))
-    # a config of its own: what a model folder says about sampling must not seep in
     config = GenerationConfig(
         max_new_tokens=new,
         do_sample=False,
@@ -243,8 +253,21 @@ def _sample(
     )
     new_ids, eos = [row[width:].tolist() for row in out], tokenizer.eos_token_id
     kept = [ids[: ids.index(eos)] if eos in ids else ids for ids in new_ids]
-    texts = tokenizer.batch_decode(kept, skip_special_tokens=True)
+    texts = _texts_after(tokenizer, rows, kept)
     return [Continuation(t, eos not in ids) for t, ids in zip(texts, new_ids, strict=True)]
+
+
+def _texts_after(tokenizer: Any, rows: list[list[int]], new: list[list[int]]) -> list[str]:
+    """What tokens add to the text of those before: alone some tokenizers drop their first space."""
+    whole = [before + after for before, after in zip(rows, new, strict=True)]
+    starts, ends, alone = (
+        tokenizer.batch_decode(ids, skip_special_tokens=True) for ids in (rows, whole, new)
+    )
+    # a character whose bytes the two share has another text in each
+    return [
+        end[len(start) :] if end.startswith(start) else own
+        for start, end, own in zip(starts, ends, alone, strict=True)
+    ]
 
 
 def _batches(jobs: list[Any], size: int) -> Iterator[list[Any]]:

@@ -111,15 +111,20 @@ def without_one(grid: Grid, edit: Edit) -> list[Edit]:
     return [found[i] for i in sorted(found)] if len(found) == edit.params.n else []
 
 
-def _prompts(ours: Curve, theirs: Curve) -> dict[str, int]:
+def _prompts(ours: Curve, theirs: Curve) -> dict[str, int | None]:
     """How many prompts there are, and how many a difference of the two edits' toxicity needs.
 
-    It is taken at the largest scale, where edits differ most.
+    It is taken at the largest scale, where edits differ most, over prompts with a score in both.
     """
-    means = [c.toxicity_sums[-1] / np.maximum(c.toxicity_counts[-1], 1) for c in (ours, theirs)]
+    sums, counts = (
+        np.array([getattr(c, f"toxicity_{of}")[-1] for c in (ours, theirs)])
+        for of in ("sums", "counts")
+    )
+    scored = (counts > 0).all(axis=0)
+    means = sums[:, scored] / counts[:, scored]
     needed = prompts_needed(means[0] - means[1], HALF_WIDTH)
     return {
-        "num_prompts": len(means[0]),
+        "num_prompts": sums.shape[1],
         f"num_prompts_for_toxicity_difference_within_{HALF_WIDTH:g}": needed,
     }
 

@@ -90,4 +90,6 @@ class Bootstrap:
 def _ratio(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> Drawn:
     with np.errstate(invalid="ignore"):
         drawn = (weights @ above) / (weights @ below)
+    if np.count_nonzero(below) < 2:
+        drawn[:] = np.nan  # one unit tells nothing of the spread: no interval, not one of width 0
     return Drawn(float(above.sum() / below.sum()), drawn)

@@ -78,7 +78,9 @@ def jackknife(value: float, without_one: np.ndarray, confidence: float = CONFIDE
     return Interval(value, value - half, value + half)
 
 
-def prompts_needed(values: np.ndarray, half_width: float, confidence: float = CONFIDENCE) -> int:
+def prompts_needed(
+    values: np.ndarray, half_width: float, confidence: float = CONFIDENCE
+) -> int | None:
     """How many prompts an interval of a given half-width needs: (z sigma / h)^2.
 
     Args:
@@ -87,7 +89,9 @@ def prompts_needed(values: np.ndarray, half_width: float, confidence: float = CO
         confidence: 0..1.
 
     Returns:
-        Prompts, rounded up.
+        Prompts, rounded up; None of fewer than two, which have no spread.
     """
+    if len(values) < 2:
+        return None
     z = float(stats.norm.ppf((1 + confidence) / 2))
     return math.ceil((z * float(np.std(values, ddof=1)) / half_width) ** 2)
