@@ -214,7 +214,7 @@ def test_too_few_shards_are_refused(operator: str, n: int, params: Any, words: s
     [
         ("weighted", {"weights": [-0.5, 1.5]}, "the minus is in the scale"),
         ("weighted", {"weights": [0.5, 0.25]}, "have the sum 1, not 0.75"),
-        ("weighted", {"weights": [float("nan"), 1.0]}, "0 or more"),
+        ("weighted", {"weights": [float("nan"), 1.0]}, "finite number"),
         ("della", {"layout": "linear", "density": 0.9}, "probabilities outside"),
         ("della", {"layout": "linear", "density": 0.1}, "probabilities outside"),
         ("breadcrumbs", {"density": 1.0}, "sum above 1"),
