@@ -151,6 +151,19 @@ def test_recipes_are_kept_apart(monkeypatch, tmp_path):
     assert set(found["edits"]) == {"rude, merge (recipe=small)"}
 
 
+@pytest.mark.parametrize(("size", "curves"), [(1.0, {SINGLE}), (0.0, set())])
+def test_every_operator_stands_beside_the_one_single_vector(monkeypatch, tmp_path, size, curves):
+    """Some refuse N = 1, and a vector of zeros has no size to bring another one to."""
+    single = manifests.change(1, "1")
+    merged = manifests.change(5, "1", setting="n=5--operator=snr")
+    merged["edit"]["params"] |= {"operator": "snr"}
+    merged["l2_norm"] *= size
+    contents = {tmp_path / "a": single, tmp_path / "b": merged}
+    monkeypatch.setattr(figures, "read_json", lambda path: contents[path])
+    found = of(figures.unchanged([*contents], []), n=5)
+    assert set(found["curve"]) == {VECTOR, RANDOM} | curves
+
+
 def test_edit_without_an_n_is_left_out(monkeypatch, tmp_path):
     change = manifests.change(1, "1")
     change["edit"]["params"] = {"strength": 2}

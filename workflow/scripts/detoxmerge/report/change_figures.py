@@ -12,7 +12,8 @@ from matplotlib.ticker import PercentFormatter
 
 from ..artefacts import read_json
 from ..measure.nulls import random_share_below, share_below, unchanged_share_at
-from ..plan.methods import replicates
+from ..plan.methods import METHODS, params_of, replicates
+from ..plan.slug import setting_slug
 from .figures import legend_below, named, panels, variant
 
 ROW_INCHES = 2.0
@@ -163,7 +164,7 @@ def almost_unchanged(data: pd.DataFrame) -> Figure:
 
 
 def _joined(changes: list[Path], shards: list[Path]) -> list[dict[str, Any]]:
-    """Edits with an N, each beside its shards and the N = 1 edit of its kind."""
+    """Edits with an N, each beside its shards and the N = 1 edit that it is compared with."""
     sets = {}
     for content in map(read_json, shards):
         of = content["shards"]
@@ -178,8 +179,23 @@ def _joined(changes: list[Path], shards: list[Path]) -> list[dict[str, Any]]:
         at = {"edits": named(edit | {"variant": variant(edit["setting"])}), "n": n}
         at |= {"seed": edit["seed"], "change": change, "table": path.with_suffix(".parquet")}
         found.append(at | {"shards": sets.get((edit["dataset"], recipe, n, edit["seed"]))})
-    singles = {(one["edits"], one["seed"]): one["change"] for one in found if one["n"] == 1}
-    return [one | {"single": singles.get((one["edits"], one["seed"]))} for one in found]
+    singles = {_key(one["change"]["edit"]): one["change"] for one in found if one["n"] == 1}
+    return [one | {"single": _single(one["change"], singles)} for one in found]
+
+
+def _key(edit: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(edit[name] for name in ("dataset", "method", "setting", "seed"))
+
+
+def _single(change: Mapping[str, Any], singles: Mapping[tuple[str, ...], Any]) -> Any:
+    """The N = 1 vector that the headline, too, compares with; none beside a vector of zeros."""
+    edit = change["edit"]
+    method, params = METHODS[edit["method"]], params_of(edit["method"], edit["params"])
+    if not hasattr(method, "single_of"):
+        return None
+    wanted = setting_slug(method.single_of(params.model_validate(edit["params"])))
+    found = singles.get(_key({**edit, "setting": wanted}))
+    return found if found and found["l2_norm"] and change["l2_norm"] else None
 
 
 def _shrinkage(edit: Mapping[str, Any]) -> float:
