@@ -7,6 +7,7 @@ import errno
 import gzip
 import json
 import os
+from pathlib import Path
 
 import datasets
 import pandas as pd
@@ -144,6 +145,15 @@ def test_a_full_disk_is_not_called_a_broken_file(monkeypatch, tmp_path):
     with pytest.raises(OSError, match="No space left") as found:
         read(path=write(tmp_path / "x.csv"))
     assert "no space left on the disk" in user_sentence(found.value)
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "cache"))
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    path = write(tmp_path / "x.csv")
+    assert f"{tmp_path / 'cache'}: Permission denied; mend its permissions" in refused(path=path)
 
 
 def test_where_leaves_out_rows_that_differ(tmp_path):

@@ -42,12 +42,17 @@ def open_files(paths: list[str], text: str, name: str) -> Iterator[Any]:
     files = [Path(expand_path(path)) for path in paths]
     kind = _format(files, name)
     cache = Path(datasets.config.HF_DATASETS_CACHE)
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        kept = tempfile.TemporaryDirectory(dir=cache)
+    except OSError as error:
+        _of_the_machine(error)
+        raise
     how: dict[str, Any] = {"split": "train"}
     if kind == "csv":
         how |= {"keep_default_na": False, "na_values": [""], "index_col": False}
         how["converters"] = {text: str}
-    with tempfile.TemporaryDirectory(dir=cache) as own, warnings.catch_warnings():
+    with kept as own, warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
             # a name is no pattern, whatever brackets it has
