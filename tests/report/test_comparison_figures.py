@@ -53,6 +53,14 @@ def test_trade_off_has_a_panel_per_data_set_and_a_line_per_n() -> None:
     assert len(figure.axes) == 2
     assert figure.axes[0].get_legend_handles_labels()[1] == ["N = 1", "N = 4"]
     plt.close(figure)
+    figure = trade_off(data.replace({"corpus": {"polite": "wikitext-103-v1-validation-short"}}))
+    figure.draw_without_rendering()
+    for axis in figure.axes:  # a name as long as they are is not cut
+        assert "wikitext" in axis.get_ylabel()
+        at = axis.yaxis.label.get_window_extent()
+        assert at.y0 >= 0
+        assert at.y1 <= figure.bbox.y1
+    plt.close(figure)
 
 
 def edges(axis: Axes) -> list[Line2D]:

@@ -97,7 +97,7 @@ def trade_off(data: pd.DataFrame) -> Figure:
         axis.yaxis.set_major_formatter(ScalarFormatter())
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.set_xlabel(f"Mean toxicity on {panel['prompts']}, scored by {panel['scorer']} (0–1)")
-        axis.set_ylabel(f"Perplexity on {panel['corpus']} (log scale)")
+        axis.set_ylabel(f"Perplexity (log scale)\non {panel['corpus']}")
         of = _of(panel["dataset"])
         told = "star: base model, ring: chosen scale"
         told += ", triangle at the edge: beyond it" if beyond else ""
