@@ -83,8 +83,9 @@ def test_leaving_early_leaves_no_worker() -> None:
 
 
 CALLER = """
-import os, sys, time
+import os, signal, sys, time
 from detoxmerge.streaming import by_workers
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if the tests run in background
 for pid in by_workers(lambda _: time.sleep(0.01) or os.getpid(), range(10**6), 2):
     print(pid, flush=True)
 """
