@@ -19,8 +19,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from detoxmerge.artefacts import sha256, write_json, write_manifest
 from detoxmerge.data.generated import comments
+from detoxmerge.storage.artefacts import sha256, write_json, write_manifest
 
 # GPT-2 small, and one for a quick run; beside each, the shape of a BERT that scores (BERT base)
 SIZES: dict[str, tuple[dict[str, int], dict[str, int]]] = {

@@ -20,9 +20,9 @@ from page import put, table
 from processes import wait_until_idle
 
 from detoxmerge.data.generated import prompts
-from detoxmerge.data.models import load_tokenizer
-from detoxmerge.edit.recipe import EditedModel
-from detoxmerge.measure.generation import continuations
+from detoxmerge.edit.edited import EditedModel
+from detoxmerge.models.loading import load_tokenizer
+from detoxmerge.models.sampling import continuations
 from detoxmerge.plan.catalogue import Generation
 from detoxmerge.plan.entries import protocol
 

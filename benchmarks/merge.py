@@ -20,7 +20,7 @@ import merge_page
 from checkpoints import SIZES, write_model
 from processes import drop, resident, run, wait_until_idle
 
-from detoxmerge.plan.operators import OPERATORS
+from detoxmerge.plan.registry import OPERATORS
 
 HERE = Path(__file__).parent
 OF_MEMORY = 0.85  # inputs beyond this share cannot be warm, nor averaged in memory

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pico
 import torch
-from edit.vectors import merge
+from merge.vectors import merge
 from safetensors.torch import load_file, save_file
 
 MODELS = {"gpt2": pico.gpt2, "llama": pico.llama}

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from detoxmerge.artefacts import sha256, write_json
-from detoxmerge.edit.writing import write_tensors
 from detoxmerge.measure.change import parameter_change
+from detoxmerge.storage.artefacts import sha256, write_json
+from detoxmerge.storage.writing import write_tensors
 
 MODELS = {"GPT-2 small": (768, 12), "GPT-2 XL": (1600, 48)}  # width, layers
 READ = 1 << 22  # bytes at a time

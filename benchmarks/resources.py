@@ -33,7 +33,7 @@ if job == "finetune":
         loss=folder / "out/loss.csv", meta=folder / "out/meta.json")
 else:
     import torch
-    from detoxmerge.data.models import load_model
+    from detoxmerge.models.loading import load_model
     model = load_model(json.loads((folder / "edit.json").read_text())["model"])
     with torch.no_grad():
         model.load_state_dict({k: v + 0 for k, v in model.state_dict().items()})
@@ -48,9 +48,9 @@ def build(folder: Path, shape: dict[str, int]) -> int:
     from tokenizers import ByteLevelBPETokenizer
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-    from detoxmerge.artefacts import write_json, write_manifest
     from detoxmerge.data.generated import comments
-    from detoxmerge.data.models import fetch_model
+    from detoxmerge.models.loading import fetch_model
+    from detoxmerge.storage.artefacts import write_json, write_manifest
 
     texts = [row["text"] for row in comments(4000, 1)]
     bpe = ByteLevelBPETokenizer()

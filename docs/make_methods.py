@@ -9,14 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from detoxmerge.edit import methods
 from detoxmerge.plan.at import At
-from detoxmerge.plan.config import Run, Stage
-from detoxmerge.plan.grid import TENSORS
-from detoxmerge.plan.methods import METHODS
 from detoxmerge.plan.paths import Paths
+from detoxmerge.plan.registry import METHODS, VERBS, files_of_verb
 
-VERBS = Path(methods.__file__).parents[1] / "verbs"
 SCALES = {
     "delta": "how far the weights go along the vector; of a trained model 1 is that model",
     "hooks": "the dial of its paper, see above",
@@ -81,7 +77,7 @@ def page() -> str:
     Returns:
         Markdown: a section per method, in the order of their names.
     """
-    verbs = "\n".join(f"- `{verb}`: {_docstring(VERBS / f'{verb}.py')}" for verb in _verbs())
+    verbs = "\n".join(f"- `{verb}`: {_docstring(VERBS.file(verb))}" for verb in _verbs())
     contents = "\n".join(f"- [{name}](#{name}): {m.LABEL}" for name, m in METHODS.items())
     sections = [section(name, module) for name, module in METHODS.items()]
     return "\n".join([HEAD.format(verbs=verbs, contents=contents).rstrip(), *sections])
@@ -106,7 +102,7 @@ def section(name: str, module: ModuleType) -> str:
         reference=module.REFERENCE.rstrip("."),
         about=inspect.cleandoc(module.__doc__ or ""),
         kind=module.KIND,
-        needs=KINDS[module.KIND] if TENSORS[module.VERB] else "nothing; it is only described",
+        needs=KINDS[module.KIND] if files_of_verb(module.VERB) else "nothing; it is only described",
         verb=module.VERB,
         scale=SCALES[module.VERB],
         uses=uses or "neither data set nor training seed",
@@ -149,16 +145,7 @@ def _made_from(module: ModuleType, values: dict[str, Any]) -> Iterator[str]:
     """The paths that a method asks for; of many of one kind the first."""
     texts = {key: value for key, value in values.items() if isinstance(value, str)}
     plain = {key: f"alias.{key}" for key, value in texts.items() if value.startswith("{")}
-    stage = Stage(prompts=["alias.prompts"], corpora=["alias.corpus"], scorers=["alias.scorer"])
-    run = Run(
-        models=["alias.model"],
-        datasets=["alias.dataset"],
-        methods=list(METHODS),
-        seeds=[0],
-        scales=[1.0],
-        sweep=stage,
-    )
-    at = At(Paths(), "alias.model", "alias.dataset", "alias.seed", run)
+    at = At(Paths(), "alias.model", "alias.dataset", "alias.seed")
     # unchecked: what a parameter's value must be like does not matter here
     params = module.Params.model_construct(**values | plain)
     paths = [_with_braces(path, plain) for path in dict.fromkeys(module.inputs(params, at))]
@@ -226,7 +213,7 @@ def _shown(value: Any) -> str:
 
 
 def _verbs() -> Iterable[str]:
-    return [verb for verb in TENSORS if (VERBS / f"{verb}.py").is_file()]
+    return [verb for verb in VERBS if verb != "none"]  # the base itself
 
 
 def _docstring(file: Path) -> str:

@@ -13,8 +13,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from detoxmerge.artefacts import sha256, write_manifest
 from detoxmerge.data.generated import comments
+from detoxmerge.storage.artefacts import sha256, write_manifest
 
 CONTEXT = 64
 
@@ -86,7 +86,7 @@ def base(model: Any, folder: Path) -> Path:
 
 def delta_edit(base_manifest: Path, delta: dict[str, torch.Tensor], folder: Path) -> Path:
     """An edit of verb `delta`, sign -1."""
-    from detoxmerge.edit.writing import write_tensors
+    from detoxmerge.storage.writing import write_tensors
 
     file = folder / "delta.safetensors"
     names = sorted(delta)

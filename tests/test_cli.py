@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from edit.checkpoints import finetunes
+from merge.checkpoints import finetunes
 
 from detoxmerge import cli
-from detoxmerge.plan.operators import OPERATORS
+from detoxmerge.plan.registry import OPERATORS
 
 LIBRARY = str(Path(cli.__file__).parents[1])
 
@@ -167,8 +167,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
 def test_ending_a_merge_leaves_nothing(tmp_path: Path, kind: signal.Signals) -> None:
     base, shards = finetunes(tmp_path, count=1)
     slow = (
-        "import sys, time; from detoxmerge import cli, edit; import detoxmerge.edit.merge_model;"
-        "edit.merge_model._write_rest = lambda *_: (print('here', flush=True), time.sleep(60));"
+        "import sys, time; from detoxmerge import cli; from detoxmerge.merge import merge_model;"
+        "merge_model._write_rest = lambda *_: (print('here', flush=True), time.sleep(60));"
         "cli.main(sys.argv[1:])"
     )
     merge = subprocess.Popen(

@@ -16,15 +16,15 @@ from report.curves import measured
 from safetensors.numpy import load_file, save_file
 from scipy.stats import binom, norm
 
-from detoxmerge.artefacts import read_json, sha256, write_manifest
 from detoxmerge.edit.build import make_edit
 from detoxmerge.edit.methods import merge
 from detoxmerge.measure.change import THRESHOLDS, parameter_change
 from detoxmerge.measure.gram import sign_agreement, signal_and_noise
-from detoxmerge.measure.shards import shard_statistics
-from detoxmerge.plan.grid import Edit
+from detoxmerge.measure.shard_statistics import shard_statistics
+from detoxmerge.plan.edits import Edit
 from detoxmerge.report.change_figures import RANDOM, SHARD, SINGLE, VECTOR, unchanged
 from detoxmerge.report.comparison import LEVELS, compare
+from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
 
 STUDIES, N, SHAPE, SIGMA = 100, 5, (64, 64), 2e-5
 NAMES = [f"study{i:02}.weight" for i in range(STUDIES)]

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from detoxmerge.plan.entries import alias_of
-from detoxmerge.plan.methods import METHODS
+from detoxmerge.plan.registry import METHODS
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -67,7 +67,7 @@ def method(**more: Any) -> Any:
         return [
             at.base(),
             at.samples(params.prompts),
-            at.scores(params.prompts, at.run.sweep.scorers[0]),
+            at.scores(params.prompts, "alias.scorer"),
             at.edit("merge", {"n": params.count}),
             *every,
         ]

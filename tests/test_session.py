@@ -13,14 +13,13 @@ from textwrap import dedent, indent
 
 import pytest
 
-from detoxmerge.plan.errors import UserError
-from detoxmerge.session import user_sentence
+from detoxmerge.errors import UserError, user_sentence
 
 LIBRARY = Path(__file__).parents[1] / "workflow/scripts"
 SCRIPT = """\
 import os, subprocess, sys
 from types import SimpleNamespace
-from detoxmerge.plan.errors import UserError
+from detoxmerge.errors import UserError
 from detoxmerge.session import session
 
 with session(SimpleNamespace(rule="merge_edit", log=[sys.argv[1]]){online}):

@@ -179,7 +179,7 @@ from detoxmerge.session import session
 mounted = Path(sys.argv[1])
 job = types.SimpleNamespace(rule="merge_edit", log=[sys.argv[2]])
 with session(job):
-    from detoxmerge.edit.merging import merge_deltas
+    from detoxmerge.merge.merging import merge_deltas
     (mounted / "old.safetensors").write_text("kept")
     try:
         merge_deltas([Path(sys.argv[3])], "mean", mounted / "out.safetensors")

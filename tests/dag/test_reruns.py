@@ -199,7 +199,7 @@ def test_operators_added_merge_the_same_fine_tunes(house):
         assert found["tensors"]["excluded"] == ["transformer.wpe.weight"]
     assert edit.read_bytes() == before
 
-    house.replace(f"{LIBRARY}/edit/operators/ties.py", "VERSION = 1", "VERSION = 2")
+    house.replace(f"{LIBRARY}/merge/operators/ties.py", "VERSION = 1", "VERSION = 2")
     assert house.planned("--until", "merge_edit") == {"merge_edit": 1}
 
 
@@ -422,7 +422,7 @@ def test_change_that_failed_is_tried_again(house):
 
 
 def test_comment_edited_in_the_library(house):
-    for name in ("train/finetune.py", "edit/merging.py", "plan/grid.py", "measure/scales.py"):
+    for name in ("train/finetune.py", "merge/merging.py", "plan/grid.py", "storage/records.py"):
         file = house.path(f"{LIBRARY}/{name}")
         file.write_text(file.read_text() + "\n# a remark\n")
     assert house.planned() == {}

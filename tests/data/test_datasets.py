@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from data.entries import dataset
 
-from detoxmerge.artefacts import sha256
 from detoxmerge.data.datasets import prepare_dataset, shard_texts, split_dataset
-from detoxmerge.plan.errors import UserError
+from detoxmerge.errors import UserError
+from detoxmerge.storage.artefacts import sha256
 
 GENERATED = {"generated": {"kind": "comments", "rows": 120, "seed": 7}}
 

@@ -14,10 +14,9 @@ import pandas as pd
 import pytest
 from data.entries import HASH, dataset
 
-from detoxmerge.artefacts import sha256
 from detoxmerge.data.sources import origin, part_of, read_rows, require_text
-from detoxmerge.plan.errors import UserError
-from detoxmerge.session import user_sentence
+from detoxmerge.errors import UserError, user_sentence
+from detoxmerge.storage.artefacts import sha256
 
 ROWS = [
     {"text": "a", "toxicity": 0.9, "split": "train", "likes": 1},

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from data.entries import corpus, prompts
 
-from detoxmerge.artefacts import sha256
 from detoxmerge.data.texts import prepare_corpus, prepare_prompts, read_prompts
-from detoxmerge.plan.errors import UserError
+from detoxmerge.errors import UserError
+from detoxmerge.storage.artefacts import sha256
 
 
 @pytest.fixture(autouse=True)

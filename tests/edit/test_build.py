@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from detoxmerge.artefacts import read_json, sha256, write_manifest
 from detoxmerge.edit.build import make_edit
 from detoxmerge.edit.methods import merge
-from detoxmerge.plan.grid import Edit
+from detoxmerge.plan.edits import Edit
+from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
 
 
 @pytest.fixture

@@ -9,18 +9,19 @@ import pytest
 import torch
 from plan.studies import comments, refusal, study
 
-from detoxmerge.artefacts import read_json, sha256, write_manifest
 from detoxmerge.edit.build import make_edit
+from detoxmerge.edit.edited import EditedModel
 from detoxmerge.edit.methods import best_of_n
-from detoxmerge.edit.recipe import EditedModel
-from detoxmerge.edit.sampling import PLAIN, Sampling, candidates_at
 from detoxmerge.edit.verbs import choose, tensor_bytes
-from detoxmerge.measure.generation import Row, continuations, uniforms
-from detoxmerge.plan.config import load_config
+from detoxmerge.errors import UserError
+from detoxmerge.models.sampling import Row, continuations, uniforms
+from detoxmerge.models.sampling_request import PLAIN, Sampling, candidates_at
 from detoxmerge.plan.edits import Edit
-from detoxmerge.plan.errors import UserError
+from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.grid import Grid
-from detoxmerge.plan.methods import METHODS
+from detoxmerge.plan.load import load_config
+from detoxmerge.plan.registry import METHODS
+from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
 
 PROMPTS = ["The gardener", "Yesterday we talked about the", "I"]
 SAMPLING = {
@@ -208,7 +209,7 @@ def test_a_study_of_it_has_a_scorer_that_does_not_evaluate() -> None:
     (edit,) = grid.edits
     assert edit.edit == "-/best_of_n/scorer=oracle/seed-"
     assert grid.inputs_of(edit) == ["results/data/scorers/oracle/scorer.json"]
-    assert set(grid.inputs_of(edit)) <= set(grid.expected)
+    assert set(grid.inputs_of(edit)) <= set(expected_protocols(grid))
     assert grid.protocol.edit("best_of_n", edit.params) == {"version": 1, "label": "toxicity"}
     assert METHODS["best_of_n"].Params.model_fields["scorer"].is_required()
 

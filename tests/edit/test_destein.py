@@ -13,15 +13,15 @@ from plan.studies import prompts, refusal
 from safetensors.numpy import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from detoxmerge.artefacts import read_json, sha256, write_json
-from detoxmerge.edit import destein as library
 from detoxmerge.edit.build import make_edit
-from detoxmerge.edit.destein import rows_of
+from detoxmerge.edit.edited import load_edited
 from detoxmerge.edit.methods import destein
-from detoxmerge.edit.recipe import load_edited
-from detoxmerge.edit.steering import fit_logistic
+from detoxmerge.edit.steering import destein as library
+from detoxmerge.edit.steering.destein import rows_of
+from detoxmerge.edit.steering.probes import fit_logistic
+from detoxmerge.errors import UserError
 from detoxmerge.plan.edits import Edit
-from detoxmerge.plan.errors import UserError
+from detoxmerge.storage.artefacts import read_json, sha256, write_json
 
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 PROMPTS = 12

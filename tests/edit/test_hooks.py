@@ -8,14 +8,14 @@ import pico
 import pytest
 import torch
 
-from detoxmerge.artefacts import read_json, write_json, write_manifest
-from detoxmerge.edit.activations import watched
-from detoxmerge.edit.recipe import EditedModel, load_edited
-from detoxmerge.edit.sampling import PLAIN
-from detoxmerge.edit.steering import write_vectors
+from detoxmerge.edit.edited import EditedModel, load_edited
+from detoxmerge.edit.steering.probes import write_vectors
 from detoxmerge.edit.verbs.hooks import add, rotate
-from detoxmerge.measure.generation import continuations
-from detoxmerge.plan.errors import UserError
+from detoxmerge.errors import UserError
+from detoxmerge.models.activations import watched
+from detoxmerge.models.sampling import continuations
+from detoxmerge.models.sampling_request import PLAIN
+from detoxmerge.storage.artefacts import read_json, write_json, write_manifest
 
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 FAMILIES = {

@@ -10,17 +10,18 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from detoxmerge.artefacts import read_json, sha256, write_manifest
 from detoxmerge.edit.build import make_edit
+from detoxmerge.edit.edited import EditedModel, load_edited
 from detoxmerge.edit.methods import dexperts, preadd, self_debias
-from detoxmerge.edit.recipe import EditedModel, load_edited
+from detoxmerge.errors import UserError
 from detoxmerge.measure import perplexity
-from detoxmerge.measure.generation import continuations
+from detoxmerge.models import likelihood
+from detoxmerge.models.sampling import continuations
 from detoxmerge.plan.catalogue import Generation
 from detoxmerge.plan.edits import Edit
 from detoxmerge.plan.entries import protocol
-from detoxmerge.plan.errors import UserError
-from detoxmerge.plan.methods import METHODS
+from detoxmerge.plan.registry import METHODS
+from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
 
 # as many rows as there are prefixes: a copy of a row that had another's prefix would be seen
 IDS = torch.tensor([[5, 9, 200, 31, 7], [11, 12, 13, 14, 15], [21, 3, 23, 24, 25]])
@@ -206,7 +207,7 @@ def test_perplexity_in_pieces_is_that_of_the_whole(
     ids = torch.arange(1, 61)
     windows = perplexity.make_windows(60, 30, 15)
     whole = perplexity.window_nll(edited.at(scale), ids, windows, 2)
-    monkeypatch.setattr(perplexity, "MAX_LOGITS", 7 * 300)
+    monkeypatch.setattr(likelihood, "MAX_LOGITS", 7 * 300)
     pieces = perplexity.window_nll(edited.at(scale), ids, windows, 2)
     assert pieces == pytest.approx(whole, rel=1e-5)
     assert perplexity.window_nll(edited.at(0), ids, windows, 2) != pytest.approx(whole, rel=1e-3)

@@ -10,14 +10,14 @@ from typing import Any
 import pico
 import pytest
 import torch
-from edit.artefacts import Artefacts
+from edit.built import Artefacts
 from pydantic import BaseModel
 
-from detoxmerge.artefacts import read_json, sha256
-from detoxmerge.edit.recipe import EditedModel, load_edited
-from detoxmerge.measure.generation import continuations
-from detoxmerge.plan.grid import TENSORS
-from detoxmerge.plan.methods import METHODS, of_kind
+from detoxmerge.edit.edited import EditedModel, load_edited
+from detoxmerge.models.sampling import continuations
+from detoxmerge.plan.expected import expected_protocols
+from detoxmerge.plan.registry import METHODS, VERBS, files_of_verb, of_kind
+from detoxmerge.storage.artefacts import read_json, sha256
 
 # a config entry of each method; pico models are made for it
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -74,8 +74,8 @@ def test_every_method_is_tested_here() -> None:
 def test_methods_are_imported_without_torch_and_numpy() -> None:
     """The Snakefile imports them on a login node."""
     heavy = ("torch", "numpy", "transformers", "pandas", "scipy", "sklearn", "safetensors")
-    code = f"import sys, detoxmerge.plan.methods; print(*({heavy!r} & sys.modules.keys()))"
-    code = code.replace(repr(heavy), f"set({heavy!r})")
+    code = "import sys; from detoxmerge.plan.registry import METHODS; [*METHODS.values()]; "
+    code += f"print(*(set({heavy!r}) & sys.modules.keys()))"
     library = Path(__file__).parents[2] / "workflow" / "scripts"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=library, capture_output=True, text=True, check=True)
@@ -86,7 +86,7 @@ def test_methods_are_imported_without_torch_and_numpy() -> None:
 def test_a_method_states_what_it_is(name: str, module: ModuleType) -> None:
     assert module.__doc__
     assert module.KIND in ("merge", "train", "fit")
-    assert module.VERB in TENSORS
+    assert module.VERB in VERBS
     assert module.KIND == "fit" or module.VERB == "delta"
     assert module.LABEL
     assert module.REFERENCE
@@ -100,7 +100,7 @@ def test_a_method_states_what_it_is(name: str, module: ModuleType) -> None:
 
 def test_kind_and_verb_pick_one_rule() -> None:
     found = [*of_kind("merge"), *of_kind("train")]
-    found += [name for verb in TENSORS for name in of_kind("fit", verb)]
+    found += [name for verb in VERBS for name in of_kind("fit", verb)]
     assert sorted(found) == sorted(METHODS)
 
 
@@ -110,7 +110,7 @@ def test_what_it_is_made_from_is_of_the_study(
 ) -> None:
     grid = made.grid(name, values)
     for edit in grid.built.values():
-        assert set(grid.inputs_of(edit)) <= set(grid.expected)
+        assert set(grid.inputs_of(edit)) <= set(expected_protocols(grid))
         assert edit.seed == "-" or "seed" in METHODS[edit.method].USES
 
 
@@ -161,7 +161,7 @@ def test_the_manifest_names_its_tensors_and_changes_with_what_it_is_made_from(
     ours, theirs = (artefacts.edit(name, values) for artefacts in (made, other))
     found = read_json(ours)
     assert found["verb"] == METHODS[name].VERB
-    wanted = {file: sha256(ours.with_name(file)) for file in TENSORS[found["verb"]]}
+    wanted = {file: sha256(ours.with_name(file)) for file in files_of_verb(found["verb"])}
     assert found["files"] == wanted
     differing = read_json(theirs)
     assert wanted == {} or differing["files"] != found["files"]

@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from detoxmerge.edit.methods import leave_one_out, merge
-from detoxmerge.plan.methods import METHODS, replicates
-from detoxmerge.plan.operators import OPERATORS
+from detoxmerge.plan.registry import METHODS, OPERATORS, replicates
 
 
 def test_leave_one_out_takes_all_shards_but_one() -> None:

@@ -10,8 +10,7 @@ import pico
 import pytest
 import torch
 
-from detoxmerge.artefacts import sha256, write_json
-from detoxmerge.edit.pairs import (
+from detoxmerge.edit.steering.pairs import (
     Pair,
     choose_pairs,
     find_pairs,
@@ -20,8 +19,9 @@ from detoxmerge.edit.pairs import (
     similar_likelihood,
     write_pairs,
 )
-from detoxmerge.edit.rewriting import CANDIDATES, TEMPLATE, rewriter
-from detoxmerge.plan.errors import UserError
+from detoxmerge.edit.steering.rewriting import CANDIDATES, TEMPLATE, rewriter
+from detoxmerge.errors import UserError
+from detoxmerge.storage.artefacts import sha256, write_json
 
 
 def frame(*prompts: list[tuple[str, float]]) -> pd.DataFrame:
@@ -151,8 +151,8 @@ def test_a_local_model_rewrites(tmp_path: Path) -> None:
 def test_rewrites_are_first_lines_once_each(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from detoxmerge.edit import rewriting as module
-    from detoxmerge.measure.generation import Continuation
+    from detoxmerge.edit.steering import rewriting as module
+    from detoxmerge.models.sampling import Continuation
 
     asked: list[str] = []
 

@@ -11,13 +11,13 @@ import torch
 from plan.studies import refusal
 from safetensors.numpy import load_file
 
-from detoxmerge.artefacts import read_json, sha256, write_json
 from detoxmerge.edit.build import make_edit
+from detoxmerge.edit.edited import load_edited
 from detoxmerge.edit.methods import profs
-from detoxmerge.edit.projection import edited_layers, projected, subspace
-from detoxmerge.edit.recipe import load_edited
+from detoxmerge.edit.steering.projection import edited_layers, projected, subspace
+from detoxmerge.errors import UserError
 from detoxmerge.plan.edits import Edit
-from detoxmerge.plan.errors import UserError
+from detoxmerge.storage.artefacts import read_json, sha256, write_json
 
 RANDOM = np.random.default_rng(0)
 VALUES = {"gpt2": "transformer.h.{}.mlp.c_proj.weight", "llama": "model.layers.{}.mlp.down_proj.weight"}  # fmt: skip # noqa: E501
@@ -195,7 +195,7 @@ def test_what_is_refused_is_one_sentence(
     assert said(data=data) == "a text of empty has no tokens; leave it out by `where`"
     model = pico.gpt2()
     model.config.model_type = "bloom"
-    monkeypatch.setattr("detoxmerge.edit.projection.load_model", lambda _: model)
+    monkeypatch.setattr("detoxmerge.edit.steering.projection.load_model", lambda _: model)
     assert "a model of type 'bloom'" in said()
 
 

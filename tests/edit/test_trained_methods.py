@@ -9,9 +9,9 @@ import pytest
 from plan.studies import load_config, prompts, refusal, study
 from safetensors.numpy import load_file, save_file
 
-from detoxmerge.edit.job import Job
 from detoxmerge.plan.grid import Grid
-from detoxmerge.plan.methods import METHODS
+from detoxmerge.plan.registry import METHODS
+from detoxmerge.train.job import Job
 
 FSDP = {"recipes.spread": {"strategy": "fsdp", "processes": 2}}
 

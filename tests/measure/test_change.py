@@ -9,11 +9,11 @@ import pico
 import pytest
 import torch
 
-from detoxmerge.artefacts import read_json, sha256
+from detoxmerge.errors import UserError
 from detoxmerge.measure import change
 from detoxmerge.measure.change import THRESHOLDS, module_type, parameter_change
 from detoxmerge.measure.nulls import random_share_below
-from detoxmerge.plan.errors import UserError
+from detoxmerge.storage.artefacts import read_json, sha256
 
 EDIT = {"dataset": "d", "method": "merge", "setting": "n=1", "params": {"n": 1}, "seed": "1"}
 STRUCTURAL = ("transformer.wpe.weight", "transformer.wte.weight")

@@ -13,16 +13,17 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from detoxmerge.artefacts import read_json, sha256, write_manifest
 from detoxmerge.edit import verbs
-from detoxmerge.edit.sampling import Sampling
 from detoxmerge.edit.verbs import delta
-from detoxmerge.measure import cost, generation
+from detoxmerge.errors import UserError
+from detoxmerge.measure import cost
 from detoxmerge.measure.cost import measure_cost, training_seconds
+from detoxmerge.models import sampling
+from detoxmerge.models.sampling_request import Sampling
 from detoxmerge.plan.catalogue import Generation
 from detoxmerge.plan.entries import protocol
-from detoxmerge.plan.errors import UserError
-from detoxmerge.plan.modules import Modules
+from detoxmerge.plan.registry import VERBS
+from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
 
 PROMPTS = ["The gardener", "Yesterday we talked about the", "I"]
 HEAD = "s\th:m:s\tmax_rss\n"
@@ -78,7 +79,7 @@ def test_a_model_that_ends_its_texts_at_once_is_not_taken_for_a_fast_one(
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(GPT2LMHeadModel, "forward", counted)
-    monkeypatch.setattr(generation, "uniforms", lambda *_: np.zeros(4))
+    monkeypatch.setattr(sampling, "uniforms", lambda *_: np.zeros(4))
     job["protocol"] |= {"top_p": 1.0}
     measured(job)
     assert len(passes) == 2 * (1 + job["protocol"]["rounds"]) * job["protocol"]["new_tokens"]
@@ -171,8 +172,8 @@ def test_a_file_without_seconds_is_one_sentence(benchmarks: list[Path], text: st
         training_seconds(benchmarks)
 
 
-@pytest.mark.parametrize("name", sorted(Modules(verbs)))
+@pytest.mark.parametrize("name", sorted(VERBS))
 def test_every_verb_tells_what_it_costs(name: str) -> None:
-    verb = Modules(verbs)[name].Verb
+    verb = VERBS[name].Verb
     assert callable(verb.forwards)
     assert callable(verb.extra_bytes), f"{name} needs extra_bytes(), see edit/verbs/__init__.py"

@@ -13,18 +13,17 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from detoxmerge.artefacts import read_json, sha256, write_json, write_manifest
+from detoxmerge.errors import UserError
 from detoxmerge.measure import fluency
 from detoxmerge.measure.fluency import (
     PAYLOAD,
-    conditional_nll,
     distinct_n,
     measure_fluency,
     seq_rep_4,
     summarise_fluency,
-    tokenise,
 )
-from detoxmerge.plan.errors import UserError
+from detoxmerge.models.likelihood import conditional_nll, tokenise
+from detoxmerge.storage.artefacts import read_json, sha256, write_json, write_manifest
 
 PROMPTS = ["The gardener", "Yesterday we talked about the", "I"]
 TEXTS = [" planted roses.", " weather, and", "'m glad"]

@@ -11,18 +11,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, TemperatureLogitsWarper, TopPLogitsWarper
 
-from detoxmerge.artefacts import read_json, write_manifest
+from detoxmerge.errors import UserError
 from detoxmerge.measure import generation
-from detoxmerge.measure.generation import (
-    Continuation,
-    InverseCdf,
-    continuations,
-    generate,
-    uniforms,
-)
+from detoxmerge.measure.generation import generate
+from detoxmerge.models import sampling as module
+from detoxmerge.models.sampling import Continuation, InverseCdf, continuations, uniforms
 from detoxmerge.plan.catalogue import Generation
 from detoxmerge.plan.entries import protocol
-from detoxmerge.plan.errors import UserError
+from detoxmerge.storage.artefacts import read_json, write_manifest
 
 PROMPTS = ["The gardener", "Yesterday we talked about the", "I", "My neighbour planted roses and"]
 
@@ -109,7 +105,7 @@ def test_sampling_that_no_end_of_text_token_stopped_is_truncated(
     """Of equally probable tokens, the end-of-text token is the first: drawn by the number 0."""
     numbers = np.full((3, 6), 0.5)
     numbers[1, 2] = numbers[2, 5] = 0.0  # in the middle, and as the very last token
-    monkeypatch.setattr(generation, "uniforms", lambda seed, prompt, sample, *_: numbers[sample])
+    monkeypatch.setattr(module, "uniforms", lambda seed, prompt, sample, *_: numbers[sample])
     model, tokenizer = pico.gpt2(), pico.tokenizer()
     with torch.no_grad():
         for parameter in model.parameters():

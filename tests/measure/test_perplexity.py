@@ -10,16 +10,16 @@ import pico
 import pytest
 import torch
 
-from detoxmerge.artefacts import read_json, write_manifest
-from detoxmerge.measure import perplexity as module
+from detoxmerge.errors import UserError
 from detoxmerge.measure.perplexity import (
     make_windows,
     measure_perplexity,
     perplexity,
     window_length,
-    window_nll,
 )
-from detoxmerge.plan.errors import UserError
+from detoxmerge.models import likelihood
+from detoxmerge.models.likelihood import window_nll
+from detoxmerge.storage.artefacts import read_json, write_manifest
 
 IDS = torch.randint(1, 300, (150,), generator=torch.Generator().manual_seed(5))
 
@@ -66,7 +66,7 @@ def test_long_windows_in_pieces_give_the_same(
     seen: list[int] = []
     model = pico.gpt2()
     model.register_forward_hook(lambda _m, _i, out: seen.append(out.logits.numel()))
-    monkeypatch.setattr(module, "MAX_LOGITS", elements)
+    monkeypatch.setattr(likelihood, "MAX_LOGITS", elements)
     assert window_nll(model, IDS, windows, 4) == pytest.approx(whole, rel=1e-5)
     assert max(seen) <= elements
 

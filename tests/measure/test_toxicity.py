@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from detoxmerge.artefacts import read_json, write_json
+from detoxmerge.errors import UserError
 from detoxmerge.measure import toxicity
-from detoxmerge.measure.toxicity import read_generations, score_texts, summarise_scores
-from detoxmerge.plan.errors import UserError
+from detoxmerge.measure.toxicity import summarise_scores
+from detoxmerge.models.scoring import score_texts
+from detoxmerge.storage.artefacts import read_json, write_json
+from detoxmerge.storage.records import read_generations
 
 SCORES = np.array([[0.1, 0.9, 0.2], [0.5, 0.5, 0.4], [0.81, 0.0, 0.6]])
 

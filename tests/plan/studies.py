@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from detoxmerge.plan.config import load_config
+from detoxmerge.plan.load import load_config
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
 

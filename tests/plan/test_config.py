@@ -15,8 +15,8 @@ import yaml
 from plan.studies import HASH, comments, prompts, refusal, refusals, study
 from snakemake.utils import update_config
 
-from detoxmerge.plan.config import load_config
-from detoxmerge.plan.errors import nearest
+from detoxmerge.errors import nearest
+from detoxmerge.plan.load import load_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,7 +118,7 @@ def named_files(value):
 
 def test_refusal_is_no_traceback(tmp_path):
     code = (
-        "import sys, json; from detoxmerge.plan.config import load_config;"
+        "import sys, json; from detoxmerge.plan.load import load_config;"
         "load_config(json.load(open(sys.argv[1])))"
     )
     bad = tmp_path / "bad.json"

@@ -2,9 +2,8 @@
 
 from plan.studies import comments, load_config, study
 
-from detoxmerge.plan.costs import benchmarks_of
 from detoxmerge.plan.grid import Grid
-from detoxmerge.plan.methods import METHODS
+from detoxmerge.plan.registry import METHODS
 
 
 def grid(changes=None):
@@ -14,7 +13,7 @@ def grid(changes=None):
 def test_an_edit_is_made_by_its_own_job_and_by_those_of_all_that_it_is_made_from(monkeypatch):
     study_grid = grid()
     below = "results/benchmarks/models/small/rude"
-    assert benchmarks_of(study_grid, study_grid.edits[1]) == [
+    assert study_grid.benchmarks_of(study_grid.edits[1]) == [
         f"{below}/merge/n=2/seed42/edit.tsv",
         f"{below}/shards/default/n2/shard0/seed42/finetune.tsv",
         f"{below}/shards/default/n2/shard1/seed42/finetune.tsv",
@@ -27,7 +26,7 @@ def test_an_edit_is_made_by_its_own_job_and_by_those_of_all_that_it_is_made_from
             "run.methods": ["leave_one_out"],
         }
     )
-    assert benchmarks_of(two, two.edits[0]) == [
+    assert two.benchmarks_of(two.edits[0]) == [
         f"{below}/leave_one_out/n=3--without=0/seed42/edit.tsv",
         f"{below}/merge/n=1/seed42/edit.tsv",
         f"{below}/shards/default/n1/shard0/seed42/finetune.tsv",
@@ -39,6 +38,6 @@ def test_nobody_knows_the_time_of_what_was_made_elsewhere():
     small = {"pretrain": {"texts": [comments()]}, "shards": hub}
     merged = {"methods.merge_given": {"n": [1, 3]}, "run.methods": ["merge", "merge_given"]}
     study_grid = grid({"models.small": small} | merged)
-    times = {e.method: benchmarks_of(study_grid, e) for e in study_grid.edits}
+    times = {e.method: study_grid.benchmarks_of(e) for e in study_grid.edits}
     assert times["merge_given"] == []
     assert len(times["merge"]) == 3

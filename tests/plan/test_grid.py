@@ -8,12 +8,12 @@ import pytest
 from plan.studies import comments, load_config, prompts, refusal, study
 from pydantic import BaseModel, Field
 
+from detoxmerge.errors import UserError
 from detoxmerge.plan.entries import alias_of
-from detoxmerge.plan.errors import UserError
-from detoxmerge.plan.exports import find_export
+from detoxmerge.plan.expected import expected_protocols
+from detoxmerge.plan.exports import exports_of, find_export
 from detoxmerge.plan.grid import Grid
-from detoxmerge.plan.methods import METHODS, of_kind
-from detoxmerge.plan.operators import OPERATORS
+from detoxmerge.plan.registry import METHODS, OPERATORS, of_kind
 from detoxmerge.plan.slug import SETTING
 
 
@@ -108,7 +108,7 @@ def test_version_of_an_operator_is_expected_of_its_edits_only(monkeypatch):
     monkeypatch.setattr(OPERATORS["ties"], "VERSION", 7)
     folder = "results/models/small/rude/merge"
     for setting, version in {"": {}, "--operator=ties": 7, "--operator=snr": 1}.items():
-        found = study_grid.expected[f"{folder}/n=3{setting}/seed42/edit.json"]
+        found = expected_protocols(study_grid)[f"{folder}/n=3{setting}/seed42/edit.json"]
         own = {"operator_version": version} if version else {}
         assert found == {"version": METHODS["merge"].VERSION} | own
 
@@ -129,7 +129,7 @@ def test_method_without_training_is_not_multiplied_by_data_sets_and_seeds(shift)
     ]
     assert found.inputs_of(found.edits[0]) == ["results/models/small/base/edit.json"]
     edit = "results/models/small/-/shift/default/seed-/edit.json"
-    assert found.expected[edit] == {"version": 3}
+    assert expected_protocols(found)[edit] == {"version": 3}
 
 
 def given(count, **more):
@@ -153,8 +153,8 @@ def test_given_fine_tunes_are_merged_once_whatever_the_data_sets_and_seeds():
     metas = [f"{folder}/shard{i}/meta.json" for i in range(3)]
     assert study_grid.inputs_of(edits[1]) == [base, *metas]
     assert study_grid.given_shards == [("small", 0), ("small", 1), ("small", 2)]
-    assert set(metas) <= set(study_grid.expected)
-    assert study_grid.expected[metas[1]] == {
+    assert set(metas) <= set(expected_protocols(study_grid))
+    assert expected_protocols(study_grid)[metas[1]] == {
         "version": 1, "hub": "owner/tune1", "revision": "1" * 40, "path": None,
     }  # fmt: skip
 
@@ -163,12 +163,14 @@ def test_given_fine_tunes_are_no_fine_tunes_of_the_study_and_move_nothing():
     before, after = grid(), grid(given(3))
     assert after.shard_sets == before.shard_sets
     assert after.fine_tunes == before.fine_tunes
-    assert before.expected.items() <= after.expected.items()
-    assert all("/-/" in path for path in set(after.expected) - set(before.expected))
+    assert expected_protocols(before).items() <= expected_protocols(after).items()
+    assert all(
+        "/-/" in path for path in set(expected_protocols(after)) - set(expected_protocols(before))
+    )
 
 
 def test_data_set_that_no_edit_uses_is_not_prepared():
-    assert not any("/datasets/" in path for path in grid(given(2) | ALONE).expected)
+    assert not any("/datasets/" in path for path in expected_protocols(grid(given(2) | ALONE)))
 
 
 ALONE = {"run.methods": ["merge_given"]}
@@ -182,9 +184,9 @@ def test_scales_are_ascending_and_spelled_as_in_paths():
 def test_a_method_may_have_scales_of_its_own(shift):
     changes = {"methods.shift": None, "run.methods": ["merge", "shift"]}
     found = grid(changes | {"run.method_scales": {"shift": [50, 10.0]}})
-    assert found.scales_of("-/shift/default/seed-", "openings") == ["10", "50"]
-    assert found.scales_of("rude/merge/n=1/seed42", "openings") == ["0.5", "1"]
-    assert found.scales_of("base", "openings") == ["0"]
+    assert found.scales_of_stage("-/shift/default/seed-", "openings") == ["10", "50"]
+    assert found.scales_of_stage("rude/merge/n=1/seed42", "openings") == ["0.5", "1"]
+    assert found.scales_of_stage("base", "openings") == ["0"]
 
 
 class Leaning(BaseModel, extra="forbid", strict=True):
@@ -224,10 +226,10 @@ def test_what_an_edit_is_made_from_is_built_and_expected_but_not_measured(lean):
     (edit,) = found.edits
     other = "results/models/small/rude/merge/n=3/seed42/edit.json"
     assert set(found.built) == {found.paths.edit.format(**vars(edit)), other}
-    assert set(found.inputs_of(edit)) <= set(found.expected)
-    assert other in found.expected
-    assert "results/data/prompts/seeds/prompts.json" in found.expected
-    assert "results/data/scorers/oracle/scorer.json" in found.expected
+    assert set(found.inputs_of(edit)) <= set(expected_protocols(found))
+    assert other in expected_protocols(found)
+    assert "results/data/prompts/seeds/prompts.json" in expected_protocols(found)
+    assert "results/data/scorers/oracle/scorer.json" in expected_protocols(found)
     assert not any("merge" in path or "/seeds/" in path for path in found.results)
     assert len(found.fine_tunes) == 3
     assert found.find(SimpleNamespace(**vars(found.built[other]))).params.n == 3
@@ -249,7 +251,7 @@ def test_only_an_edit_with_a_vector_has_a_parameter_change(shift):
     found = grid({"methods.shift": None, "run.methods": ["merge", "shift"]})
     assert len(found.changes) == 2
     assert not any("shift" in path for path in found.changes)
-    assert set(found.changes) <= set(found.results) & set(found.expected)
+    assert set(found.changes) <= set(found.results) & set(expected_protocols(found))
 
 
 def test_unknown_aliases_of_a_methods_parameters_are_named(lean):
@@ -281,13 +283,13 @@ def test_a_recipe_that_a_method_trains_by_stands_in_its_protocol(shift):
     shift.KIND, shift.Params = "train", Params
     found = grid({"methods.shift": None, "run.methods": ["shift"]})
     (path,) = found.built
-    assert found.expected[path]["recipe"]["epochs"] == 1
+    assert expected_protocols(found)[path]["recipe"]["epochs"] == 1
 
 
 def test_base_is_measured_at_scale_zero_only():
     study_grid = grid()
-    assert study_grid.scales_of("base", "openings") == ["0"]
-    assert study_grid.scales_of("rude/merge/n=1/seed42", "openings") == ["0.5", "1"]
+    assert study_grid.scales_of_stage("base", "openings") == ["0"]
+    assert study_grid.scales_of_stage("rude/merge/n=1/seed42", "openings") == ["0.5", "1"]
 
 
 def test_measurements_of_an_edit_are_every_prompt_set_scorer_and_corpus():
@@ -337,7 +339,7 @@ def test_cost_is_measured_at_the_smallest_scale_from_1_on_or_at_the_largest(scal
     study_grid = grid({"run.scales": scales})
     edit = study_grid.edits[0].edit
     assert study_grid.cost_scale(edit) == wanted
-    (protocol,) = {study_grid.expected[path]["scale"] for path in study_grid.costs}
+    (protocol,) = {expected_protocols(study_grid)[path]["scale"] for path in study_grid.costs}
     assert protocol == wanted
 
 
@@ -352,8 +354,10 @@ def test_exports_are_manifests_with_a_protocol_and_no_measurements():
     budget = {"selectors.budget": {"rule": "ppl-budget", "budget": 1.0}}
     budget |= {"run.selectors": ["budget"]}
     before, after = grid(budget), grid(budget | {"run.exports": names})
-    assert after.exports == [f"results/exports/{name}/export.json" for name in names]
-    assert set(after.expected) - set(before.expected) == set(after.exports)
+    assert exports_of(after) == [f"results/exports/{name}/export.json" for name in names]
+    assert set(expected_protocols(after)) - set(expected_protocols(before)) == set(
+        exports_of(after)
+    )
     assert after.results == before.results
     edit, scale = find_export(after, names[1])
     assert (edit, scale) == (after.edits[1], "budget")
@@ -390,7 +394,9 @@ def test_shard_sets_are_those_of_two_or_more_that_an_edit_takes_whole(monkeypatc
     part = grid({"methods.merge": {"n": [1, 2]}})
     assert [(one.n, one.shard) for one in part.fine_tunes] == [(1, 0), (2, 0)]
     assert part.shard_sets == []
-    assert not any(path.endswith("shards.json") for path in [*part.results, *part.expected])
+    assert not any(
+        path.endswith("shards.json") for path in [*part.results, *expected_protocols(part)]
+    )
 
 
 def test_find_gives_the_edit_behind_its_wildcards():
@@ -407,7 +413,7 @@ def test_find_of_an_unknown_setting_names_the_known_ones():
 
 def test_every_result_and_its_sources_have_an_expected_protocol():
     study_grid = grid()
-    expected = study_grid.expected
+    expected = expected_protocols(study_grid)
     assert set(study_grid.results) <= set(expected)
     p = study_grid.paths
     for edit in study_grid.edits:
@@ -422,7 +428,7 @@ def test_every_result_and_its_sources_have_an_expected_protocol():
 def test_judge_of_another_model_is_fetched_and_not_measured():
     judge = {"models.judge": {"pretrain": {"texts": [comments()]}, "dtype": "bfloat16"}}
     before, after = grid(judge), grid(judge | {"run.fluency_judge": "judge"})
-    more = set(after.expected) - set(before.expected)
+    more = set(expected_protocols(after)) - set(expected_protocols(before))
     assert more == {
         f"results/models/judge/{name}" for name in ("base/edit.json", "pretrained/model.json")
     }
@@ -432,13 +438,13 @@ def test_judge_of_another_model_is_fetched_and_not_measured():
 
 
 def test_expected_protocols_are_plain_json_with_a_version():
-    for path, protocol in grid().expected.items():
+    for path, protocol in expected_protocols(grid()).items():
         assert json.loads(json.dumps(protocol)) == protocol, path
         assert protocol["version"] >= 1, path
 
 
 def test_base_model_from_elsewhere_has_no_pretrained_manifest(tmp_path):
-    expected = grid({"models.small": {"path": str(tmp_path)}}).expected
+    expected = expected_protocols(grid({"models.small": {"path": str(tmp_path)}}))
     assert not any("/pretrained/" in path for path in expected)
     assert expected["results/models/small/base/edit.json"]["path"] == str(tmp_path)
 

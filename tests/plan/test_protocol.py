@@ -4,6 +4,7 @@ import pytest
 from plan.studies import comments, load_config, prompts, study
 
 from detoxmerge.plan import protocol as stages
+from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.grid import Grid
 
 
@@ -14,7 +15,7 @@ def expected(changes=None):
         "run.selectors": ["best"],
         "run.exports": ["small/rude/merge/n=1/seed42/scalebest"],
     }
-    return Grid(load_config(study(extras | (changes or {})))).expected
+    return expected_protocols(Grid(load_config(study(extras | (changes or {})))))
 
 
 def moved(changes):

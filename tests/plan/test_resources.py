@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from plan.studies import comments, study
 
-from detoxmerge.plan.config import load_config
+from detoxmerge.plan.load import load_config
 from detoxmerge.plan.memory import finetune_mb, measure_mb
 from detoxmerge.plan.resources import Need, Needs
 from detoxmerge.plan.training import Recipe

@@ -3,6 +3,7 @@
 import pytest
 from plan.studies import comments, load_config, prompts, refusal, study
 
+from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.grid import Grid
 
 FINAL = {
@@ -25,9 +26,9 @@ def grid() -> Grid:
 
 
 def test_final_sets_are_measured_at_what_was_chosen(grid: Grid) -> None:
-    assert grid.scales_of(EDIT, "openings") == ["0.5", "1"]
-    assert grid.scales_of(EDIT, "unseen") is None
-    assert grid.scales_of("base", "unseen") == ["0"]
+    assert grid.scales_of_stage(EDIT, "openings") == ["0.5", "1"]
+    assert grid.scales_of_stage(EDIT, "unseen") is None
+    assert grid.scales_of_stage("base", "unseen") == ["0"]
     assert grid.choices("small", EDIT) == [
         f"results/evals/small/{EDIT}/selected-{name}.json" for name in ("budget", "matched")
     ]
@@ -46,7 +47,7 @@ def test_every_result_of_both_stages_is_asked_for_and_expected(grid: Grid) -> No
         "selected-budget.json",
         "selected-matched.json",
     ]
-    assert set(found) <= set(grid.expected)
+    assert set(found) <= set(expected_protocols(grid))
 
 
 def test_a_rule_reads_the_sweep_and_the_edit_it_matches(grid: Grid) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 import pandas as pd
 from plan import studies
 
-from detoxmerge.artefacts import write_manifest
-from detoxmerge.measure.scales import each_scale, record_path
-from detoxmerge.plan.config import load_config
+from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.grid import Grid
+from detoxmerge.plan.load import load_config
+from detoxmerge.storage.artefacts import write_manifest
+from detoxmerge.storage.records import each_scale, record_path
 
 
 def grid(changes=None):
@@ -23,7 +24,7 @@ def toxicity(edit, scale):
 
 def write(study):
     """Every manifest of a study, in the order that its stages would."""
-    p, expected = study.paths, study.expected
+    p, expected = study.paths, expected_protocols(study)
 
     def manifest(pattern, *inputs, at, **content):
         path = pattern.format(**at)
@@ -119,10 +120,10 @@ def each(study, path, inputs, numbers, scales):
 
     each_scale(
         Path(path),
-        study.scales_of(scales, "openings") if isinstance(scales, str) else scales,
+        study.scales_of_stage(scales, "openings") if isinstance(scales, str) else scales,
         key=lambda scale: {"of": path},
         measure=measured,
         payload=".parquet",
-        protocol=study.expected[path],
+        protocol=expected_protocols(study)[path],
         inputs=inputs,
     )

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from detoxmerge.edit.tensors import layer_of
 from detoxmerge.measure.change import FROM_ZERO, THRESHOLDS, log_histogram
-from detoxmerge.plan.grid import FineTune
+from detoxmerge.merge.parameter_names import layer_of
+from detoxmerge.plan.edits import FineTune
 
 TENSORS = {"wte": "token embedding", "h.0.mlp": "mlp", "h.1.mlp": "mlp", "ln_f": "norm"}
 

@@ -7,12 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from report.frames import summary
 
-from detoxmerge.report.comparison_figures import (
-    LEAST_TOP,
-    degradation_reduction,
-    points,
-    trade_off,
-)
+from detoxmerge.report.comparison_figures import LEAST_TOP, degradation_reduction, points, trade_off
 
 
 def levels(values: list[float]) -> pd.DataFrame:

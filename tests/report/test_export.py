@@ -16,16 +16,17 @@ from report.finished import measure, toxicity
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from detoxmerge.artefacts import sha256, write_json, write_manifest
-from detoxmerge.data.models import fetch_model
 from detoxmerge.edit.build import make_edit
-from detoxmerge.edit.recipe import load_edited
-from detoxmerge.edit.tensors import layout
-from detoxmerge.plan.config import load_config
-from detoxmerge.plan.errors import UserError
+from detoxmerge.edit.edited import load_edited
+from detoxmerge.errors import UserError
+from detoxmerge.models.loading import fetch_model
+from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.grid import Grid
+from detoxmerge.plan.load import load_config
 from detoxmerge.report import export
 from detoxmerge.report.export import export_model, stored_dtype
+from detoxmerge.storage.artefacts import sha256, write_json, write_manifest
+from detoxmerge.storage.tensors import layout
 
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 EDIT = "small/rude/merge/n=1/seed42"
@@ -69,7 +70,7 @@ class Study:
     def manifest(self, pattern, *inputs, **content):
         path = pattern.format(**AT)
         made_from = [one.format(**AT) for one in inputs]
-        expected = self.grid.expected[path]
+        expected = expected_protocols(self.grid)[path]
         write_manifest(path, protocol=expected, inputs=made_from, files={}, **content)
 
     def folder(self, scale="1"):
@@ -361,7 +362,7 @@ BUDGET = {
 def choose(scales, reason):
     """The study in the current folder with a selector, and what it chose."""
     found = Study(BUDGET)
-    expected = found.grid.expected[str(found.selected)]
+    expected = expected_protocols(found.grid)[str(found.selected)]
     chosen = {"scales": scales, "reason": reason}
     write_manifest(found.selected, protocol=expected, inputs=[], files={}, **chosen)
     return found
@@ -421,7 +422,7 @@ def test_folder_that_is_there_is_replaced_as_a_whole(study, monkeypatch):
 
 
 def test_tokenizer_of_unknown_files_is_refused(study, monkeypatch):
-    monkeypatch.setattr("detoxmerge.plan.files.CARRIED", ("generation_config",))
+    monkeypatch.setattr("detoxmerge.plan.local.CARRIED", ("generation_config",))
     with pytest.raises((UserError, OSError, ValueError)):
         study.export()
     assert not study.folder().exists()

@@ -11,8 +11,8 @@ from report.finished import grid, write
 
 from detoxmerge.plan.grid import Grid
 from detoxmerge.report.comparison import perplexity_at
+from detoxmerge.report.curves import curve_of
 from detoxmerge.report.headline import headline, single_of
-from detoxmerge.report.payloads import curve_of
 
 READ = {"prompts": "openings", "scorer": "judge", "corpus": "polite"}
 

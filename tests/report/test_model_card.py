@@ -6,12 +6,12 @@ import pytest
 import yaml
 from plan import studies
 
-from detoxmerge.artefacts import write_json
 from detoxmerge.plan.catalogue import Corpus, Dataset
-from detoxmerge.plan.config import load_config
 from detoxmerge.plan.grid import Grid
+from detoxmerge.plan.load import load_config
 from detoxmerge.report.model_card import model_card
 from detoxmerge.report.study import source, study_of
+from detoxmerge.storage.artefacts import write_json
 
 HUB = {"hub": "owner/data", "revision": studies.HASH, "splits": ["train"]}
 

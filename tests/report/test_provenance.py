@@ -2,10 +2,10 @@
 
 import pytest
 
-from detoxmerge.artefacts import write_manifest
-from detoxmerge.plan.errors import UserError
+from detoxmerge.errors import UserError
 from detoxmerge.report import provenance
 from detoxmerge.report.provenance import Provenance
+from detoxmerge.storage.artefacts import write_manifest
 
 
 @pytest.fixture

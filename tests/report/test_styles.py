@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from detoxmerge.plan.methods import METHODS
+from detoxmerge.plan.registry import METHODS
 from detoxmerge.report.styles import line_style
 
 USED = (1, 2, 5, 10, 20)

@@ -8,13 +8,15 @@ import pytest
 import yaml
 from report.finished import grid, toxicity
 
-from detoxmerge.artefacts import write_manifest
-from detoxmerge.measure.scales import record_path
-from detoxmerge.plan.config import Config, load_config
+from detoxmerge.errors import UserError
+from detoxmerge.plan.config import Config
 from detoxmerge.plan.entries import protocol
-from detoxmerge.plan.errors import UserError
+from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.grid import Grid
+from detoxmerge.plan.load import load_config
 from detoxmerge.report.summary import COLUMNS, summarise
+from detoxmerge.storage.artefacts import write_manifest
+from detoxmerge.storage.records import record_path
 
 
 def summary(study, folder):
@@ -140,7 +142,7 @@ def test_config_beside_the_summary_gives_the_same_study(finished, tmp_path):
     again = load_config(yaml.safe_load(config.read_text()))
     assert isinstance(again, Config)
     assert again == finished.config
-    assert Grid(again).expected == finished.expected
+    assert expected_protocols(Grid(again)) == expected_protocols(finished)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,9 @@ def test_measurement_of_an_edit_that_was_made_anew_is_refused(finished, tmp_path
     edit = finished.edits[1]
     path = finished.paths.edit.format(**vars(edit))
     inputs = [finished.paths.base.format(model="small"), *finished.inputs_of(edit)]
-    write_manifest(path, protocol=finished.expected[path], inputs=inputs, files={"delta": "new"})
+    write_manifest(
+        path, protocol=expected_protocols(finished)[path], inputs=inputs, files={"delta": "new"}
+    )
     said = refused(finished, tmp_path)
     assert f"was made from another version of {path} than the one that is there" in said
 

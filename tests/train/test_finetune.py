@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from detoxmerge.artefacts import read_json, sha256, write_json, write_manifest
-from detoxmerge.data.models import load_model
+from detoxmerge.errors import UserError
+from detoxmerge.models.loading import load_model
 from detoxmerge.plan.entries import protocol
-from detoxmerge.plan.errors import UserError
 from detoxmerge.plan.training import Recipe
+from detoxmerge.storage.artefacts import read_json, sha256, write_json, write_manifest
 from detoxmerge.train.budget import Budget, BudgetUsed
 from detoxmerge.train.finetune import Collate, finetune_shard
 from detoxmerge.train.resumable import train

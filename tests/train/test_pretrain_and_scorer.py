@@ -10,12 +10,12 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
-from detoxmerge.artefacts import read_json, sha256
-from detoxmerge.data.models import fetch_model, load_model, load_tokenizer
-from detoxmerge.data.scorers import fetch_scorer, load_scorer
+from detoxmerge.errors import UserError
+from detoxmerge.models.loading import fetch_model, load_model, load_tokenizer
+from detoxmerge.models.scorers import fetch_scorer, load_scorer
 from detoxmerge.plan.entries import protocol
-from detoxmerge.plan.errors import UserError
 from detoxmerge.plan.training import Pretrain, TrainScorer
+from detoxmerge.storage.artefacts import read_json, sha256
 from detoxmerge.train.pretrain import pretrain_base
 from detoxmerge.train.scorer import roc_auc, train_scorer
 

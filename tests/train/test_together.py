@@ -17,10 +17,10 @@ from safetensors.numpy import load_file
 from train.test_finetune import job
 
 import detoxmerge
-from detoxmerge.artefacts import read_json
+from detoxmerge.errors import UserError
 from detoxmerge.plan.entries import protocol
-from detoxmerge.plan.errors import UserError
 from detoxmerge.plan.training import Recipe
+from detoxmerge.storage.artefacts import read_json
 from detoxmerge.train.budget import Budget, BudgetUsed
 from detoxmerge.train.finetune import finetune_shard
 from detoxmerge.train.launch import finetune_together

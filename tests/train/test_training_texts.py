@@ -7,14 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from detoxmerge.artefacts import write_manifest
-from detoxmerge.plan.errors import UserError
-from detoxmerge.train.texts import (
-    nontoxic_texts,
-    samples_up_to_median,
-    texts_up_to,
-    toxic_texts,
-)
+from detoxmerge.errors import UserError
+from detoxmerge.storage.artefacts import write_manifest
+from detoxmerge.train.texts import nontoxic_texts, samples_up_to_median, texts_up_to, toxic_texts
 
 
 @pytest.fixture

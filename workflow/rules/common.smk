@@ -13,12 +13,13 @@ from snakemake.settings.enums import RerunTrigger
 
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
+from detoxmerge.errors import UserError
 from detoxmerge.plan.cluster import CLUSTER_JOB, memory_advice, require_ready
-from detoxmerge.plan.config import load_config
-from detoxmerge.plan.errors import UserError
+from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.grid import Grid
-from detoxmerge.plan.methods import METHODS, of_kind
+from detoxmerge.plan.load import load_config
 from detoxmerge.plan.protocol import VERSION
+from detoxmerge.plan.registry import METHODS, of_kind
 from detoxmerge.plan.resources import Needs
 from detoxmerge.plan.slug import INDEX, SETTING, any_of, edit_pattern
 
@@ -121,7 +122,7 @@ def edit_and_base(wildcards):
 def choices(wildcards):
     """What decides the scales of a set of the final stage, when its job runs."""
     measured_on = wildcards.get("prompts") or wildcards.corpus
-    scales = GRID.scales_of(wildcards.edit, measured_on)
+    scales = GRID.scales_of_stage(wildcards.edit, measured_on)
     return GRID.choices(wildcards.model, wildcards.edit) if scales is None else []
 
 

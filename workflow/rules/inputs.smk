@@ -4,7 +4,7 @@ INPUTS   the grid, and local files that the config names
 OUTPUTS  input functions
 """
 
-from detoxmerge.plan.files import expand_path, files_of_model, files_of_scorer, files_of_shard
+from detoxmerge.plan.local import expand_path, files_of_model, files_of_scorer, files_of_shard
 
 
 def pretrained(wildcards):

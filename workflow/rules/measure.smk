@@ -11,8 +11,6 @@ OUTPUTS  results/evals/{model}/{edit}/{prompts}/{generations,toxicity-{scorer},f
          results/evals/{model}/{dataset}/shards/{recipe}/n{n}/seed{seed}/shards.json
 """
 
-from detoxmerge.plan.costs import benchmarks_of
-
 
 rule generate:
     """Sample continuations of a prompt set."""
@@ -38,7 +36,7 @@ rule generate:
         mem_mb=NEEDS.mem_mb("generate"),
         runtime=NEEDS.runtime("generate"),
     params:
-        scales=lambda w: GRID.scales_of(w.edit, w.prompts),
+        scales=lambda w: GRID.scales_of_stage(w.edit, w.prompts),
         protocol=lambda w: PROTOCOL.generate(w.model, w.prompts),
     script:
         "../scripts/generate.py"
@@ -120,7 +118,7 @@ rule measure_perplexity:
         mem_mb=NEEDS.mem_mb("measure_perplexity"),
         runtime=NEEDS.runtime("measure_perplexity"),
     params:
-        scales=lambda w: GRID.scales_of(w.edit, w.corpus),
+        scales=lambda w: GRID.scales_of_stage(w.edit, w.corpus),
         protocol=lambda w: PROTOCOL.perplexity(w.model, w.corpus),
     script:
         "../scripts/measure_perplexity.py"
@@ -176,7 +174,7 @@ rule measure_cost:
     params:
         protocol=lambda w: PROTOCOL.cost(w.model, GRID.cost_scale(w.edit)),
         # no inputs: training must not run again where a time is lost
-        benchmarks=lambda w: benchmarks_of(GRID, known_edit(w)),
+        benchmarks=lambda w: GRID.benchmarks_of(known_edit(w)),
     script:
         "../scripts/measure_cost.py"
 

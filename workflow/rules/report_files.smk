@@ -5,7 +5,7 @@ INPUTS   the grid
 OUTPUTS  FIGURES, TABLES for rule all; input functions and output files for report.smk
 """
 
-from detoxmerge.plan.errors import UserError
+from detoxmerge.errors import UserError
 from detoxmerge.plan.exports import find_export
 
 CATEGORIES = {  # of `snakemake --report`, and the titles in them, in reading order

@@ -5,7 +5,7 @@ from pathlib import Path
 from detoxmerge.session import session
 
 with session(snakemake, online=True):
-    from detoxmerge.data.models import fetch_model
+    from detoxmerge.models.loading import fetch_model
 
     pretrained = snakemake.input.get("pretrained")
     fetch_model(

@@ -5,6 +5,6 @@ from pathlib import Path
 from detoxmerge.session import session
 
 with session(snakemake, online=True):
-    from detoxmerge.data.scorers import fetch_scorer
+    from detoxmerge.models.scorers import fetch_scorer
 
     fetch_scorer(snakemake.wildcards.scorer, snakemake.params.protocol, Path(snakemake.output[0]))

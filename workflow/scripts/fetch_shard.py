@@ -5,7 +5,7 @@ from pathlib import Path
 from detoxmerge.session import session
 
 with session(snakemake, online=True):
-    from detoxmerge.data.given import fetch_shard
+    from detoxmerge.merge.made_elsewhere import fetch_shard
 
     w = snakemake.wildcards
     fetch_shard(

@@ -6,7 +6,7 @@ from detoxmerge.session import session
 
 with session(snakemake):
     from detoxmerge.measure.generation import generate
-    from detoxmerge.measure.scales import scales_of
+    from detoxmerge.storage.records import chosen_scales
 
     entry = snakemake.config["prompts"][snakemake.wildcards.prompts]
     generate(
@@ -14,7 +14,7 @@ with session(snakemake):
         base=Path(snakemake.input.base),
         prompts=Path(snakemake.input.prompts),
         prompt_lines=Path(snakemake.input.lines),
-        scales=scales_of(snakemake.params.scales, snakemake.input.choices),
+        scales=chosen_scales(snakemake.params.scales, snakemake.input.choices),
         protocol=snakemake.params.protocol,
         batch_size=entry["generate"]["batch_size"],
         device=snakemake.config["device"],

@@ -7,8 +7,8 @@ from detoxmerge.session import seconds_of, session
 
 with session(snakemake):
     from detoxmerge.edit.build import make_edit
-    from detoxmerge.plan.config import load_config
     from detoxmerge.plan.grid import Grid
+    from detoxmerge.plan.load import load_config
     from detoxmerge.train.budget import once
 
     config, out = load_config(snakemake.config), Path(snakemake.output.edit)

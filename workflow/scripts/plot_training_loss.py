@@ -5,8 +5,8 @@ from pathlib import Path
 from detoxmerge.session import session
 
 with session(snakemake):
-    from detoxmerge.plan.config import load_config
     from detoxmerge.plan.grid import Grid
+    from detoxmerge.plan.load import load_config
     from detoxmerge.report.figures import draw
     from detoxmerge.report.shard_figures import losses, training_loss
 

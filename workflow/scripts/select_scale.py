@@ -5,7 +5,7 @@ from pathlib import Path
 from detoxmerge.session import session
 
 with session(snakemake):
-    from detoxmerge.report.selection import select_scale
+    from detoxmerge.measure.selection import select_scale
 
     select_scale(
         {name: Path(path) for name, path in snakemake.input.items()},

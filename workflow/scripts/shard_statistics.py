@@ -5,7 +5,7 @@ from pathlib import Path
 from detoxmerge.session import session
 
 with session(snakemake):
-    from detoxmerge.measure.shards import shard_statistics
+    from detoxmerge.measure.shard_statistics import shard_statistics
 
     w = snakemake.wildcards
     shard_statistics(

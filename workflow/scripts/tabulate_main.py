@@ -5,7 +5,7 @@ from pathlib import Path
 from detoxmerge.session import session
 
 with session(snakemake):
-    from detoxmerge.plan.config import load_config
+    from detoxmerge.plan.load import load_config
     from detoxmerge.report.tables import tabulate
 
     files = {kind: Path(path) for kind, path in snakemake.output.items()}

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .plan.errors import UserError, nearest, sentence
-from .plan.operators import OPERATORS
-from .session import user_sentence
+from .errors import UserError, nearest, sentence, user_sentence
+from .plan.registry import OPERATORS
 
 DESCRIPTION = """
 Subtract the merged task vectors of N fine-tunes from their base model:
@@ -128,7 +127,7 @@ def _told(name: str) -> str:
 def _merge(given: argparse.Namespace) -> None:
     # a merge has processes of its own; threads of BLAS would wait for work beside them
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from .edit.merge_model import MANIFEST, merge_model
+    from .merge.merge_model import MANIFEST, merge_model
 
     params = _params(given.operator, given.settings)
     if given.lines and len(given.lines) > 2:
@@ -228,7 +227,7 @@ def _folder(said: str, option: str) -> Path:
         return path
     if not HUB_ID.fullmatch(said):
         raise UserError(f"{option} {said}: there is no such file or folder")
-    from .data.places import download_model
+    from .models.places import download_model
 
     hub, _, revision = said.partition("@")
     try:

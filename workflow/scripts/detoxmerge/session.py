@@ -1,7 +1,6 @@
 """What every script runs inside: output to the rule's log, and a user's error as one sentence."""
 
 import contextlib
-import errno
 import gc
 import os
 import sys
@@ -10,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .errors import user_sentence
 from .plan.cluster import CLUSTER_JOB, seconds_left
-from .plan.errors import UserError
 
 TRY_AGAIN = 75  # exit status of sysexits.h for what another attempt may well finish
-NO_SPACE = ("No space left on device", "os error 28", "PytorchStreamWriter failed writing")
 
 
 @contextlib.contextmanager
@@ -71,32 +69,3 @@ def seconds_of(job: Any) -> float | None:
         return None
     left = seconds_left()
     return 60.0 * job.resources.runtime if left is None else left
-
-
-def user_sentence(error: BaseException) -> str | None:
-    """The sentence for an error that the user can mend.
-
-    Args:
-        error: what was raised.
-
-    Returns:
-        The sentence, or None for a bug of ours.
-    """
-    if isinstance(error, UserError):
-        return str(error)
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
-        return (
-            f"the GPU's memory does not suffice ({str(error).splitlines()[0]}); lower batch_size "
-            "in the recipe, prompts or corpus that this job uses"
-        )
-    seen: BaseException | None = error
-    while seen is not None:
-        full = isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT)
-        if full or any(words in str(seen) for words in NO_SPACE):
-            where = getattr(seen, "filename", None)
-            return (
-                f"no space left on the disk{f' while writing {where}' if where else ''}; nothing "
-                "half-written was kept: free some space and start again"
-            )
-        seen = seen.__cause__ or seen.__context__
-    return None

@@ -1,1 +1,1 @@
-"""Data sets, shards, prompts, corpora, base models and scorers: whatever comes from outside."""
+"""Texts from the hub, from files, or generated here: data sets, shards, prompts and corpora."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..artefacts import publish, read_json, sha256, write_json, write_manifest
-from ..plan.errors import UserError
+from ..errors import UserError
+from ..storage.artefacts import publish, read_json, sha256, write_json, write_manifest
 from .sources import origin, read_rows, require_text
 
 

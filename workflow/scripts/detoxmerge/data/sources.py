@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..artefacts import sha256
-from ..plan.errors import UserError, nearest
-from ..plan.files import expand_path
-from .local_files import open_files
-from .places import hub_sentence
+from ..errors import UserError, nearest
+from ..models.places import hub_sentence
+from ..plan.local import expand_path
+from ..storage.artefacts import sha256
+from .rows import open_files
 
 
 def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..artefacts import sha256, write_manifest, write_text
+from ..storage.artefacts import sha256, write_manifest, write_text
 from .sources import origin, read_rows, require_text
 
 

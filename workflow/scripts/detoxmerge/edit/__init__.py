@@ -1,1 +1,1 @@
-"""Edits: the recipe that turns the base model into the edited one, and how recipes are made."""
+"""What an edit is, how it is loaded and built, and the methods that make one."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..artefacts import write_manifest
+from ..plan.edits import Edit
 from ..plan.entries import protocol as protocol_of
-from ..plan.grid import Edit
-from ..plan.methods import METHODS
-from .job import Job
+from ..plan.registry import METHODS
+from ..storage.artefacts import write_manifest
+from ..train.job import Job
 
 if TYPE_CHECKING:
     from ..train.budget import Budget

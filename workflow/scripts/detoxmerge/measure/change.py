@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..artefacts import Checksum, publish, read_json, sha256, write_manifest
-from ..edit.blocks import Place
-from ..edit.reading import Weights
-from ..edit.vectors import open_fp32
-from ..plan.errors import UserError
-from ..streaming import by_workers, keep_freed_memory
+from ..errors import UserError
+from ..merge.blocks import Place
+from ..merge.task_vectors import open_fp32
+from ..storage.artefacts import Checksum, publish, read_json, sha256, write_manifest
+from ..storage.reading import Weights
+from ..storage.workers import by_workers, keep_freed_memory
 from .magnitudes import Counter, cuts
 from .nulls import random_share_below
 

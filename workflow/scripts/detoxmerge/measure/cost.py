@@ -20,14 +20,14 @@ from typing import Any
 
 import torch
 
-from ..artefacts import write_manifest
-from ..data.models import load_tokenizer
 from ..data.texts import read_prompts
-from ..device import pick_device
-from ..edit.recipe import EditedModel
-from ..edit.sampling import PLAIN
-from ..plan.errors import UserError
-from .generation import continuations
+from ..edit.edited import EditedModel
+from ..errors import UserError
+from ..models.device import pick_device
+from ..models.loading import load_tokenizer
+from ..models.sampling import continuations
+from ..models.sampling_request import PLAIN
+from ..storage.artefacts import write_manifest
 
 
 def measure_cost(

@@ -23,16 +23,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from ..artefacts import publish, read_json, sha256
-from ..data.models import context_of, load_tokenizer
-from ..device import pick_device
-from ..edit.recipe import EditedModel
-from ..plan.errors import UserError
-from .perplexity import Window, window_nll
-from .scales import each_scale, record_path
-from .toxicity import read_generations
+from ..edit.edited import EditedModel
+from ..errors import UserError
+from ..models.device import pick_device
+from ..models.likelihood import conditional_nll, tokenise
+from ..models.loading import context_of, load_tokenizer
+from ..storage.artefacts import publish, read_json, sha256
+from ..storage.records import each_scale, read_generations, record_path
 
 LARGE = 10_000  # DExperts' code drops perplexities from here on; here they are counted
 REPEATED = 0.5  # a continuation with a larger seq-rep-4 is repeated
@@ -99,67 +97,6 @@ def measure_fluency(
         protocol=protocol,
         inputs=[generations, judge],
     )
-
-
-def tokenise(
-    tokenizer: Any, prompts: list[str], texts: list[str]
-) -> tuple[list[list[int]], np.ndarray]:
-    """Tokenise each prompt together with its continuation; the border is told above.
-
-    Args:
-        tokenizer: the judge's.
-        prompts: what was continued.
-        texts: as many continuations.
-
-    Returns:
-        Token ids up to the last one to score, and how many at their end are to be scored (int64).
-
-    Raises:
-        UserError: the tokenizer does not say which characters a token stands for.
-    """
-    if not tokenizer.is_fast:
-        raise UserError(
-            "the judge's tokenizer gives no character offsets (it has no tokenizer.json); name "
-            "another judge as run.fluency_judge"
-        )
-    joined = [prompt + text for prompt, text in zip(prompts, texts, strict=True)]
-    found = tokenizer(joined, return_offsets_mapping=True, verbose=False)
-    rows, tokens = [], np.zeros(len(texts), dtype=np.int64)
-    for i, prompt in enumerate(prompts):
-        offsets = found["offset_mapping"][i]
-        # tokens that the tokenizer adds, as a beginning or an end of text, stand for no character
-        own = [at for at, (_, end) in enumerate(offsets) if at and end > len(prompt)]
-        tokens[i] = len(own)
-        rows.append(found["input_ids"][i][: own[-1] + 1] if own else [])
-    return rows, tokens
-
-
-def conditional_nll(
-    model: Any, rows: list[list[int]], tokens: np.ndarray, batch_size: int
-) -> np.ndarray:
-    """NLL of the tokens at the end of each row, given those before.
-
-    Rows of one shape share a batch, so nothing is padded.
-
-    Args:
-        model: a causal LM.
-        rows: token ids.
-        tokens: (rows,) how many at the end of each are scored.
-        batch_size: rows at a time.
-
-    Returns:
-        (rows,) sums over the scored tokens, fp64, nats; NaN where none is scored.
-    """
-    order = sorted(np.flatnonzero(tokens), key=lambda i: (len(rows[i]), tokens[i]))
-    ends = np.cumsum([len(rows[i]) for i in order], dtype=np.int64)
-    windows = [
-        Window(int(end) - len(rows[i]), int(end - tokens[i]), int(end))
-        for i, end in zip(order, ends, strict=True)
-    ]
-    ids = torch.tensor([token for i in order for token in rows[i]], dtype=torch.int64)
-    nll = np.full(len(rows), np.nan)
-    nll[order] = window_nll(model, ids, windows, batch_size)
-    return nll
 
 
 def distinct_n(texts: list[str], n: int) -> float:

@@ -13,29 +13,19 @@ It is comparable only between models that share a tokenizer.
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
-from ..artefacts import publish, sha256
-from ..data.models import context_of, load_tokenizer
-from ..device import pick_device
-from ..edit.recipe import EditedModel
-from ..plan.errors import UserError
-from .scales import each_scale, record_path
-
-MAX_LOGITS = 1 << 26  # elements held at a time: 256 MB in fp32
-
-
-class Window(NamedTuple):
-    """Tokens begin..end are fed, tokens score_from..end are scored."""
-
-    begin: int
-    score_from: int
-    end: int
+from ..edit.edited import EditedModel
+from ..errors import UserError
+from ..models.device import pick_device
+from ..models.likelihood import Window, window_nll
+from ..models.loading import context_of, load_tokenizer
+from ..storage.artefacts import publish, sha256
+from ..storage.records import each_scale, record_path
 
 
 def measure_perplexity(
@@ -181,65 +171,3 @@ def make_windows(length: int, window: int, stride: int) -> list[Window]:
         if end == length:
             break
     return found
-
-
-@torch.no_grad()
-def window_nll(model: Any, ids: torch.Tensor, windows: list[Window], batch_size: int) -> np.ndarray:
-    """NLL of the scored tokens of each window.
-
-    Args:
-        model: a causal LM.
-        ids: (tokens,) int64.
-        windows: of `make_windows`.
-        batch_size: windows at a time, fewer where their logits would exceed `MAX_LOGITS`.
-
-    Returns:
-        (windows,) fp64, nats.
-    """
-    found = np.zeros(len(windows))
-    vocabulary = model.get_output_embeddings().weight.shape[0]
-    for group in tqdm(_groups(windows, batch_size, vocabulary), desc="perplexity", mininterval=5):
-        batch = torch.stack([ids[windows[i].begin : windows[i].end] for i in group])
-        first = windows[group[0]]
-        scored = first.end - first.score_from
-        found[group] = _scored_nll(model, batch.to(model.device), scored, vocabulary)
-    return found
-
-
-def _groups(windows: list[Window], batch_size: int, vocabulary: int) -> list[list[int]]:
-    """Windows of one shape, so that nothing is padded."""
-    groups: list[list[int]] = []
-    shapes = [(w.end - w.begin, w.end - w.score_from) for w in windows]
-    for i, shape in enumerate(shapes):
-        room = max(1, min(batch_size, MAX_LOGITS // ((shape[1] + 1) * vocabulary)))
-        if groups and shapes[groups[-1][0]] == shape and len(groups[-1]) < room:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
-
-
-def _scored_nll(model: Any, batch: torch.Tensor, scored: int, vocabulary: int) -> np.ndarray:
-    """NLL of the last `scored` tokens of each row; long rows in pieces, by the key-value cache."""
-    length, rows = batch.shape[1], batch.shape[0]
-    piece = max(1, MAX_LOGITS // (rows * vocabulary))
-    if scored + 1 <= piece:
-        logits = model(batch, logits_to_keep=scored + 1).logits[:, :-1]
-        return _nll(logits, batch[:, length - scored :])
-    total, cache = np.zeros(rows), None
-    for start in range(0, length - 1, piece):
-        end = min(start + piece, length - 1)
-        out = model(batch[:, start:end], past_key_values=cache, use_cache=True)
-        cache = out.past_key_values
-        keep = min(end - start, max(0, end - (length - scored - 1)))
-        if keep:
-            total += _nll(out.logits[:, -keep:], batch[:, end + 1 - keep : end + 1])
-    return total
-
-
-def _nll(logits: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
-    """Sum over positions of -log p(target), fp64; logits (rows, positions, vocabulary)."""
-    picked = torch.nn.functional.cross_entropy(
-        logits.float().transpose(1, 2), targets, reduction="none"
-    )
-    return picked.double().sum(dim=1).cpu().numpy()

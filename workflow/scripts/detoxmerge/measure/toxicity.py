@@ -8,19 +8,15 @@ With prompts p = 1..P, samples k = 1..K and scores s_pk in [0, 1]:
 A score that could not be had is missing and counted: it enters no mean, and never as 0.
 """
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ..artefacts import publish, read_json, sha256
-from ..plan.errors import UserError
-from .scales import each_scale, record_path
-
-Predict = Callable[[list[str]], list[float]]
+from ..models.scoring import Predict, predictor, score_texts
+from ..storage.artefacts import publish, read_json, sha256
+from ..storage.records import each_scale, read_generations, record_path
 
 
 def score_toxicity(
@@ -73,72 +69,6 @@ def score_toxicity(
     )
 
 
-def read_generations(lines: Path) -> pd.DataFrame:
-    """Continuations in the DExperts form.
-
-    Args:
-        lines: JSON lines `{"prompt": {"text": ...}, "generations": [{"text": ...}, ...]}`.
-
-    Returns:
-        A row per continuation: `prompt` and `sample` (0-based), `prompt_text`, `text`, `truncated`
-        (null where it was not recorded).
-
-    Raises:
-        UserError: a line is not of that form.
-    """
-    found = []
-    with open(lines, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                found += [
-                    (number - 1, sample, row["prompt"]["text"], g["text"], g.get("truncated"))
-                    for sample, g in enumerate(row["generations"])
-                ]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise UserError(
-                    f"{lines}, line {number}: not of the form "
-                    f'{{"prompt": {{"text": ...}}, "generations": [{{"text": ...}}]}} ({error!r})'
-                ) from error
-    columns = ["prompt", "sample", "prompt_text", "text", "truncated"]
-    return pd.DataFrame(found, columns=columns).astype({"truncated": "boolean"})
-
-
-def score_texts(texts: list[str], predict: Predict, batch_size: int) -> np.ndarray:
-    """Score texts in batches; where a batch fails, one by one.
-
-    Args:
-        texts: any number.
-        predict: a list of texts -> as many scores.
-        batch_size: texts at a time.
-
-    Returns:
-        fp64, one per text; NaN where there is no finite score.
-
-    Raises:
-        UserError: not one text could be scored.
-    """
-    scores = np.full(len(texts), np.nan)
-    # similar lengths share a batch: little padding
-    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
-    last: Exception | None = None
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        try:
-            scores[chosen] = predict([texts[i] for i in chosen])
-        except Exception as error:  # counted below, and never turned into a number
-            last = error
-            for i in chosen:
-                try:
-                    scores[i] = predict([texts[i]])[0]
-                except Exception as single:
-                    print(f"text {i} could not be scored: {single!r}")
-    scores[~np.isfinite(scores)] = np.nan
-    if len(texts) and np.isnan(scores).all():
-        raise UserError(f"none of {len(texts)} texts could be scored ({last!r}); mend the scorer")
-    return scores
-
-
 def summarise_scores(
     frame: pd.DataFrame, thresholds: list[float], any_above: float
 ) -> dict[str, Any]:
@@ -171,34 +101,7 @@ def summarise_scores(
 
 
 def _predictor(scorer: Path, label: str, device: str) -> Predict:
-    from ..data.scorers import load_scorer
-    from ..device import pick_device
+    from ..models.device import pick_device
+    from ..models.scorers import load_scorer
 
     return predictor(load_scorer(scorer, pick_device(device)), label, scorer.parent.name)
-
-
-def predictor(detoxify: Any, label: str, name: str) -> Predict:
-    """What `score_texts` calls.
-
-    Args:
-        detoxify: of `load_scorer`.
-        label: the output that is read.
-        name: of the scorer, for the sentence.
-
-    Returns:
-        A list of texts -> as many scores.
-
-    Raises:
-        UserError: the scorer lacks the label.
-    """
-    if label not in detoxify.class_names:
-        raise UserError(
-            f"the scorer {name} has no label '{label}'; it has {', '.join(detoxify.class_names)}"
-        )
-
-    def predict(texts: list[str]) -> list[float]:
-        found = detoxify.predict(texts)[label]
-        # one text gives a bare number
-        return found if isinstance(found, list) else [found]
-
-    return predict

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .edits import Edit
-from .methods import METHODS, params_of
 from .paths import Paths
+from .registry import METHODS, params_of
 from .slug import setting_slug
-
-if TYPE_CHECKING:
-    from .config import Run
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,6 @@ class At:
         model: alias.
         dataset: alias; `-` for a method that uses none.
         seed: of the training; `-` likewise.
-        run: the study's selection.
         edits: other edits that were asked for.
     """
 
@@ -32,7 +28,6 @@ class At:
     model: str
     dataset: str
     seed: str
-    run: Run
     edits: list[Edit] = field(default_factory=list)
 
     def base(self, model: str | None = None) -> str:

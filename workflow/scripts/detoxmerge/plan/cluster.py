@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from ..errors import UserError
 
 CLUSTER_JOB = "DETOXMERGE_CLUSTER_JOB"  # set in the environment of jobs that a cluster limits
 PROFILE = Path("profiles/slurm/config.yaml")

@@ -1,23 +1,27 @@
 """Which protocol each manifest of a study must have recorded."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .grid import Grid
+from .exports import exports_of
+from .grid import Grid
 
 Expected = Iterator[tuple[str, dict[str, Any]]]
 
 
-def expected_protocols(grid: "Grid") -> Expected:
+def expected_protocols(grid: Grid) -> dict[str, dict[str, Any]]:
     """Every manifest that the study makes or reads.
 
     Args:
         grid: the study.
 
-    Yields:
-        Path and protocol.
+    Returns:
+        Path -> the protocol that it must have recorded.
     """
+    return dict(_expected(grid))
+
+
+def _expected(grid: Grid) -> Expected:
     p, protocol = grid.paths, grid.protocol
     yield from _sources(grid)
     for alias in grid.run.models:
@@ -39,11 +43,11 @@ def expected_protocols(grid: "Grid") -> Expected:
         yield path, protocol.given_shard(model, shard)
     for shards in grid.shard_sets:
         yield p.shard_statistics.format(**vars(shards)), protocol.shard_statistics()
-    for path in grid.exports:
+    for path in exports_of(grid):
         yield path, protocol.export()
 
 
-def _sources(grid: "Grid") -> Expected:
+def _sources(grid: Grid) -> Expected:
     p, protocol = grid.paths, grid.protocol
     used = {edit.dataset for edit in grid.built.values()}
     for alias in [name for name in grid.run.datasets if name in used]:
@@ -63,7 +67,7 @@ def _sources(grid: "Grid") -> Expected:
             yield p.pretrained.format(model=alias), protocol.pretrained(alias)
 
 
-def _samples(grid: "Grid") -> Expected:
+def _samples(grid: Grid) -> Expected:
     """What base models write and how it is scored, where edits are made from that."""
     p, protocol = grid.paths, grid.protocol
     generations, toxicity = (x.replace("{edit}", "base") for x in (p.generations, p.toxicity))
@@ -76,7 +80,7 @@ def _samples(grid: "Grid") -> Expected:
         yield p.scorer.format(**w), protocol.scorer(w["scorer"])
 
 
-def _measurements(grid: "Grid", model: str, edit: str) -> Expected:
+def _measurements(grid: Grid, model: str, edit: str) -> Expected:
     p, protocol, at = grid.paths, grid.protocol, {"model": model, "edit": edit}
     for stage in grid.run.stages.values():
         for prompts in stage.prompts:

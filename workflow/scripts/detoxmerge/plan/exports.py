@@ -1,14 +1,11 @@
 """The models that `run.exports` names."""
 
-from typing import TYPE_CHECKING
-
-from .errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from .grid import Edit, Grid
+from ..errors import UserError, nearest
+from .edits import Edit
+from .grid import Grid
 
 
-def find_export(grid: "Grid", name: str) -> "tuple[Edit, str]":
+def find_export(grid: Grid, name: str) -> tuple[Edit, str]:
     """The edit behind `{model}/{edit}/scale{scale}`.
 
     Args:
@@ -38,19 +35,17 @@ def find_export(grid: "Grid", name: str) -> "tuple[Edit, str]":
     return edits[place], scale
 
 
-def unknown_exports(grid: "Grid") -> list[str]:
-    """One sentence per name in `run.exports` that is no edit of the study at a scale of it.
+def exports_of(grid: Grid) -> list[str]:
+    """Manifest of every exported model.
 
     Args:
         grid: the study.
 
     Returns:
-        Empty, if all are known.
+        Paths, in the order of `run.exports`.
     """
-    errors = []
-    for i, name in enumerate(grid.run.exports):
-        try:
-            find_export(grid, name)
-        except UserError as error:
-            errors.append(f"run.exports.{i}: {error}")
-    return errors
+    found = [find_export(grid, name) for name in grid.run.exports]
+    return [
+        grid.paths.export.format(model=edit.model, edit=edit.edit, scale=scale)
+        for edit, scale in found
+    ]

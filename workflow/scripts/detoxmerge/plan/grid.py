@@ -1,82 +1,15 @@
 """What a study consists of: every edit, every measurement, every file. Computed once, as text."""
 
-from collections import Counter
 from functools import cached_property
 from itertools import product
-from typing import Any
 
-from pydantic import BaseModel
-
-from .at import At
-from .checks import settings
-from .config import Config
-from .edits import Edit, FineTune, ShardSet
-from .errors import UserError, nearest
-from .expected import expected_protocols
-from .exports import find_export
-from .methods import METHODS
-from .paths import Paths
-from .protocol import Protocol
-from .slug import setting_slug, slug
-
-# verb -> the tensor files that stand beside `edit.json`
-TENSORS = {
-    "delta": ["delta.safetensors"],
-    "hooks": ["hooks.safetensors"],
-    "logits": [],
-    "choose": [],
-}
+from .built import Built
+from .registry import METHODS
+from .slug import slug
 
 
-class Grid:
-    """The selection (`run:`) crossed out over the catalogue."""
-
-    def __init__(self, config: Config) -> None:
-        """
-        Args:
-            config: the checked config.
-        """
-        self.config, self.run = config, config.run
-        self.paths = Paths(config.results)
-        self.protocol = Protocol(config)
-
-    @cached_property
-    def settings(self) -> dict[tuple[str, str], BaseModel]:
-        """(method, setting) -> Params, for every combination that the config asks for."""
-        return {
-            (name, setting_slug(params)): params
-            for name in self.run.methods
-            for params in settings(name, self.config.methods[name])
-        }
-
-    @cached_property
-    def edits(self) -> list[Edit]:
-        """Every edit but the base, in the order of the config."""
-        found = []
-        for model, (method, setting) in product(self.run.models, self.settings):
-            uses = METHODS[method].USES
-            datasets = self.run.datasets if "dataset" in uses else ["-"]
-            seeds = [str(s) for s in self.run.seeds] if "seed" in uses else ["-"]
-            params = self.settings[method, setting]
-            found += [
-                Edit(model, d, method, setting, s, params) for d, s in product(datasets, seeds)
-            ]
-        return found
-
-    @cached_property
-    def built(self) -> dict[str, Edit]:
-        """Path of its manifest -> edit, for every edit: those of the study, and those that others
-        are made from, which are not measured."""
-        found, waiting = {}, list(self.edits)
-        while waiting:
-            edit = waiting.pop(0)
-            path = self.paths.edit.format(**vars(edit))
-            if path not in found:
-                found[path] = edit
-                at = self._at(edit)
-                METHODS[edit.method].inputs(edit.params, at)
-                waiting += at.edits
-        return found
+class Grid(Built):
+    """What is built (`built.py`), and what is measured of it in which stage."""
 
     def scales_of_method(self, method: str) -> list[str]:
         """The scales of a method's edits as they stand in paths, ascending."""
@@ -95,7 +28,7 @@ class Grid:
         scales = self.scales_of_edit(edit)
         return next((scale for scale in scales if float(scale) >= 1), scales[-1])
 
-    def scales_of(self, edit: str, measured_on: str) -> list[str] | None:
+    def scales_of_stage(self, edit: str, measured_on: str) -> list[str] | None:
         """The scales an edit is measured at.
 
         Args:
@@ -160,87 +93,6 @@ class Grid:
         dataset = dataset if "dataset" in uses else "-"
         return f"{dataset}/{method}/{setting}/{seed if 'seed' in uses else 'seed-'}"
 
-    def _at(self, edit: Edit) -> At:
-        return At(self.paths, edit.model, edit.dataset, edit.seed, self.run)
-
-    def inputs_of(self, edit: Edit) -> list[str]:
-        """Manifests that a method asks for."""
-        return METHODS[edit.method].inputs(edit.params, self._at(edit))
-
-    def made_from(self, pattern: str) -> list[dict[str, str]]:
-        """Wildcards of all files of one kind that edits are made from, each once.
-
-        Args:
-            pattern: of `paths`, without `{edit}`.
-
-        Returns:
-            A mapping per file, in the order of the edits.
-        """
-        every = [path for edit in self.built.values() for path in self.inputs_of(edit)]
-        found = {path: self.paths.wildcards(pattern, path) for path in every}
-        return [wildcards for wildcards in found.values() if wildcards]
-
-    def fine_tunes_of(self, edit: Edit) -> list[FineTune]:
-        """The fine-tunes among what a method asks for."""
-        found = [self.paths.wildcards(self.paths.shard, path) for path in self.inputs_of(edit)]
-        return [FineTune(**w | {k: int(w[k]) for k in ("n", "shard")}) for w in found if w]
-
-    def tensors_beside(self, edit: Edit) -> list[str]:
-        """The tensor files that an edit's own job writes."""
-        folder = self.paths.edit.format(**vars(edit)).removesuffix("edit.json")
-        return [folder + name for name in TENSORS[METHODS[edit.method].VERB]]
-
-    def tensors_read(self, edit: Edit) -> list[str]:
-        """The tensor files of what an edit is made from: of fine-tunes and of other edits."""
-        found = [self.paths.shard_delta.format(**vars(tune)) for tune in self.fine_tunes_of(edit)]
-        others = [self.built[path] for path in self.inputs_of(edit) if path in self.built]
-        return found + [tensors for other in others for tensors in self.tensors_of(other)]
-
-    def tensors_of(self, edit: Edit) -> list[str]:
-        """The tensor files that a loaded edit reads: its own, else those that it is made from."""
-        return self.tensors_beside(edit) or self.tensors_read(edit)
-
-    @cached_property
-    def given_shards(self) -> list[tuple[str, int]]:
-        """Model and place in its list of every fine-tune made elsewhere that some edit takes."""
-        found = self.made_from(self.paths.given_shard)
-        return sorted({(w["model"], int(w["shard"])) for w in found})
-
-    @cached_property
-    def fine_tunes(self) -> list[FineTune]:
-        """Every fine-tune of the study, once."""
-        every = self.built.values()
-        return list(dict.fromkeys(one for edit in every for one in self.fine_tunes_of(edit)))
-
-    @cached_property
-    def shard_sets(self) -> list[ShardSet]:
-        """Every set of two fine-tunes or more that some edit takes whole."""
-        found: dict[ShardSet, None] = {}
-        for edit in self.built.values():
-            used = Counter(tune.shards for tune in self.fine_tunes_of(edit))
-            found |= {shards: None for shards, count in used.items() if count == shards.n > 1}
-        return list(found)
-
-    def find(self, wildcards: Any) -> Edit:
-        """The edit behind {model} and {edit}, or {model} and the parts of {edit}; not the base.
-
-        Raises:
-            UserError: the study has no such edit.
-        """
-        edit = getattr(wildcards, "edit", None)
-        if edit is None:
-            w = wildcards
-            edit = f"{w.dataset}/{w.method}/{w.setting}/seed{w.seed}"
-        path = self.paths.any_edit.format(model=wildcards.model, edit=edit)
-        if path in self.built:
-            return self.built[path]
-        _, method, setting, _ = edit.split("/")
-        known = [name for of, name in self.settings if of == method]
-        raise UserError(
-            f"{method} has no setting '{setting}' for {wildcards.model} in the config; "
-            f"{nearest(setting, known)}"
-        )
-
     def measurements(self, model: str, edit: str) -> list[str]:
         """Manifests of everything measured of one edit, in both stages, and of its choices."""
         p, at = self.paths, {"model": model, "edit": edit}
@@ -278,17 +130,3 @@ class Grid:
         found = [path for model, edit in every for path in self.measurements(model, edit)]
         found += self.changes
         return found + [self.paths.shard_statistics.format(**vars(s)) for s in self.shard_sets]
-
-    @cached_property
-    def exports(self) -> list[str]:
-        """Manifest of every exported model."""
-        found = [find_export(self, name) for name in self.run.exports]
-        return [
-            self.paths.export.format(model=edit.model, edit=edit.edit, scale=scale)
-            for edit, scale in found
-        ]
-
-    @cached_property
-    def expected(self) -> dict[str, dict[str, Any]]:
-        """Manifest -> the protocol it must have recorded, for every manifest of the study."""
-        return dict(expected_protocols(self))

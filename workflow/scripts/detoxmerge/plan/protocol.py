@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from .config import Config
 from .entries import protocol
-from .methods import METHODS, operator_of
+from .registry import METHODS, operator_of
 
 # Bump a number when the stage's numbers change, with a line in the changelog.
 VERSION = {

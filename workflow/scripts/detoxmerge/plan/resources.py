@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from .config import Config
 from .grid import Grid
 from .memory import SOFTWARE_MB, finetune_mb, measure_mb, training_mb
-from .methods import METHODS, forwards, operator_of
+from .registry import METHODS, forwards, operator_of
 
 SCORER_MB = 3000  # Detoxify's largest while it is loaded
 FLOP_PER_SECOND = {"cpu": 2e10, "cuda float32": 1e13, "cuda bfloat16": 4e13}

@@ -1,14 +1,13 @@
 """Generation seeds: which prompt sets are one measurement, repeated with other random numbers."""
 
 import json
-from collections.abc import Iterator
 
-from . import config as schema
 from .catalogue import Prompts
+from .config import Config
 from .entries import protocol
 
 
-def generation_groups(config: "schema.Config") -> dict[str, list[str]]:
+def generation_groups(config: Config) -> dict[str, list[str]]:
     """Prompt sets of a stage that are the same but for `generate.seed`.
 
     Args:
@@ -18,11 +17,11 @@ def generation_groups(config: "schema.Config") -> dict[str, list[str]]:
         Prompt set -> those of its stage with the same texts and the same sampling, itself among
         them, in the order of the stage. What decides nothing but speed may differ.
     """
-    groups = [group for stage in config.run.stages for group in _groups(config, stage)]
+    groups = [group for stage in config.run.stages for group in groups_of_stage(config, stage)]
     return {alias: group for group in groups for alias in group}
 
 
-def repeats(config: "schema.Config") -> list[str]:
+def repeats(config: Config) -> list[str]:
     """Prompt sets that only repeat another of their stage with another seed.
 
     Args:
@@ -34,28 +33,16 @@ def repeats(config: "schema.Config") -> list[str]:
     return [alias for alias, group in generation_groups(config).items() if alias != group[0]]
 
 
-def repeated_generations(config: "schema.Config") -> Iterator[str]:
-    """Prompt sets of a stage that would give the same continuations twice.
+def groups_of_stage(config: Config, stage: str) -> list[list[str]]:
+    """As `generation_groups`, of one stage.
 
     Args:
         config: as above.
+        stage: ``sweep`` or ``final``.
 
-    Yields:
-        One sentence per pair.
+    Returns:
+        The groups, each in the order of the stage.
     """
-    for stage in config.run.stages:
-        for group in _groups(config, stage):
-            first: dict[int, str] = {}
-            for alias in group:
-                seed = config.prompts[alias].generate.seed
-                if first.setdefault(seed, alias) != alias:
-                    yield (
-                        f"run.{stage}.prompts: '{first[seed]}' and '{alias}' are the same prompts, "
-                        f"continued with the same generate.seed {seed}; give one another seed"
-                    )
-
-
-def _groups(config: "schema.Config", stage: str) -> list[list[str]]:
     found: dict[str, list[str]] = {}
     for alias in config.run.stages[stage].prompts:
         found.setdefault(_but_for_seed(config.prompts[alias]), []).append(alias)

@@ -1,14 +1,10 @@
 """The entries of the config that say how a model or a scorer is trained."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from .entries import LATER, SPEED, Entry, Labelled, Seed, Source, require_heads
-
-if TYPE_CHECKING:
-    from .config import Config
 
 Precision = Annotated[
     Literal["float32", "bfloat16"],
@@ -64,23 +60,6 @@ class Recipe(Entry):
         if self.strategy and self.optimizer == "adafactor":
             raise ValueError("`strategy: fsdp` works with optimizer adamw_torch or sgd")
         return self
-
-
-def refuse_several_processes(params: Any, config: "Config") -> Iterator[str]:
-    """`refusals` of a method that trains in one process, or is made from an edit that does.
-
-    Args:
-        params: of the method, with a `recipe`.
-        config: the parsed config.
-
-    Yields:
-        A sentence, if the recipe asks for more.
-    """
-    if strategy := config.recipes[params.recipe].strategy:
-        yield (
-            f"recipe '{params.recipe}' shares the model by `strategy: {strategy}`, and this method "
-            "trains in one process; name a recipe without `strategy`"
-        )
 
 
 class Pretrain(Entry):

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ..artefacts import read_json
 from ..measure.nulls import random_share_below, share_below, unchanged_share_at
-from ..plan.methods import METHODS, params_of, replicates
+from ..plan.registry import METHODS, params_of, replicates
 from ..plan.slug import setting_slug
+from ..storage.artefacts import read_json
 from .figures import legend_below, named, panels, variant
 
 ROW_INCHES = 2.0

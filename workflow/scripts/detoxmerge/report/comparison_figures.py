@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, PercentFormatter, ScalarFormatter
 
-from ..plan.methods import replicates
+from ..plan.registry import replicates
 from .figures import BASE_COLOUR, legend, operator_of, rows_of_panels, variant
 from .styles import DASHES, line_style
 

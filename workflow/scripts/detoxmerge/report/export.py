@@ -13,15 +13,23 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
-from ..artefacts import publish_folder, read_json, sha256, write_json, write_manifest, write_text
-from ..data.models import context_of, load_model, load_tokenizer
-from ..data.places import model_folder, weight_files
-from ..edit.recipe import load_edited
-from ..edit.tensors import layout, open_tensors
-from ..plan.errors import UserError
+from ..edit.edited import load_edited
+from ..errors import UserError
+from ..models.loading import context_of, load_model, load_tokenizer
+from ..models.places import model_folder, weight_files
+from ..plan.expected import expected_protocols
 from ..plan.exports import find_export
-from ..plan.files import carried_files
 from ..plan.grid import Grid
+from ..plan.local import carried_files
+from ..storage.artefacts import (
+    publish_folder,
+    read_json,
+    sha256,
+    write_json,
+    write_manifest,
+    write_text,
+)
+from ..storage.tensors import layout, open_tensors
 from .intervals import Bootstrap
 from .license import license_of
 from .model_card import model_card
@@ -54,7 +62,7 @@ def export_model(grid: Grid, name: str, out: Path) -> None:
     base = Path(grid.paths.base.format(model=edit.model))
     made = Path(grid.paths.edit.format(**vars(edit)))
     measured = [path for one in (edit.edit, "base") for path in grid.measurements(edit.model, one)]
-    provenance = Provenance(grid.expected)
+    provenance = Provenance(expected_protocols(grid))
     for path in [str(made), *measured]:
         provenance.require(path)
     _require_weights(made)
@@ -86,7 +94,7 @@ def _require_weights(edit: Path) -> None:
     if verb != "delta":
         raise UserError(
             f"{edit} is of verb '{verb}', not 'delta': it does not change the weights, so no model "
-            "folder can hold it; use it by load_edited in detoxmerge/edit/recipe.py"
+            "folder can hold it; use it by load_edited in detoxmerge/edit/edited.py"
         )
 
 

@@ -8,8 +8,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from ..artefacts import publish
-from ..plan.methods import replicates
+from ..plan.registry import replicates
+from ..storage.artefacts import publish
 from .styles import line_style
 
 matplotlib.use("Agg")  # no display on a cluster; must come before pyplot

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..artefacts import publish, write_text
+from ..plan.edits import Edit
 from ..plan.entries import protocol
-from ..plan.grid import Edit, Grid
-from ..plan.methods import METHODS
+from ..plan.grid import Grid
+from ..plan.registry import METHODS
 from ..plan.slug import setting_slug
+from ..storage.artefacts import publish, write_text
 from .comparison import Comparison, Curve, compare, reduction
-from .payloads import curve_of
+from .curves import curve_of
 from .statistics import Interval, jackknife, prompts_needed
 from .tables import to_html, to_latex, to_markdown
 

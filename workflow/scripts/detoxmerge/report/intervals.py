@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..plan.config import Statistics
-from .payloads import scores_by_prompt
+from .curves import scores_by_prompt
 from .statistics import Interval, percentile_interval, resamples
 
 

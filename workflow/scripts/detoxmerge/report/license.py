@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from ..plan.files import LICENSE_FILES
+from ..plan.local import LICENSE_FILES
 
 KEYS = ("license", "license_name", "license_link")
 # the first words of a licence's text -> its identifier on the Hugging Face hub

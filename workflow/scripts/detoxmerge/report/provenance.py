@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..artefacts import read_json, sha256
-from ..plan.errors import UserError
+from ..errors import UserError
+from ..storage.artefacts import read_json, sha256
 
 
 class Provenance:
@@ -20,7 +20,7 @@ class Provenance:
     def __init__(self, expected: Mapping[str, Mapping[str, Any]]) -> None:
         """
         Args:
-            expected: manifest -> its configured protocol (`plan.grid.Grid.expected`).
+            expected: manifest -> its configured protocol (`plan.expected.expected_protocols`).
         """
         self.expected = expected
         self._checked: set[str] = set()

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..artefacts import read_json
-from ..plan.grid import FineTune
+from ..plan.edits import FineTune
+from ..storage.artefacts import read_json
 from .change_figures import mean_and_range, power, spread
 from .figures import legend_below, panels
 from .styles import line_style

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..artefacts import publish, write_text
 from ..plan.config import Config
 from ..plan.seeds import generation_groups
+from ..storage.artefacts import publish, write_text
 from .tables import cell, to_html, to_latex, to_markdown
 
 MEASURE = ["metric", "measured_on", "scorer"]

@@ -4,12 +4,13 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..artefacts import read_json
 from ..plan.catalogue import Model, Scorer
 from ..plan.config import Stage
+from ..plan.edits import Edit
 from ..plan.entries import Source, protocol
-from ..plan.grid import Edit, Grid
-from ..plan.methods import METHODS, operator_of
+from ..plan.grid import Grid
+from ..plan.registry import METHODS, operator_of
+from ..storage.artefacts import read_json
 
 
 def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:

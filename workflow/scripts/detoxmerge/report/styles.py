@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib import colormaps
 
-from ..plan.methods import METHODS
-from ..plan.operators import OPERATORS
+from ..plan.registry import METHODS, OPERATORS
 
 LARGEST_N = 32  # as light as still shows on white; from here on all are
 LIGHTEST = 0.85

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from ..artefacts import publish, read_json, write_text
-from ..measure.scales import scales_of
+from ..errors import UserError
 from ..plan.config import Stage
-from ..plan.errors import UserError
+from ..plan.expected import expected_protocols
 from ..plan.grid import Grid
-from ..plan.methods import METHODS
+from ..plan.registry import METHODS
+from ..storage.artefacts import publish, read_json, write_text
+from ..storage.records import chosen_scales, read_payload, read_record
 from .intervals import Bootstrap, Drawn
-from .payloads import read_payload, read_record
 from .provenance import Provenance
 
 # what identifies a number; then the number, how far it is from the base model's, and the bootstrap
@@ -49,7 +49,7 @@ def summarise(grid: Grid, out: Path, config_out: Path) -> None:
     Raises:
         UserError: a measurement is missing, incomplete, or of another protocol.
     """
-    provenance = Provenance(grid.expected)
+    provenance = Provenance(expected_protocols(grid))
     for path in grid.results:
         provenance.require(path)
     frame = pd.DataFrame(_rows(grid), columns=COLUMNS)
@@ -108,8 +108,8 @@ def measured_rows(
     for stage, sets in grid.run.stages.items():
         bases = _sets(grid, model, "base", sets)
         for ours, theirs in zip(_sets(grid, model, edit, sets), bases, strict=True):
-            given = grid.scales_of(edit, ours.measured_on)
-            scales = scales_of(given, choices)
+            given = grid.scales_of_stage(edit, ours.measured_on)
+            scales = chosen_scales(given, choices)
             chosen_by: dict[str, list[str]] = {}
             if given is None:
                 _require_scales(ours.manifest, scales)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..artefacts import publish, write_text
 from ..plan.config import Config
 from ..plan.seeds import repeats
+from ..storage.artefacts import publish, write_text
 from .summary import COSTS
 
 EDIT = ["model", "dataset", "method", "setting", "seed"]

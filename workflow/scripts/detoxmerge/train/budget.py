@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ..plan.errors import UserError
+from ..errors import UserError
 
 FIRST_MARGIN = 60.0  # seconds; a quarter of a shorter budget
 POLL = 5.0  # seconds between two looks at the clock while waiting

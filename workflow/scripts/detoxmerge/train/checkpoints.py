@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..artefacts import read_json, write_json
+from ..storage.artefacts import read_json, write_json
 
 COMPLETE = "complete"  # a marker written after everything else of a checkpoint
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..artefacts import read_json, sha256, write_manifest
 from ..data.datasets import shard_texts
-from ..data.models import context_of, load_model, load_tokenizer, pad_token
-from ..device import pick_device
-from ..edit.writing import write_tensors
-from ..plan.errors import UserError
+from ..errors import UserError
+from ..models.device import pick_device
+from ..models.loading import context_of, load_model, load_tokenizer, pad_token
+from ..storage.artefacts import read_json, sha256, write_manifest
+from ..storage.writing import write_tensors
 from .budget import Budget
 from .checkpoints import keep_checkpoints_of
 from .resumable import IGNORED, train, write_loss

@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..artefacts import read_json, write_json
-from ..device import pick_device
-from ..plan.errors import UserError
-from ..session import user_sentence
+from ..errors import UserError, user_sentence
+from ..models.device import pick_device
+from ..storage.artefacts import read_json, write_json
 from .budget import Budget, BudgetUsed, alone
 from .finetune import finetune_shard
 from .together import is_first

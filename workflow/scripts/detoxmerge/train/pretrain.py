@@ -10,10 +10,10 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, set_seed
 
-from ..artefacts import sha256, write_manifest
 from ..data.sources import origin, read_rows, require_text
-from ..device import pick_device
-from ..plan.errors import UserError
+from ..errors import UserError
+from ..models.device import pick_device
+from ..storage.artefacts import sha256, write_manifest
 from .budget import Budget
 from .resumable import IGNORED, train, write_loss
 

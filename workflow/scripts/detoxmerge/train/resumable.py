@@ -19,8 +19,8 @@ from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from ..artefacts import publish
-from ..plan.errors import UserError
+from ..errors import UserError
+from ..storage.artefacts import publish
 from .budget import Budget, BudgetUsed
 from .checkpoints import COMPLETE, checkpoints_in, latest_checkpoint
 from .together import (

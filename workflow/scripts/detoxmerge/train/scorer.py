@@ -11,12 +11,12 @@ import torch
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, set_seed
 
-from ..artefacts import publish, write_json
-from ..data.scorers import load_scorer, write_scorer
 from ..data.sources import origin, read_rows, require_text
-from ..device import pick_device
-from ..measure.toxicity import predictor, score_texts
-from ..plan.errors import UserError
+from ..errors import UserError
+from ..models.device import pick_device
+from ..models.scorers import load_scorer, write_scorer
+from ..models.scoring import predictor, score_texts
+from ..storage.artefacts import publish, write_json
 from .budget import Budget
 from .resumable import train, write_loss
 

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..artefacts import read_json
-from ..measure.scales import record_path
-from ..measure.toxicity import read_generations
-from ..plan.errors import UserError
+from ..errors import UserError
+from ..storage.artefacts import read_json
+from ..storage.records import read_generations, record_path
 
 PAIR = ["prompt", "sample"]
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from ...models.sampling_request import candidates_at
 from ...plan.entries import alias_of, protocol
-from ..sampling import candidates_at
 
 KIND = "fit"
 VERB = "choose"
@@ -103,7 +103,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Args:
         inputs: its manifest.
         params: this method's parameters.
-        job: `edit.job.Job`; its folder gets no tensors.
+        job: `train.job.Job`; its folder gets no tensors.
 
     Returns:
         The edit's verb, and `scorer`: the manifest's path from the edit's folder.

@@ -119,7 +119,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Args:
         inputs: as of `inputs`.
         params: this method's parameters.
-        job: `edit.job.Job`; its folder gets `hooks.safetensors`, `pairs.jsonl` and `probes.csv`
+        job: `train.job.Job`; its folder gets `hooks.safetensors`, `pairs.jsonl` and `probes.csv`
             (accuracy per layer and chunk).
 
     Returns:
@@ -128,6 +128,6 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Raises:
         UserError: there are too few pairs, a prefix leaves no room, or the architecture is unknown.
     """
-    from ..destein import fit
+    from ..steering.destein import fit
 
     return fit(inputs, params, PREFIXES[params.prefix], job)

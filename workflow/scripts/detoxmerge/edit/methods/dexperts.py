@@ -81,7 +81,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Args:
         inputs: the manifests.
         params: this method's parameters.
-        job: `edit.job.Job`; nothing is written into its folder.
+        job: `train.job.Job`; nothing is written into its folder.
 
     Returns:
         The edit's verb and fields.
@@ -89,7 +89,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Raises:
         UserError: `model` has another tokenizer than the base.
     """
-    from ..describe import fine_tuned, require_same_tokens
+    from ..verbs.logits.describe import fine_tuned, require_same_tokens
 
     base = None
     if params.model:

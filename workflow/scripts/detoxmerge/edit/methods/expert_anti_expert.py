@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ...plan.entries import alias_of
-from ...plan.training import refuse_several_processes
+from ...plan.recipes import refuse_several_processes
 
 KIND = "merge"
 VERB = "delta"
@@ -62,7 +62,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Args:
         inputs: the 2 + N manifests.
         params: this method's parameters.
-        job: `edit.job.Job`; its folder gets `delta.safetensors`, fp32.
+        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
 
     Returns:
         The edit's verb and fields.
@@ -70,7 +70,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Raises:
         UserError: the vectors do not fit together, or one holds NaN or infinity.
     """
-    from ..contrast import subtract
+    from ...merge.contrast import subtract
 
     _, expert, *shards = (path.with_name("delta.safetensors") for path in inputs)
     tensors = subtract(expert, shards, params.alpha, job.out / "delta.safetensors")

@@ -34,7 +34,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Args:
         inputs: the 2 + N manifests.
         params: this method's parameters.
-        job: `edit.job.Job`; its folder gets `delta.safetensors`, fp32.
+        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
 
     Returns:
         The edit's verb and fields.
@@ -42,9 +42,9 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Raises:
         UserError: the vectors do not fit together, or one holds NaN or infinity.
     """
-    from ...artefacts import read_json
-    from ...data.models import input_first_weights
-    from ..contrast import subtract
+    from ...merge.contrast import subtract
+    from ...models.loading import input_first_weights
+    from ...storage.artefacts import read_json
 
     turned = input_first_weights(read_json(inputs[0])["model"])
     _, expert, *shards = (path.with_name("delta.safetensors") for path in inputs)

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, model_validator
 
 from ...plan.entries import alias_of
-from ...plan.training import refuse_several_processes
+from ...plan.recipes import refuse_several_processes
 
 KIND = "train"
 VERB = "delta"
@@ -90,7 +90,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Args:
         inputs: the manifests.
         params: this method's parameters.
-        job: `edit.job.Job`; its folder gets `delta.safetensors` and `loss.csv`.
+        job: `train.job.Job`; its folder gets `delta.safetensors` and `loss.csv`.
 
     Returns:
         The edit's verb and fields; `selection` counts texts that were there and that were kept.
@@ -99,8 +99,8 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
         UserError: no text is left, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    from ...train.edits import trained_edit
     from ...train.texts import samples_up_to_median, texts_up_to
+    from ...train.trained_edit import trained_edit
 
     base, *given = inputs
     if params.mode == "corpus_threshold":

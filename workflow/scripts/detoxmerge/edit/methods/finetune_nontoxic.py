@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ...plan.entries import alias_of
-from ...plan.training import refuse_several_processes
+from ...plan.recipes import refuse_several_processes
 
 KIND = "train"
 VERB = "delta"
@@ -58,7 +58,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Args:
         inputs: the two manifests.
         params: this method's parameters.
-        job: `edit.job.Job`; its folder gets `delta.safetensors` and `loss.csv`.
+        job: `train.job.Job`; its folder gets `delta.safetensors` and `loss.csv`.
 
     Returns:
         The edit's verb and fields.
@@ -67,8 +67,8 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
         UserError: there are too few non-toxic texts, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    from ...train.edits import trained_edit
     from ...train.texts import nontoxic_texts
+    from ...train.trained_edit import trained_edit
 
     base, dataset = inputs
     return trained_edit(base, nontoxic_texts(dataset, params.rows, params.sample_seed), job)

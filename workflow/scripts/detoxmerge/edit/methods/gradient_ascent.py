@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ...plan.entries import alias_of
-from ...plan.training import refuse_several_processes
+from ...plan.recipes import refuse_several_processes
 
 KIND = "train"
 VERB = "delta"
@@ -59,7 +59,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Args:
         inputs: the two manifests.
         params: this method's parameters.
-        job: `edit.job.Job`; its folder gets `delta.safetensors` and `loss.csv`.
+        job: `train.job.Job`; its folder gets `delta.safetensors` and `loss.csv`.
 
     Returns:
         The edit's verb and fields.
@@ -68,8 +68,8 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
         UserError: the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    from ...train.edits import trained_edit
     from ...train.texts import toxic_texts
+    from ...train.trained_edit import trained_edit
 
     base, dataset = inputs
     return trained_edit(base, toxic_texts(dataset), job, sign=-1)

@@ -59,7 +59,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Args:
         inputs: the N - 1 manifests.
         params: this method's parameters.
-        job: `edit.job.Job`; its folder gets `delta.safetensors`, fp32.
+        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
 
     Returns:
         The edit's verb and fields, as of `merge`.

@@ -4,7 +4,7 @@ N = 1 is the single task vector of Ilharco et al. (ICLR 2023, arXiv 2212.04089),
 one of Kim et al. (COLM 2024, openreview.net/forum?id=TBNYjdOazs).
 """
 
-# any operator of edit/operators may stand in place of the mean; a model card has its docstring then
+# any file of merge/operators may stand in place of the mean; a model card has its docstring then
 
 from functools import cache
 from pathlib import Path
@@ -20,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 
+from ...errors import nearest
 from ...plan.entries import LATER, Names, alias_of
-from ...plan.errors import nearest
-from ...plan.operators import OPERATORS
+from ...plan.registry import OPERATORS
 
 KIND = "merge"
 VERB = "delta"
@@ -95,7 +95,7 @@ def merge_params(operator: str, *last: type[BaseModel]) -> type[BaseModel]:
     """The parameters of a method that merges: an operator's own stand between those of all.
 
     Args:
-        operator: a name in `plan.operators.OPERATORS`.
+        operator: a name in `plan.registry.OPERATORS`.
         last: what the method itself has.
 
     Returns:
@@ -170,7 +170,7 @@ def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
     Args:
         inputs: the N manifests.
         params: this method's parameters.
-        job: `edit.job.Job`; its folder gets `delta.safetensors`, fp32.
+        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
 
     Returns:
         The edit's verb and fields: `theta = theta_0 + sign * scale * delta`.
@@ -179,8 +179,8 @@ def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
         UserError: the shards do not fit together, or one holds NaN or infinity; the operator
             refuses them.
     """
-    from ...artefacts import read_json
-    from ..merging import merge_deltas
+    from ...merge.merging import merge_deltas
+    from ...storage.artefacts import read_json
 
     tensors = merge_deltas(
         [path.with_name("delta.safetensors") for path in inputs],

@@ -76,7 +76,7 @@ def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
     Args:
         inputs: the manifests of the base and of the N fine-tunes.
         params: this method's parameters.
-        job: `edit.job.Job`; its folder gets `delta.safetensors`, fp32.
+        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
 
     Returns:
         The edit's verb and fields, as of `merge`.
@@ -85,10 +85,10 @@ def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
         UserError: a fine-tune is gone or broken, does not belong to the base, or holds NaN or
             infinity; the operator refuses them.
     """
-    from ...artefacts import read_json
-    from ...data.given import open_base, open_given
-    from ..merging import merge_shards
-    from ..shards import side_by_side
+    from ...merge.made_elsewhere import open_base, open_given
+    from ...merge.merging import merge_shards
+    from ...merge.side_by_side import side_by_side
+    from ...storage.artefacts import read_json
 
     base, given = open_base(inputs[0]), inputs[1:]
     vectors = [open_given(read_json(path)["place"], base) for path in given]

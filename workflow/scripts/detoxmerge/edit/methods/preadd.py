@@ -64,12 +64,12 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Args:
         inputs: the base's manifest.
         params: this method's parameters.
-        job: `edit.job.Job`; nothing is written into its folder.
+        job: `train.job.Job`; nothing is written into its folder.
 
     Returns:
         The edit's verb and fields.
     """
-    from ..describe import prompted
+    from ..verbs.logits.describe import prompted
 
     return {
         "verb": "logits",

@@ -67,7 +67,7 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Args:
         inputs: as of `inputs`.
         params: this method's parameters.
-        job: `edit.job.Job`; its folder gets `delta.safetensors`, fp32.
+        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
 
     Returns:
         The edit's verb and fields, with the edited layers (0-based).
@@ -76,6 +76,6 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
         UserError: too few texts for the pairs or the rank, no layer in the shares, or an
             architecture that is not known.
     """
-    from ..projection import fit
+    from ..steering.projection import fit
 
     return fit(inputs, params, job)

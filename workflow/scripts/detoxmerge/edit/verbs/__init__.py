@@ -1,6 +1,6 @@
 """What an edit does to the base model: one file per verb, found by file name.
 
-A module has a class `Verb`:
+A module has `FILES`, the names of the tensor files beside `edit.json`, and a class `Verb`:
 
     Verb(edit, model, device, dtype)    edit: path of `edit.json`; model: the base in fp32 on the
                                         CPU, before it is cast and moved
@@ -10,8 +10,6 @@ A module has a class `Verb`:
     forwards(scale) -> float            forward passes per token, the base's own included
     extra_bytes() -> int                of the tensors that generation needs beside the base's:
                                         `tensor_bytes` of helper models, scorers, vectors
-
-`plan.grid.TENSORS` has the names of the files beside `edit.json`.
 """
 
 from collections.abc import Iterable

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...artefacts import read_json
-from ...data.scorers import load_scorer
-from ...measure.toxicity import predictor, score_texts
-from ..sampling import PLAIN, Sampling, candidates_at
+from ...models.sampling_request import PLAIN, Sampling, candidates_at
+from ...models.scorers import load_scorer
+from ...models.scoring import predictor, score_texts
+from ...storage.artefacts import read_json
 from . import tensor_bytes
 
+FILES = ()  # beside `edit.json`
 BATCH = 64  # texts that are scored at a time
 
 

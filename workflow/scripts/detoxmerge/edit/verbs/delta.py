@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 
-from ...artefacts import read_json
-from ..sampling import PLAIN, Sampling
-from ..tensors import layout, open_tensors, require_layout
+from ...models.sampling_request import PLAIN, Sampling
+from ...storage.artefacts import read_json
+from ...storage.tensors import layout, open_tensors, require_layout
+
+FILES = ("delta.safetensors",)  # beside `edit.json`
 
 
 class Verb:

@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from ...artefacts import read_json
-from ...plan.errors import UserError
-from ..sampling import PLAIN, Sampling
-from ..tensors import open_tensors
+from ...errors import UserError
+from ...models.sampling_request import PLAIN, Sampling
+from ...storage.artefacts import read_json
+from ...storage.tensors import open_tensors
 from . import tensor_bytes
+
+FILES = ("hooks.safetensors",)  # beside `edit.json`
 
 
 def add(h: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

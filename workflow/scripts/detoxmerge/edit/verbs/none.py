@@ -5,7 +5,9 @@ from typing import Any
 
 import torch
 
-from ..sampling import PLAIN, Sampling
+from ...models.sampling_request import PLAIN, Sampling
+
+FILES = ()  # beside `edit.json`
 
 
 class Verb:

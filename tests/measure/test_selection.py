@@ -1,0 +1,122 @@
+"""Rules that choose a scale: what each takes, and what it says when nothing satisfies it."""
+
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from detoxmerge.measure.selection import Point, pareto, reaching, select_scale, within
+from detoxmerge.plan.catalogue import Selector
+from detoxmerge.plan.entries import protocol
+from detoxmerge.storage.artefacts import read_json, write_json, write_manifest
+from detoxmerge.storage.records import record_path
+
+BASE = Point("0", 0.20, 20.0)
+CURVE = [
+    Point("0.5", 0.15, 20.3),
+    Point("1", 0.10, 20.9),
+    Point("1.5", 0.12, 20.4),  # less scale was less toxic, and this is cheaper: kept by pareto
+    Point("2", 0.05, inf),
+]
+
+
+@pytest.mark.parametrize(
+    ("limit", "chosen"), [(20.3, ["0.5"]), (20.5, ["1.5"]), (30.0, ["1.5"]), (20.0, [])]
+)
+def test_the_largest_scale_within_a_perplexity(limit: float, chosen: list[str]) -> None:
+    assert within(CURVE, limit)[0] == chosen
+
+
+@pytest.mark.parametrize(
+    ("target", "chosen"), [(0.3, ["0.5"]), (0.12, ["1"]), (0.09, ["2"]), (0.01, [])]
+)
+def test_the_smallest_scale_that_is_as_little_toxic(target: float, chosen: list[str]) -> None:
+    assert reaching(CURVE, target)[0] == chosen
+
+
+def test_pareto_keeps_what_nothing_beats_not_even_the_base() -> None:
+    assert pareto(CURVE, BASE) == ["0.5", "1", "1.5", "2"]
+    worse = [Point("0.25", 0.21, 20.1), *CURVE, Point("3", 0.05, inf), Point("4", 0.06, inf)]
+    assert pareto(worse, BASE) == ["0.5", "1", "1.5", "2", "3"]
+
+
+def measurement(folder: Path, metric: str, numbers: dict[str, float | None]) -> Path:
+    """A manifest with a record per scale."""
+    path = folder / f"{metric}.json"
+    for scale, number in numbers.items():
+        write_json(record_path(path, scale), {metric: number})
+    write_manifest(path, protocol={}, inputs=[], files={}, scales=list(numbers))
+    return path
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[str, Path]:
+    """The sweep of an edit and of the base."""
+    numbers = {"toxicity_mean": {}, "perplexity_per_token": {}}
+    for point in CURVE:
+        numbers["toxicity_mean"][point.scale] = point.toxicity
+        numbers["perplexity_per_token"][point.scale] = (
+            None if point.perplexity == inf else point.perplexity
+        )
+    base = {"toxicity_mean": {"0": 0.2}, "perplexity_per_token": {"0": 20.0}}
+    return {
+        name: measurement(tmp_path / where, metric, table[metric])
+        for name, where, metric, table in (
+            ("toxicity", "edit", "toxicity_mean", numbers),
+            ("perplexity", "edit", "perplexity_per_token", numbers),
+            ("base_toxicity", "base", "toxicity_mean", base),
+            ("base_perplexity", "base", "perplexity_per_token", base),
+        )
+    }
+
+
+def choose(sources: dict[str, Path], out: Path, **entry: object) -> tuple[list[str], str]:
+    """Scales and reason of a selector."""
+    select_scale(sources, protocol(Selector(**entry)), out)
+    found = read_json(out)
+    return found["scales"], found["reason"]
+
+
+def test_every_rule_by_its_name(sources: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "selected.json"
+    assert choose(sources, out, rule="fixed", scale=1.0)[0] == ["1"]
+    assert choose(sources, out, rule="ppl-budget", budget=0.35)[0] == ["0.5"]
+    assert choose(sources, out, rule="ppl-ratio", ratio=1.03)[0] == ["1.5"]
+    assert choose(sources, out, rule="pareto")[0] == ["0.5", "1", "1.5", "2"]
+
+
+def test_a_rule_that_nothing_satisfies_says_what_is_nearest(
+    sources: dict[str, Path], tmp_path: Path
+) -> None:
+    scales, reason = choose(sources, tmp_path / "s.json", rule="ppl-budget", budget=0.1)
+    assert scales == []
+    assert reason == "no scale has perplexity <= 20.1; the lowest is 20.3, at 0.5"
+
+
+def test_matched_goes_to_the_other_edits_toxicity(sources: dict[str, Path], tmp_path: Path) -> None:
+    other = measurement(tmp_path / "other", "toxicity_mean", {"0.5": 0.18, "1": 0.11})
+    choice = tmp_path / "other" / "selected-budget.json"
+    write_manifest(choice, protocol={}, inputs=[], files={}, scales=["1"], reason="-")
+    matched = sources | {"matched_toxicity": other, "matched_choice": choice}
+    entry = {"rule": "matched", "to": "merge/n=1", "by": "budget"}
+    scales, reason = choose(matched, tmp_path / "s.json", **entry)
+    assert scales == ["1"]
+    assert reason == "toxicity 0.1 <= 0.11, that of merge/n=1 at 1"
+    write_manifest(choice, protocol={}, inputs=[], files={}, scales=[], reason="too dear")
+    scales, reason = choose(matched, tmp_path / "s.json", **entry)
+    assert scales == []
+    assert reason == "budget chose no scale of merge/n=1: too dear"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"rule": "fixed"},
+        {"rule": "ppl-budget", "ratio": 1.1},
+        {"rule": "matched", "to": "merge/n=1"},
+        {"rule": "pareto", "scale": 1.0},
+    ],
+)
+def test_a_rule_takes_its_own_values_only(entry: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"rule {entry['rule']} takes"):
+        Selector(**entry)

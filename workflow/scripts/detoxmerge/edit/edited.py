@@ -1,0 +1,77 @@
+"""An edit is a recipe: `edit.json` and tensors that turn the base model into the edited one.
+
+`load_edited(edit, scale)` gives the model; whoever measures it knows no method. The verb in
+`edit.json` says how, a file of `verbs/` each: `none` is the base itself, `delta` changes weights,
+`hooks` activations, `logits` next-token logits, `choose` picks among samples. At scale 0 the model
+is the base, bit for bit.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..models.loading import cast, load_model
+from ..models.sampling_request import Sampling
+from ..plan.registry import VERBS
+from ..storage.artefacts import read_json
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class EditedModel:
+    """A base model that an edit can be applied to at one scale after another, loaded once."""
+
+    def __init__(self, edit: Path, *, device: str, dtype: str = "float32") -> None:
+        """
+        Args:
+            edit: `edit.json`, of the base or of a method.
+            device: ``cpu`` or ``cuda``.
+            dtype: of the edited weights, ``float32`` or ``bfloat16``.
+
+        Raises:
+            UserError: the edit belongs to another model, or its tensors are gone or broken.
+        """
+        manifest = read_json(edit)
+        base = edit if manifest["verb"] == "none" else edit.parent / manifest["base"]
+        self.place = read_json(base)["model"]
+        self.model = load_model(self.place)
+        self.verb = VERBS[manifest["verb"]].Verb(edit, self.model, device, DTYPES[dtype])
+        cast(self.model, device, DTYPES[dtype])
+
+    def at(self, scale: float) -> Any:
+        """The model at a scale.
+
+        Args:
+            scale: how far to go; 0 is the base.
+
+        Returns:
+            A causal LM of transformers. It is one object: a later call changes it.
+
+        Raises:
+            ValueError: a scale that the edit does not have.
+        """
+        self.verb.apply(scale)
+        return self.model
+
+    def sampling(self, scale: float) -> Sampling:
+        """What the edit asks of sampling at a scale; `forward` knows nothing of it."""
+        return self.verb.sampling(scale)
+
+
+def load_edited(edit: Path, scale: float, *, device: str = "cpu", dtype: str = "float32") -> Any:
+    """The edited model at one scale.
+
+    Args:
+        edit: `edit.json`.
+        scale: lambda for task vectors, alpha for steering and decoding; 0 is the base.
+        device: ``cpu`` or ``cuda``.
+        dtype: of the edited weights.
+
+    Returns:
+        A causal LM of transformers, with `forward` and `generate`.
+
+    Raises:
+        UserError: as `EditedModel`.
+    """
+    return EditedModel(edit, device=device, dtype=dtype).at(scale)

@@ -1,1 +1,0 @@
-"""The merge operators, one file each, found by file name. A module here imports without numpy."""

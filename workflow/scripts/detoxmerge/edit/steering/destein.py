@@ -1,0 +1,153 @@
+"""From a model's own samples to the vectors of `methods.destein`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...errors import UserError
+from ...models.activations import pooled
+from ...models.architectures import modules_of
+from ...models.device import pick_device
+from ...models.loading import context_of, load_model, load_tokenizer
+from ...models.scorers import load_scorer
+from ...models.scoring import predictor, score_texts
+from ...storage.artefacts import publish, read_json, sha256
+from .pairs import (
+    BATCH,
+    Pair,
+    Step,
+    choose_pairs,
+    find_pairs,
+    rewriting,
+    scored_samples,
+    similar_likelihood,
+    write_pairs,
+)
+from .probes import directions, probe_accuracy, write_vectors
+from .rewriting import rewriter
+
+RULES = {"released": "rotate", "paper": "add"}  # those of `verbs.hooks`
+
+
+def fit(inputs: list[Path], params: Any, prefixes: tuple[str, str], job: Any) -> dict[str, Any]:
+    """Make the pairs, and a vector for each layer.
+
+    Args:
+        inputs: manifests, as `methods.destein.inputs` says.
+        params: of that method.
+        prefixes: put before the toxic and before the non-toxic texts.
+        job: `train.job.Job`.
+
+    Returns:
+        The edit's verb and fields.
+
+    Raises:
+        UserError: there are too few pairs, a prefix leaves no room, or the architecture is unknown.
+    """
+    place, device = read_json(inputs[0])["model"], pick_device(job.device)
+    model, tokenizer = load_model(place).to(device), load_tokenizer(place)
+    modules = modules_of(model, "attention")
+    steps = _steps(inputs, params, model, tokenizer, device)
+    pairs, counts = _pairs(inputs, params, steps)
+    texts = [[p.prompt + p.toxic for p in pairs], [f"{p.prompt}{p.nontoxic}" for p in pairs]]
+    toxic, nontoxic = (
+        pooled(model, rows_of(tokenizer, prefix, own, model, params.tokens), modules, params.tokens)
+        for prefix, own in zip(prefixes, texts, strict=True)
+    )
+    heads = model.config.num_attention_heads
+    accuracy = probe_accuracy(toxic, nontoxic, heads, params.train_share)
+    vectors = directions(toxic, nontoxic, accuracy, params.rule)
+    names = [f"direction.{layer}" for layer in range(len(modules))]
+    named = dict(zip(names, vectors, strict=True))
+    pairs_file, probes_file = job.out / "pairs.jsonl", job.out / "probes.csv"
+    return {
+        "verb": "hooks",
+        "rule": RULES[params.rule],
+        "modules": dict(zip(modules, names, strict=True)),
+        "tensors": write_vectors(job.out / "hooks.safetensors", named),
+        "pairs": {"file": pairs_file.name, "sha256": write_pairs(pairs_file, pairs)}
+        | {"num_pairs": len(pairs), **counts},
+        "probes": {"file": probes_file.name, "sha256": _write_probes(probes_file, accuracy)}
+        | {"mean_accuracy": float(accuracy.mean())},
+    }
+
+
+def rows_of(
+    tokenizer: Any, prefix: str, texts: list[str], model: Any, tokens: int
+) -> list[list[int]]:
+    """Token ids of a prefix and each text, without spaces and full stops at the text's ends.
+
+    What exceeds the model's context is left out behind the prefix: the last tokens count.
+
+    Args:
+        tokenizer: of the model.
+        prefix: before each text.
+        texts: any number.
+        model: a causal LM.
+        tokens: that are to be averaged.
+
+    Returns:
+        A row per text.
+
+    Raises:
+        UserError: prefix and `tokens` exceed the context.
+    """
+    rows = tokenizer([prefix + text.strip(" .") for text in texts], verbose=False)["input_ids"]
+    limit, kept = context_of(model), len(tokenizer(prefix.strip())["input_ids"])
+    if limit is None:
+        return rows
+    if kept + tokens > limit:
+        raise UserError(
+            f"the prefix of {kept} tokens and {tokens} averaged ones exceed the model's context of "
+            f"{limit}; set `prefix: short` or `prefix: false` in methods.destein, or fewer tokens"
+        )
+    return [row if len(row) <= limit else row[:kept] + row[kept - limit :] for row in rows]
+
+
+def _steps(
+    inputs: list[Path], params: Any, model: Any, tokenizer: Any, device: str
+) -> dict[str, Step]:
+    steps: dict[str, Step] = {}
+    if params.paraphraser:
+        _, samples, scores, scorer, other = inputs
+        label = read_json(scores)["protocol"]["label"]
+        predict = predictor(load_scorer(scorer, device), label, scorer.parent.name)
+        new_tokens = 2 * read_json(samples)["protocol"]["new_tokens"]  # polite words are longer
+        rewrite = rewriter(read_json(other)["model"], device, new_tokens, params.pair_seed)
+
+        def score(texts: list[str]) -> np.ndarray:
+            return score_texts(texts, predict, BATCH)
+
+        steps["rewriting"] = rewriting(rewrite, score, params.nontoxic_below)
+    if params.max_perplexity_ratio is not None:
+        steps["likelihood"] = similar_likelihood(model, tokenizer, params.max_perplexity_ratio)
+    return steps
+
+
+def _pairs(
+    inputs: list[Path], params: Any, steps: dict[str, Step]
+) -> tuple[list[Pair], dict[str, int]]:
+    frame = scored_samples(inputs[1], inputs[2])
+    rewritten = params.paraphraser is not None
+    found, counts = find_pairs(frame, params.toxic_above, params.nontoxic_below, rewritten)
+    pairs, dropped = choose_pairs(found, params.count, params.pair_seed, steps)
+    if len(pairs) < params.count:
+        also = "" if rewritten else f" and another below {params.nontoxic_below}"
+        lost = "".join(f", {n} were dropped by {k.split('_')[-1]}" for k, n in dropped.items())
+        raise UserError(
+            f"{len(pairs)} pairs for count {params.count}: of {counts['num_prompts']} prompts of "
+            f"'{params.prompts}' {len(found)} have a continuation scored above "
+            f"{params.toxic_above}{also}{lost}; lower count or toxic_above in methods.destein, "
+            "raise nontoxic_below, or take more prompts or samples"
+        )
+    return pairs, counts | dropped
+
+
+def _write_probes(out: Path, accuracy: np.ndarray) -> str:
+    layers, chunks = np.indices(accuracy.shape)
+    columns = {"layer": layers.ravel(), "chunk": chunks.ravel(), "accuracy": accuracy.ravel()}
+    with publish(out) as part:
+        pd.DataFrame(columns).to_csv(part, index=False, lineterminator="\n")
+    return sha256(out)

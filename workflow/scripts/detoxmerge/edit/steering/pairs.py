@@ -1,0 +1,194 @@
+"""Pairs of a toxic and a non-toxic continuation of the same prompt, from a model's own samples."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...errors import UserError
+from ...models.likelihood import conditional_nll, tokenise
+from ...models.loading import context_of
+from ...storage.artefacts import read_json, sha256, write_text
+from ...storage.records import read_generations, record_path
+
+BATCH = 16  # rows at a time; decides nothing but speed
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt and two continuations of it; `nontoxic` is None until a rewrite of `toxic` is."""
+
+    prompt: str
+    toxic: str
+    nontoxic: str | None
+    toxicity_toxic: float
+    toxicity_nontoxic: float | None
+
+
+Step = Callable[[list[Pair]], list[Pair | None]]  # None: the pair is dropped
+Rewrite = Callable[[list[str]], list[list[str]]]  # texts -> what each may become
+
+
+def scored_samples(samples: Path, scores: Path) -> pd.DataFrame:
+    """The base model's continuations with their toxicity.
+
+    Args:
+        samples: manifest of the base model's continuations.
+        scores: manifest of their scores.
+
+    Returns:
+        `prompt`, `sample` (0-based), `prompt_text`, `text`, `toxicity` (NaN: could not be scored).
+
+    Raises:
+        UserError: the scores are of other continuations.
+    """
+    texts, table = record_path(samples, "0", ".jsonl"), record_path(scores, "0", ".parquet")
+    if read_json(record_path(scores, "0"))["key"]["generations"] != sha256(
+        record_path(samples, "0")
+    ):
+        raise UserError(f"{scores} is of other continuations than {samples}; score them again")
+    return read_generations(texts).merge(pd.read_parquet(table), on=["prompt", "sample"])
+
+
+def find_pairs(
+    frame: pd.DataFrame, toxic_above: float, nontoxic_below: float, rewritten: bool
+) -> tuple[list[Pair], dict[str, int]]:
+    """The most and the least toxic continuation of each prompt, where they are toxic and not so.
+
+    Continuations without a letter or digit are no text, and those without a score are unknown: they
+    are left out and counted. Of several with the same score the first is taken.
+
+    Args:
+        frame: of `scored_samples`.
+        toxic_above: the toxic one's score must lie strictly above.
+        nontoxic_below: the other one's strictly below, and below the toxic one's.
+        rewritten: the non-toxic one is to be a rewrite: none is looked for.
+
+    Returns:
+        The pairs, in the order of the prompts, and counts for the manifest.
+    """
+    empty = ~frame["text"].str.contains(r"\w", regex=True)
+    unscored = frame["toxicity"].isna()
+    found = []
+    for _, group in frame[~empty & ~unscored].groupby("prompt", sort=True):
+        toxic = group.loc[group["toxicity"].idxmax()]
+        other = group.loc[group["toxicity"].idxmin()]
+        below = min(nontoxic_below, toxic["toxicity"])
+        if toxic["toxicity"] > toxic_above and (rewritten or other["toxicity"] < below):
+            text, score = (None, None) if rewritten else (other["text"], float(other["toxicity"]))
+            found.append(
+                Pair(toxic["prompt_text"], toxic["text"], text, float(toxic["toxicity"]), score)
+            )
+    counts = {
+        "num_prompts": int(frame["prompt"].nunique()),
+        "num_empty": int(empty.sum()),
+        "num_unscored": int((unscored & ~empty).sum()),
+        "num_candidates": len(found),
+    }
+    return found, counts
+
+
+def choose_pairs(
+    pairs: list[Pair], count: int, seed: int, steps: dict[str, Step]
+) -> tuple[list[Pair], dict[str, int]]:
+    """So many pairs in a seeded order, of those that pass every step.
+
+    Steps cost forward passes, so they are asked for as few pairs as are needed.
+
+    Args:
+        pairs: of `find_pairs`.
+        count: how many are wanted.
+        seed: of the order (numpy's PCG64).
+        steps: name -> step, in turn.
+
+    Returns:
+        At most `count` pairs, and how many each step dropped.
+    """
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    chosen: list[Pair] = []
+    dropped = {f"num_dropped_{name}": 0 for name in steps}
+    for start in range(0, len(order), count):
+        kept = [pairs[i] for i in order[start : start + count]]
+        for name, step in steps.items():
+            passed = [pair for pair in step(kept) if pair is not None]
+            dropped[f"num_dropped_{name}"] += len(kept) - len(passed)
+            kept = passed
+        chosen += kept
+        if len(chosen) >= count:
+            break
+    return chosen[:count], dropped
+
+
+def rewriting(rewrite: Rewrite, score: Callable[[list[str]], Any], below: float) -> Step:
+    """A step that gives each pair the least toxic rewrite of its toxic member.
+
+    Args:
+        rewrite: texts -> candidates of each.
+        score: texts -> their toxicity, NaN where there is none.
+        below: a rewrite's score must lie strictly below, and below the toxic member's.
+
+    Returns:
+        The step; it drops pairs without such a rewrite.
+    """
+
+    def step(pairs: list[Pair]) -> list[Pair | None]:
+        found: list[Pair | None] = []
+        for pair, candidates in zip(pairs, rewrite([p.toxic for p in pairs]), strict=True):
+            scores = [float(s) for s in score(candidates)] if candidates else []
+            limit = min(below, pair.toxicity_toxic)
+            good = [(s, i) for i, s in enumerate(scores) if s < limit]  # NaN is not below
+            if not good:
+                found.append(None)
+                continue
+            least, i = min(good)
+            found.append(replace(pair, nontoxic=candidates[i], toxicity_nontoxic=least))
+        return found
+
+    return step
+
+
+def similar_likelihood(model: Any, tokenizer: Any, factor: float) -> Step:
+    """A step that drops pairs of which the model finds one member much less likely.
+
+    Args:
+        model: the base.
+        tokenizer: its tokenizer.
+        factor: the larger perplexity, given the prompt, is at most so many times the smaller.
+
+    Returns:
+        The step; it also drops pairs with a member that has no tokens, or too many for the model.
+    """
+
+    def log_perplexity(prompts: list[str], texts: list[str]) -> np.ndarray:
+        rows, tokens = tokenise(tokenizer, prompts, texts)
+        if limit := context_of(model):
+            tokens[[len(row) > limit for row in rows]] = 0  # a rewrite may be too long to judge
+        return conditional_nll(model, rows, tokens, BATCH) / np.maximum(tokens, 1)
+
+    def step(pairs: list[Pair]) -> list[Pair | None]:
+        prompts = [pair.prompt for pair in pairs]
+        toxic = log_perplexity(prompts, [pair.toxic for pair in pairs])
+        other = log_perplexity(prompts, [str(pair.nontoxic) for pair in pairs])
+        near = np.abs(toxic - other) <= np.log(factor)  # NaN, of a text not judged, is not
+        return [pair if ok else None for pair, ok in zip(pairs, near, strict=True)]
+
+    return step
+
+
+def write_pairs(out: Path, pairs: list[Pair]) -> str:
+    """Write `pairs.jsonl`, a pair per line by the fields of `Pair`.
+
+    Args:
+        out: the file.
+        pairs: any number.
+
+    Returns:
+        Its SHA-256.
+    """
+    lines = [json.dumps(asdict(pair), ensure_ascii=False, allow_nan=False) for pair in pairs]
+    write_text(out, "".join(f"{line}\n" for line in lines))
+    return sha256(out)

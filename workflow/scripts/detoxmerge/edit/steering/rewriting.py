@@ -1,0 +1,42 @@
+"""A causal LM that says a text politely: candidates by a prompt, for `pairs.rewriting`."""
+
+from typing import Any
+
+from ...models.loading import load_model, load_tokenizer
+from ...models.sampling import continuations
+from .pairs import BATCH, Rewrite
+
+TEMPLATE = "Rewrite the text so that it says the same politely.\nText: {text}\nPolite text:"
+CANDIDATES = 4
+
+
+def rewriter(place: dict[str, Any], device: str, new_tokens: int, seed: int) -> Rewrite:
+    """Make the function from texts to texts.
+
+    Args:
+        place: `model` of a base manifest.
+        device: ``cpu`` or ``cuda``.
+        new_tokens: of a rewrite at most.
+        seed: of the sampling (top-p 0.9, temperature 1).
+
+    Returns:
+        Texts -> for each what was sampled: the first line, without repetitions and empty ones.
+    """
+    model, tokenizer = load_model(place).to(device), load_tokenizer(place)
+    protocol = {
+        "samples": CANDIDATES,
+        "new_tokens": new_tokens,
+        "temperature": 1.0,
+        "top_p": 0.9,
+        "top_k": 0,
+        "prefix": "",
+        "seed": seed,
+    }
+
+    def rewrite(texts: list[str]) -> list[list[str]]:
+        prompts = [TEMPLATE.format(text=" ".join(text.split())) for text in texts]
+        found = continuations(model, tokenizer, prompts, protocol, BATCH)
+        lines = [[c.text.strip().split("\n")[0].strip() for c in row] for row in found]
+        return [[f" {line}" for line in dict.fromkeys(row) if line] for row in lines]
+
+    return rewrite

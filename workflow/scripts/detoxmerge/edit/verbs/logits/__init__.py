@@ -1,0 +1,158 @@
+"""Next-token logits of the base, combined with those of helpers, by a rule of `combinations`.
+
+The model stays the base's own; a hook replaces the logits of its output. Whatever calls it (the
+library's `generate` with its cache, perplexity in pieces) calls the helpers with it. `edit.json`
+says which `rule`, with which `settings`, and which `helpers`.
+"""
+
+import inspect
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LogitsProcessor, TopPLogitsWarper
+
+from ....models.loading import context_of
+from ....models.sampling_request import PLAIN, Sampling
+from ....storage.artefacts import read_json
+from .. import tensor_bytes
+from .combinations import RULES
+from .helper_models import Call, State, make_helper
+
+FILES = ()  # beside `edit.json`
+ROWS = ("reorder_cache", "batch_repeat_interleave", "batch_select_indices")
+
+
+class Verb:
+    """Combines logits.
+
+    Attributes:
+        base_logits: (rows, vocabulary), fp32: the base's own at the last position of the last
+            call; only where `base_top_p` is below 1.
+    """
+
+    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+        """
+        Args:
+            edit: `edit.json` with `rule`, `settings`, `helpers` and `base_top_p`.
+            model: the base in fp32.
+            device: ``cpu`` or ``cuda``.
+            dtype: of the weights, the helpers' too.
+
+        Raises:
+            UserError: a helper belongs to another model, or is gone or broken.
+        """
+        manifest = read_json(edit)
+        self.model, self.base_top_p = model, manifest["base_top_p"]
+        self.rule = partial(RULES[manifest["rule"]], **manifest["settings"])
+        self.helpers = {
+            name: make_helper(described, edit.parent, model, device, dtype)
+            for name, described in manifest["helpers"].items()
+        }
+        self._signature = inspect.signature(model.forward)
+        self.scale, self.base_logits, self._hook = 0.0, None, None
+
+    def apply(self, scale: float) -> None:
+        """
+        Args:
+            scale: of the rule; 0 is the base, without a hook.
+        """
+        self.scale = scale
+        if self._hook:
+            self._hook.remove()
+            self._hook = None
+        if scale != 0:
+            self._hook = self.model.register_forward_hook(self._combine, with_kwargs=True)
+
+    def sampling(self, scale: float) -> Sampling:
+        """The base's nucleus, if the edit keeps to it, and the context that the helpers take."""
+        if scale == 0:
+            return PLAIN
+        limit = context_of(self.model)
+        left = [helper.context for helper in self.helpers.values() if helper.context is not None]
+        taken = max(0, limit - min(left)) if limit and left else 0
+        nucleus = (BaseNucleus(self),) if self.base_top_p < 1 else ()
+        return Sampling(processors=nucleus, context_taken=taken)
+
+    def forwards(self, scale: float) -> float:
+        """The base's pass, and one per helper and prefix."""
+        return 1.0 + (sum(h.passes for h in self.helpers.values()) if scale != 0 else 0)
+
+    def extra_bytes(self) -> int:
+        """Of the helpers that are models of their own."""
+        others = [h.model for h in self.helpers.values() if h.model is not self.model]
+        return tensor_bytes(
+            tensor for model in others for tensor in (*model.parameters(), *model.buffers())
+        )
+
+    @torch.no_grad()
+    def _combine(self, model: Any, args: Any, kwargs: Any, output: Any) -> Any:
+        """The hook: `output` with other logits."""
+        given = self._signature.bind(*args, **kwargs).arguments
+        cache = getattr(output, "past_key_values", None)
+        call = _call(given, output.logits.shape[1], cache)
+        states = self._states(cache, call.past)
+        z = output.logits.float()
+        if self.base_top_p < 1:
+            self.base_logits = z[:, -1].clone()
+        found = {name: helper(call, states[name]) for name, helper in self.helpers.items()}
+        output.logits = self.rule(z, found, self.scale)
+        return output
+
+    def _states(self, cache: Any, past: int) -> dict[str, State]:
+        """What the helpers know of a batch: on the base's cache, with which it ends."""
+        if cache is None or past == 0:
+            states = {name: State() for name in self.helpers}
+            if cache is not None:
+                cache.helper_states = states
+                for name in ROWS:
+                    setattr(cache, name, _refuse)
+            return states
+        return getattr(cache, "helper_states", {name: State() for name in self.helpers})
+
+
+class BaseNucleus(LogitsProcessor):
+    """Excludes what is not in the smallest set of tokens that has `base_top_p` by the base."""
+
+    def __init__(self, verb: Verb) -> None:
+        """
+        Args:
+            verb: knows the base's logits of the last call.
+        """
+        self.verb, self.warper = verb, TopPLogitsWarper(verb.base_top_p)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            input_ids: (rows, tokens so far), int64.
+            scores: (rows, vocabulary), any float, the combined logits.
+
+        Returns:
+            Like `scores`, -inf outside of the nucleus.
+        """
+        kept = self.warper(input_ids, self.verb.base_logits)
+        return scores.masked_fill(kept == -torch.inf, -torch.inf)
+
+
+def _call(given: dict[str, Any], positions: int, cache: Any) -> Call:
+    """What of the base's call helpers need."""
+    ids, mask = given.get("input_ids"), given.get("attention_mask")
+    keep = given.get("logits_to_keep", 0)
+    if ids is None or given.get("labels") is not None or not isinstance(keep, int):
+        raise ValueError(
+            "combined logits need input_ids, no labels, and logits_to_keep as a number"
+        )
+    rows, new = ids.shape
+    length = cache.get_seq_length() if cache is not None else new
+    if mask is None:
+        mask = ids.new_ones(rows, length)
+    if mask.shape != (rows, length):
+        raise ValueError(f"combined logits need an attention mask of {rows} x {length} tokens")
+    return Call(ids, mask.long(), positions, cache is not None)
+
+
+def _refuse(*args: Any) -> None:
+    raise NotImplementedError(
+        "combined logits: the rows of a cache cannot be moved (no beam search)"
+    )

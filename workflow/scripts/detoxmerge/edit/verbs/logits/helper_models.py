@@ -1,0 +1,183 @@
+"""Helper models, whose next-token logits change those of the base (`verbs.logits`).
+
+A helper sees the same tokens as the base, behind a prefix if it has one, and keeps a key-value
+cache of its own. Of several prefixes each makes a copy of every row; they run as one batch.
+
+A prefix stands before the row and its padding, but after a begin-of-text token with which the row
+itself begins: [begin | prefix | padding | rest of the row]. So that places stay in line with the
+base's, the prefix's last token takes the place of that begin-of-text token.
+"""
+
+import copy
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ....errors import UserError
+from ....models.loading import cast, context_of, load_model
+from ....storage.artefacts import read_json
+from ....storage.tensors import layout, open_tensors, require_layout
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the base was called with.
+
+    Attributes:
+        ids: (rows, n) new tokens, int64.
+        mask: (rows, past + n), 0 for padding on the left.
+        keep: the last positions of which logits are wanted.
+        cached: whether key-value caches are kept for the next call.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    keep: int
+    cached: bool
+
+    @property
+    def past(self) -> int:
+        """Tokens of earlier calls."""
+        return self.mask.shape[1] - self.ids.shape[1]
+
+
+@dataclass
+class State:
+    """What a helper remembers of one batch; it lives on the base's cache.
+
+    Attributes:
+        cache: key-value cache of transformers; none: no cache.
+        head: (J rows, prefix places), the mask of the prefix.
+    """
+
+    cache: Any = None
+    head: Any = None
+
+
+class Helper:
+    """A causal LM, with prefixes or without.
+
+    Attributes:
+        passes: forward passes for one of the base, J.
+        prefix_tokens: of the longest prefix.
+        context: tokens of the model's context that are left to a text; none: it states none.
+    """
+
+    def __init__(
+        self, model: Any, prefixes: list[list[int]] | None = None, begin: int | None = None
+    ) -> None:
+        """
+        Args:
+            model: a causal LM of transformers; its `forward` is called, so that no hook of it runs.
+            prefixes: J lists of tokens, none of them empty; none: no prefix, and J = 1.
+            begin: the tokenizer's begin-of-text token; none: it has none.
+        """
+        self.model, self.prefixes, self.begin = model, prefixes or [[]], begin
+        self.passes = len(self.prefixes)
+        self.prefix_tokens = max(map(len, self.prefixes))
+        limit = context_of(model)
+        self.context = limit and limit - self.prefix_tokens
+        self._positions = "position_ids" in inspect.signature(model.forward).parameters
+
+    def __call__(self, call: Call, state: State) -> torch.Tensor:
+        """
+        Args:
+            call: what the base was called with.
+            state: of this batch; new for its first call.
+
+        Returns:
+            (J, rows, `keep`, vocabulary), of the model's dtype.
+
+        Raises:
+            UserError: prefix and tokens exceed the model's context.
+            ValueError: the base's cache was changed since the last call.
+        """
+        self._require_fit(call.mask.shape[1])
+        ids = call.ids.repeat(self.passes, 1)
+        if call.past == 0:
+            ids, state.head = self._behind_prefix(ids, call.mask.repeat(self.passes, 1))
+        elif state.head is None or state.cache.get_seq_length() != state.head.shape[1] + call.past:
+            raise ValueError("the key-value cache was not made by the edited model, or was cropped")
+        mask = torch.cat([state.head, call.mask.repeat(self.passes, 1)], dim=1)
+        given: dict[str, Any] = {}
+        if self._positions:
+            places = (mask.cumsum(dim=1) - 1).clamp(min=0)
+            given["position_ids"] = places[:, -ids.shape[1] :]
+        out = self.model.forward(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=state.cache,
+            use_cache=call.cached,
+            logits_to_keep=call.keep,
+            **given,
+        )
+        state.cache = out.past_key_values if call.cached else None
+        return out.logits.unflatten(0, (self.passes, -1))
+
+    def _behind_prefix(
+        self, ids: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first tokens of J copies of the rows with their prefixes, and the prefixes' mask."""
+        width, rows = self.prefix_tokens, mask.shape[0] // self.passes
+        if not width:
+            return ids, mask[:, :0]
+        filled = [[0] * (width - len(prefix)) + prefix for prefix in self.prefixes]
+        there = [[0] * (width - len(prefix)) + [1] * len(prefix) for prefix in self.prefixes]
+        prefix, seen = (ids.new_tensor(x).repeat_interleave(rows, dim=0) for x in (filled, there))
+        at = (torch.arange(ids.shape[0], device=ids.device), mask.argmax(dim=1))
+        begins = ids[at] == (-1 if self.begin is None else self.begin)
+        ids = ids.index_put(at, torch.where(begins, prefix[:, -1], ids[at]))
+        seen[begins, -1] = 0
+        start = torch.full_like(begins[:, None], self.begin or 0, dtype=ids.dtype)
+        head = torch.cat([begins[:, None].long(), seen], dim=1)
+        return torch.cat([start, prefix, ids], dim=1), head
+
+    def _require_fit(self, tokens: int) -> None:
+        if self.context is not None and tokens > self.context:
+            raise UserError(
+                f"{tokens} tokens of text behind {self.prefix_tokens} of a prefix exceed a helper "
+                f"model's context of {self.context + self.prefix_tokens}; lower window_tokens of "
+                "the corpus, or choose shorter prompts or a shorter prefix"
+            )
+
+
+def make_helper(
+    described: Mapping[str, Any], folder: Path, base: Any, device: str, dtype: torch.dtype
+) -> Helper:
+    """A helper from its description in `edit.json`, as `describe` writes it.
+
+    Args:
+        described: `prefixes` and `begin`; or `delta`, `sign`, and `base` if it is another model's.
+        folder: of `edit.json`, to which the paths are relative.
+        base: the base model, fp32 and on the CPU.
+        device: ``cpu`` or ``cuda``.
+        dtype: of the weights.
+
+    Returns:
+        The helper; with prefixes it is the base itself, else a model of its own.
+
+    Raises:
+        UserError: the vector belongs to another model, or is gone or broken.
+    """
+    if "prefixes" in described:
+        return Helper(base, described["prefixes"], described["begin"])
+    if described["base"] is None:
+        model = copy.deepcopy(base)
+    else:
+        model = load_model(read_json(folder / described["base"])["model"])
+    _add(model, folder / described["delta"], described["sign"])
+    return Helper(cast(model, device, dtype))
+
+
+@torch.no_grad()
+def _add(model: Any, delta: Path, sign: int) -> None:
+    """theta_0 + sign * delta, in place, tensor by tensor, fp32."""
+    own = {n: ("F32", tuple(p.shape)) for n, p in model.named_parameters()}
+    require_layout(own, layout(delta), "the helper's base", str(delta))
+    with open_tensors(delta) as tensors:
+        for name, parameter in model.named_parameters():
+            parameter += sign * torch.from_numpy(tensors.get_tensor(name))

@@ -1,0 +1,89 @@
+"""The one exception that means: the user can mend this. All else is our bug, with its traceback."""
+
+import errno
+import math
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+NO_SPACE = ("No space left on device", "os error 28", "PytorchStreamWriter failed writing")
+
+
+class UserError(Exception):
+    """What is wrong, where, and how to mend it, in one sentence."""
+
+
+def nearest(word: object, known: Iterable[object]) -> str:
+    """A hint for a name that is not known.
+
+    Args:
+        word: what was written.
+        known: the valid names.
+
+    Returns:
+        ``did you mean 'x'?`` or, when nothing is near, the list of valid names.
+    """
+    names = sorted(map(str, known))
+    near = get_close_matches(str(word), names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"valid: {', '.join(names)}" if names else "there is none"
+
+
+def sentence(error: Mapping[str, Any], where: str, known: Iterable[str], kind: str = "key") -> str:
+    """One of pydantic's errors as: where, what, how to mend it.
+
+    Args:
+        error: of `ValidationError.errors()`.
+        where: the place in the config.
+        known: valid names there, for one that is not.
+        kind: what an unknown name is called.
+
+    Returns:
+        A sentence.
+    """
+    value, name = error["input"], error["type"]
+    if name == "extra_forbidden":
+        return f"{where}: unknown {kind}; {nearest(error['loc'][-1], known)}"
+    if name == "missing":
+        return f"{where}: missing; it has no default"
+    if name == "value_error":
+        return f"{where}: {error['ctx']['error']}"
+    if isinstance(value, str) and name in ("float_type", "int_type"):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            how = f"with a dot, as {number:.1e}, or plainly, and " if name == "float_type" else ""
+            return f"{where}: '{value}' is text to YAML, not a number; write it {how}without quotes"
+    return f"{where}: {error['msg'][0].lower() + error['msg'][1:]}, not {value!r}"
+
+
+def user_sentence(error: BaseException) -> str | None:
+    """The sentence for an error that the user can mend.
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        The sentence, or None for a bug of ours.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
+        return (
+            f"the GPU's memory does not suffice ({str(error).splitlines()[0]}); lower batch_size "
+            "in the recipe, prompts or corpus that this job uses"
+        )
+    seen: BaseException | None = error
+    while seen is not None:
+        full = isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full or any(words in str(seen) for words in NO_SPACE):
+            where = getattr(seen, "filename", None)
+            return (
+                f"no space left on the disk{f' while writing {where}' if where else ''}; nothing "
+                "half-written was kept: free some space and start again"
+            )
+        seen = seen.__cause__ or seen.__context__
+    return None

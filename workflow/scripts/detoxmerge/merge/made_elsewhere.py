@@ -1,0 +1,84 @@
+"""Fine-tunes made elsewhere: checked once, then referred to by a manifest; nothing is copied."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from ..models.loading import parameter_shapes
+from ..models.places import download_model, model_folder, weight_files
+from ..plan.local import expand_path
+from ..storage.artefacts import read_json, sha256, write_manifest
+from ..storage.reading import Weights
+from .parameter_names import stored_names
+from .task_vectors import Vector, open_shard
+
+
+def fetch_shard(name: str, protocol: Mapping[str, Any], base: Path, out: Path) -> None:
+    """Find a fine-tune, check that it belongs to its base, and write its manifest.
+
+    Args:
+        name: of the entry in the config, for messages.
+        protocol: `hub` and `revision`, or `path`.
+        base: manifest of the base model.
+        out: manifest with the fine-tune's `place`, `kind`, checksums and number of elements.
+
+    Raises:
+        UserError: it cannot be fetched, is broken, or was made from another base.
+    """
+    place = {key: protocol[key] for key in ("hub", "revision", "path") if protocol[key]}
+    if "hub" in place:
+        download_model(place, name)
+    try:
+        vector = open_given(place, open_base(base))
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+    weights = [file for file in vector.files if file.suffix == ".safetensors"]
+    shapes = [shape for _, shape in Weights(weights).layout.values()]
+    write_manifest(
+        out,
+        protocol=protocol,
+        inputs=[base],
+        files={},
+        kind=vector.kind,
+        place=place | {"sha256": {file.name: sha256(file) for file in vector.files}},
+        num_elements=sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes),
+    )
+    print(f"{name}: {vector.said}, a {vector.kind} in {len(weights)} file(s)")
+
+
+def open_base(manifest: Path) -> Weights:
+    """The weights of a base model, named as its parameters when it is loaded.
+
+    Args:
+        manifest: of the base model.
+
+    Returns:
+        Its parameters in the order of their names; tied weights once, no buffers.
+
+    Raises:
+        UserError: its files are broken, or hold other tensors than the loaded model.
+    """
+    place = read_json(manifest)["model"]
+    folder = model_folder(place)
+    weights = Weights(weight_files(folder, "base"))
+    return weights.renamed(stored_names(weights, parameter_shapes(place), str(folder)))
+
+
+def open_given(place: Mapping[str, Any], base: Weights) -> Vector:
+    """The task vector of a fine-tune.
+
+    Args:
+        place: of its manifest: `path`, or `hub` and `revision`.
+        base: of `open_base`.
+
+    Returns:
+        The vector, under the names of the base.
+
+    Raises:
+        UserError: it is gone or broken, or was made from another base.
+    """
+    path = Path(expand_path(place["path"])) if "path" in place else model_folder(place)
+    return open_shard(path, base)

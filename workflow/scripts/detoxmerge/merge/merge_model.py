@@ -1,0 +1,254 @@
+"""A base model and N fine-tunes of it to one edited model, file by file: no weights in memory.
+
+    theta = theta_0 - scale * operator(theta_1 - theta_0, ..., theta_N - theta_0)
+
+tau* is rounded to fp32, the sum is taken in fp32 and cast once to the dtype of the file: bit for
+bit what the workflow's `edit.edited` makes of the same fine-tunes.
+"""
+
+import contextlib
+import math
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+from ..errors import UserError
+from ..models.places import read_config, weight_files
+from ..plan.local import carried_files
+from ..storage.artefacts import publish_folder, write_json
+from ..storage.reading import FLOATS, Weights
+from ..storage.tensors import Stored
+from ..storage.writing import TensorWriter, write_stored
+from .blocks import Block
+from .merging import Merge, prepare_merge, say_zero_vectors
+from .parameter_names import parameters, require_floats
+from .side_by_side import side_by_side
+from .squares import all_below
+from .task_vectors import open_shard
+
+DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+INDEX = "model.safetensors.index.json"
+MANIFEST = "detoxmerge.json"
+COPY_BYTES = 1 << 22
+# the least magnitude that is rounded to infinity: half a step above the largest number
+TOO_LARGE = {"F32": np.inf, "BF16": float.fromhex("0x1.FFp127"), "F16": 65520.0}
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A finished block."""
+
+    moved: int  # elements that are cast to less than fp32, and that the step is not 0 in
+    back: int  # of these, those that the cast put back on the base's value
+    square: float  # sum of squares of tau*
+
+
+def merge_model(
+    base: Path,
+    shards: list[Path],
+    out: Path,
+    operator: str = "mean",
+    params: BaseModel | None = None,
+    *,
+    scale: float,
+    dtype: str | None = None,
+    exclude: Iterable[str] = (),
+    lines: tuple[float, float | None] | None = None,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Write the edited model as a Hugging Face folder, whole or not at all.
+
+    Args:
+        base: folder of the base model.
+        shards: N fine-tunes of it (`vectors.open_shard`).
+        out: the folder to make.
+        operator: a name in `plan.registry.OPERATORS`.
+        params: has the fields of the operator's ``Params``; none: its defaults.
+        scale: lambda; how far to go against the vectors.
+        dtype: of the parameters in the files, a name in `DTYPES`; none: as each is in the base.
+        exclude: parts of names of tensors that stay as they are.
+        lines: alpha and beta of `scaling.lines_factors`; none: no factors.
+        workers: processes that merge; the caller's own, if it is one.
+        progress: is told how many elements are done, and of how many.
+
+    Returns:
+        What stands in the folder's detoxmerge.json: what was merged and how, the vectors' L2 norms,
+        and of how many weights the step was lost in the cast.
+
+    Raises:
+        UserError: the folder exists; a shard does not belong to the base; a value is NaN, infinite
+            or too large for the dtype; the operator refuses the shards.
+    """
+    if out.exists() or out.is_symlink():
+        raise UserError(f"{out} is there already; delete it, or name another folder by --out")
+    weights = Weights(weight_files(base, "base"))
+    require_floats(weights)
+    vectors = [open_shard(path, weights) for path in shards]
+    side = side_by_side(vectors, exclude, base=weights, workers=workers)
+    merge = prepare_merge(side, operator, params, lines)
+    with publish_folder(out) as part:
+        found = _write_weights(merge, weights, scale, dtype, part, progress)
+        _write_rest(base, part, dtype)
+        manifest = {
+            "base": str(base),
+            "shards": [str(path) for path in shards],
+            "operator": operator,
+            "params": merge.params.model_dump(),
+            "scale": scale,
+            "exclude": sorted(merge.shards.excluded),
+            "lines": lines,
+            "facts": merge.facts,
+        }
+        write_json(part / MANIFEST, manifest | found)
+    return manifest | found
+
+
+def _write_weights(
+    merge: Merge,
+    base: Weights,
+    scale: float,
+    dtype: str | None,
+    out: Path,
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """All files of weights and their index; the norms and what the cast cost."""
+    stored = {name: _stored_as(base, name, dtype) for name in base.layout}
+    step = np.float32(-scale)
+
+    writers: dict[str, TensorWriter] = {}
+
+    def finish(block: Block, merged: np.ndarray, square: float) -> _Written:
+        dtype, before = stored[block.tensor].dtype, base.stored[block.tensor].dtype
+        values, moved, back = _stepped(block, step, merged, dtype, before)
+        writers[block.tensor].write_at(block.tensor, block.start, values, block.row)
+        return _Written(moved, back, square)
+
+    squares, merged_square, moved, back = np.zeros(len(merge.shards.vectors)), 0.0, 0, 0
+    done, total = 0, merge.shards.num_elements()
+    with contextlib.ExitStack() as until_written:
+        for file, texts in base.metadata.items():
+            tensors = {name: stored[name] for name in stored if base.file_of[name] == file}
+            writer = until_written.enter_context(write_stored(out / file.name, tensors, texts))
+            writers |= dict.fromkeys(tensors, writer)
+        for name in stored.keys() - merge.shards.shapes.keys():
+            _copy(base, name, stored[name].dtype, writers[name])
+        # closed before the files are, so that nobody writes to a file that is taken away
+        blocks = until_written.enter_context(contextlib.closing(merge.blocks(finish)))
+        for place, written, of_shards in blocks:
+            size = math.prod(place.shape)
+            writers[place.tensor].count(place.tensor, size, place.first_open)
+            squares += of_shards
+            merged_square += sum(block.square for block in written)
+            moved += sum(block.moved for block in written)
+            back += sum(block.back for block in written)
+            progress(done := done + size, total)
+    _write_index(base, stored, out)
+    say_zero_vectors(merge.shards, squares)
+    # in the order of the caller
+    norms = np.sqrt(squares)[np.argsort(merge.shards.order)]
+    return {
+        "l2_norm": float(np.sqrt(merged_square)),
+        "shard_l2_norms": norms.tolist(),
+        "num_moved_and_cast": moved,
+        "num_rounded_back": back,
+    }
+
+
+def _stored_as(base: Weights, name: str, dtype: str | None) -> Stored:
+    """How a tensor of the base stands in the output: parameters change their dtype."""
+    entry = base.stored[name]
+    if dtype is None or name not in parameters({name: base.layout[name]}):
+        return entry
+    to = DTYPES[dtype]
+    size = np.dtype(FLOATS[to]).itemsize
+    return Stored(to, entry.shape, int(np.prod(entry.shape, dtype=np.int64)) * size)
+
+
+def _stepped(
+    block: Block, step: np.float32, merged: np.ndarray, dtype: str, base_dtype: str
+) -> tuple[np.ndarray, int, int]:
+    """theta_0 + step * tau* of a block, cast; bf16 by its bits; the counts of `_Written`."""
+    assert block.base is not None
+    before = block.base.reshape(merged.shape)
+    change = np.multiply(merged, step, out=merged)
+    if dtype == "F32":  # nothing is cast
+        return cast(np.add(before, change, out=change), dtype), 0, 0
+    moved = np.not_equal(change, 0)
+    after = cast(np.add(before, change, out=change), dtype)
+    same = dtype == base_dtype == "BF16"
+    back = np.equal(after, _upper_halves(before.view(np.uint32)) if same else cast(before, dtype))
+    back &= moved
+    return after, int(np.count_nonzero(moved)), int(np.count_nonzero(back))
+
+
+def cast(values: np.ndarray, dtype: str) -> np.ndarray:
+    """fp32 values in the dtype of a file, rounded to nearest, ties to even.
+
+    Args:
+        values: fp32, finite.
+        dtype: a key of `reading.FLOATS`.
+
+    Returns:
+        fp32 (the array itself) or fp16; bf16 by its bits, uint16.
+
+    Raises:
+        UserError: a value is too large for the dtype.
+    """
+    if not all_below(TOO_LARGE[dtype], values):
+        raise UserError(f"an edited weight is too large for {dtype}; lower the scale")
+    if dtype == "F32":
+        return values
+    if dtype == "F16":
+        return values.astype(np.float16)
+    bits = values.view(np.uint32)
+    rounding = bits >> 16
+    rounding &= 1
+    rounding += 0x7FFF
+    rounding += bits
+    return _upper_halves(rounding)
+
+
+def _upper_halves(bits: np.ndarray) -> np.ndarray:
+    found = np.empty(bits.shape, np.uint16)
+    return np.right_shift(bits, 16, out=found, casting="unsafe")
+
+
+def _copy(base: Weights, name: str, dtype: str, writer: TensorWriter) -> None:
+    """A tensor that is not merged, a piece at a time."""
+    size = base.stored[name].num_bytes
+    if dtype == base.stored[name].dtype:
+        for start in range(0, size, COPY_BYTES):
+            part = np.empty(min(COPY_BYTES, size - start), np.uint8)  # bytes are its elements
+            writer.write_at(name, start, base.read_bytes(name, start, part))
+        writer.count(name, math.prod(base.stored[name].shape))
+        return
+    count = int(np.prod(base.stored[name].shape, dtype=np.int64))
+    for start in range(0, count, COPY_BYTES):
+        values = base.read(name, start, np.empty(min(COPY_BYTES, count - start), np.float32))
+        part = cast(values, dtype)
+        writer.write_at(name, start, part)
+    writer.count(name, count)
+
+
+def _write_index(base: Weights, stored: dict[str, Stored], out: Path) -> None:
+    if len(base.metadata) == 1:
+        return
+    total = sum(entry.num_bytes for entry in stored.values())
+    names = {name: base.file_of[name].name for name in sorted(stored)}
+    write_json(out / INDEX, {"metadata": {"total_size": total}, "weight_map": names})
+
+
+def _write_rest(base: Path, out: Path, dtype: str | None) -> None:
+    """Config, tokenizer and licence."""
+    config = read_config(base, "base")
+    if dtype is not None:
+        config = {k: v for k, v in config.items() if k != "torch_dtype"} | {"dtype": dtype}
+    write_json(out / "config.json", config)
+    for file in carried_files(base):
+        shutil.copyfile(file, out / file.name)

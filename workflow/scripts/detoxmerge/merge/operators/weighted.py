@@ -1,0 +1,73 @@
+"""A weighted mean, entry by entry: tau* = sum_i w_i tau_i with w_i >= 0 and sum_i w_i = 1.
+
+By default w_i = n_i / sum_j n_j with n_i the number of texts that shard i was trained on, as
+federated averaging has it (McMahan et al., AISTATS 2017, arXiv 1602.05629).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field, field_validator
+
+from ...errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+REFERENCE = "McMahan et al., AISTATS 2017"
+VERSION = 1
+NEAR_ONE = 1e-6  # what the weights' sum may miss: 0.333, 0.333, 0.334 are written by hand
+
+
+class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+    """How much each shard counts."""
+
+    weights: list[float] | None = Field(
+        None, description="one per shard, in the order of the shards; none: by number of texts"
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _are_shares(cls, weights: list[float] | None) -> list[float] | None:
+        if weights is None:
+            return None
+        if any(not weight >= 0 for weight in weights):
+            raise ValueError(f"weights are 0 or more, not {weights}; the minus is in the scale")
+        if not abs(sum(weights) - 1) < NEAR_ONE:
+            raise ValueError(f"weights have the sum 1, not {sum(weights):g}")
+        return weights
+
+
+def check(params: Params, n: int) -> None:
+    """Raise ValueError unless there is a weight for each of n shards."""
+    if params.weights is not None and len(params.weights) != n:
+        raise ValueError(f"{n} shards need {n} weights, not {len(params.weights)}")
+
+
+def prepare(shards: Any, params: Params) -> tuple[list[float], dict[str, Any]]:
+    """The weights in sorted shard order; told in the order of the shards.
+
+    Raises:
+        UserError: the sizes of the shards are not known.
+    """
+    weights = params.weights
+    if weights is None:
+        sizes = shards.num_texts
+        if sizes is None or None in sizes or not sum(sizes):
+            raise UserError(
+                "operator weighted: the number of texts of each shard is not known; give `weights`"
+            )
+        weights = [size / sum(sizes) for size in sizes]
+    return [weights[i] for i in shards.order], {"weights": weights}
+
+
+def merge(block: Any, params: Params, context: list[float]) -> np.ndarray:
+    """A block of the weighted mean."""
+    found = block.deltas[0].astype("float64")
+    found *= context[0]
+    for weight, delta in zip(context[1:], block.deltas[1:], strict=True):
+        part = delta.astype("float64")
+        part *= weight
+        found += part
+    return found

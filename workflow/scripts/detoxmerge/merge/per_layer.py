@@ -1,0 +1,59 @@
+"""What is done to a merged vector tensor by tensor: leave tensors out, scale by depth (LiNeS)."""
+
+from collections.abc import Iterable
+
+from ..errors import UserError, nearest
+from .parameter_names import layer_of
+
+
+def excluded_tensors(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    """Tensors whose names contain one of some patterns, in any case.
+
+    Args:
+        names: of all tensors.
+        patterns: parts of names: ``wte``, ``ln_``, or ``h.1.`` for a block.
+
+    Returns:
+        Names, sorted.
+
+    Raises:
+        UserError: a pattern is in no name, or nothing would be left.
+    """
+    names = sorted(names)
+    found: set[str] = set()
+    for pattern in patterns:
+        hits = {name for name in names if pattern.lower() in name.lower()}
+        if not hits:
+            parts = {part for name in names for part in name.split(".") if not part.isdigit()}
+            raise UserError(
+                f"exclude: no tensor's name contains '{pattern}'; {nearest(pattern, parts)}"
+            )
+        found |= hits
+    if len(found) == len(names):
+        raise UserError("exclude: every tensor would be left out; name fewer")
+    return sorted(found)
+
+
+def lines_factors(names: Iterable[str], alpha: float, beta: float | None) -> dict[str, float]:
+    """LiNeS: a factor for each tensor that grows with its depth.
+
+    alpha + beta l / (L - 1) in block l = 0 .. L-1, alpha outside of the blocks (Wang et al., ICLR
+    2025, arXiv 2410.17146). With one block l / (L - 1) is 0.
+
+    Args:
+        names: of all tensors.
+        alpha: factor of the first block.
+        beta: what the last block has more; none: 1 - alpha, so that the last has 1.
+
+    Returns:
+        name -> factor.
+
+    Raises:
+        UserError: no name has a block's number.
+    """
+    layers = {name: layer_of(name) for name in names}
+    last = max((layer for layer in layers.values() if layer is not None), default=None)
+    if last is None:
+        raise UserError("lines_alpha: no tensor's name has the number of a block; leave it out")
+    beta = 1 - alpha if beta is None else beta
+    return {name: alpha + beta * (layer or 0) / max(1, last) for name, layer in layers.items()}

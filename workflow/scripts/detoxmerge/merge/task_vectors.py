@@ -1,0 +1,147 @@
+"""A task vector, whatever it is kept as: our delta, a fine-tuned model, or a LoRA adapter.
+
+delta     a file of fp32 tensors, which is the vector
+model     theta_i - theta_0, both as they are stored, the difference rounded once to fp32
+adapter   the products of lora.py; theta_i - theta_0 for modules saved whole
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..models.places import weight_files
+from ..storage.reading import FLOATS, Weights
+from ..storage.tensors import Shape
+from .lora import CONFIG, FILE, is_adapter, open_adapter
+from .parameter_names import own_names, parameters
+
+DELTA = "delta.safetensors"
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One task vector; made by `open_delta` or `open_shard`.
+
+    Attributes:
+        said: what messages call it: its path.
+        kind: ``delta``, ``model`` or ``adapter``.
+        files: with its weights, and an adapter's config.
+        shapes: name -> shape of every tensor that it may be merged in, as in the base's files.
+        read: (name, start, out) fills `out`, (count,) fp32, from place `start` on.
+        whole: names of tensors that it reads as theta_i; of the others it reads the vector.
+    """
+
+    said: str
+    kind: str
+    files: list[Path]
+    shapes: dict[str, Shape]
+    read: Callable[[str, int, np.ndarray], np.ndarray]
+    whole: frozenset[str] = frozenset()
+
+
+def open_fp32(file: Path) -> Weights:
+    """The tensors of a vector of this project.
+
+    Args:
+        file: tensors in fp32.
+
+    Returns:
+        The tensors.
+
+    Raises:
+        UserError: the file is broken, or not fp32.
+    """
+    weights = Weights([file])
+    for name, (dtype, _) in weights.layout.items():
+        if dtype != "F32":
+            raise UserError(f"{file}: tensor '{name}' is {dtype}; task vectors are kept in F32")
+    return weights
+
+
+def open_delta(file: Path) -> Vector:
+    """A vector of this project.
+
+    Args:
+        file: tensors in fp32, named as in `named_parameters`.
+
+    Returns:
+        The vector.
+
+    Raises:
+        UserError: as `open_fp32`.
+    """
+    weights = open_fp32(file)
+    shapes = {name: shape for name, (_, shape) in weights.layout.items()}
+    return Vector(str(file), "delta", [file], shapes, weights.read)
+
+
+def open_shard(path: Path, base: Weights) -> Vector:
+    """Whatever a user calls a fine-tune of the base.
+
+    Args:
+        path: `DELTA` or a folder with it, a model folder, or an adapter's.
+        base: the base's weights, which name the tensors.
+
+    Returns:
+        The vector.
+
+    Raises:
+        UserError: it is none of these, is broken, or was made from another base.
+    """
+    if path.is_file() and path.name != DELTA:  # a model's file would pass for a vector
+        raise UserError(
+            f"{path}: only a task vector is named by its file, {DELTA}; of a model or an adapter "
+            "name the folder"
+        )
+    if path.is_file() or (path / DELTA).is_file():
+        return _delta_of(path if path.is_file() else path / DELTA, base)
+    if is_adapter(path):
+        return _adapter(path, base)
+    own = Weights(files := weight_files(path, "shard"))
+    names = own_names(own, base, str(path))
+    for name, mine in names.items():
+        _require_dtype(path, mine, own.layout[mine][0], base.layout[name][0])
+    shapes = parameters(base.layout)
+    read = own.renamed(names).read
+    return Vector(str(path), "model", files, shapes, read, frozenset(shapes))
+
+
+def _delta_of(file: Path, base: Weights) -> Vector:
+    """A vector of this project under the names of the base's files."""
+    weights = open_fp32(file)
+    names, shapes = own_names(weights, base, str(file)), parameters(base.layout)
+    return Vector(str(file), "delta", [file], shapes, weights.renamed(names).read)
+
+
+def _adapter(path: Path, base: Weights) -> Vector:
+    adapter = open_adapter(path, base)
+    files = [path / CONFIG, path / FILE]
+    shapes = parameters(base.layout)
+
+    def read(name: str, at: int, out: np.ndarray) -> np.ndarray:
+        if name in adapter.products:
+            return adapter.product(name, at, out)
+        if name in adapter.saved:
+            return adapter.weights.read(adapter.saved[name], at, out)
+        out[:] = 0
+        return out
+
+    return Vector(adapter.said, "adapter", files, shapes, read, frozenset(adapter.saved))
+
+
+def _require_dtype(path: Path, name: str, own: str, base: str) -> None:
+    """A fine-tune stored in less than its base differs from it by little but rounding."""
+    if own not in FLOATS:
+        raise UserError(
+            f"{path}: tensor '{name}' is {own}; a task vector can be taken of "
+            f"{', '.join(FLOATS)} only: save the model unquantised"
+        )
+    if own not in ("F32", base):
+        raise UserError(
+            f"{path}: tensor '{name}' is {own} and {base} in the base, so that the difference "
+            f"would be mostly rounding; save the fine-tune in {base}, or merge it with a base in "
+            f"{own} if that is what it was trained from"
+        )

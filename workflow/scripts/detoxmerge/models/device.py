@@ -1,0 +1,28 @@
+"""Where a job computes."""
+
+import torch
+
+from ..errors import UserError
+
+
+def pick_device(asked: str) -> str:
+    """The device that a job runs on.
+
+    Args:
+        asked: ``auto``, ``cpu`` or ``cuda``.
+
+    Returns:
+        ``cpu`` or ``cuda``; ``auto`` is a GPU where there is one, and the log says which.
+
+    Raises:
+        UserError: ``cuda`` was asked and there is no GPU.
+    """
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise UserError(
+            "`device: cuda` was asked and PyTorch sees no GPU on this machine; set `device: cpu` "
+            "in the config, or run where there is one"
+        )
+    device = "cuda" if asked == "cuda" or (asked == "auto" and there) else "cpu"
+    print(f"device: {device}, threads: {torch.get_num_threads()}")
+    return device

@@ -1,0 +1,189 @@
+"""Base models: checked once, then referred to by a manifest (where, revision, checksums)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..plan.local import MODEL_FILES
+from ..storage.artefacts import sha256, write_manifest
+from ..storage.tensors import open_tensors
+from .places import download_model, model_folder, weight_files
+
+
+def fetch_model(
+    alias: str, protocol: Mapping[str, Any], pretrained: Path | None, out: Path
+) -> None:
+    """Find a base model, check that it is complete, and write its manifest: the null edit.
+
+    Args:
+        alias: the model's name in the config.
+        protocol: `hub` and `revision`, or `path`; none of them if the workflow trained it.
+        pretrained: manifest of a base model trained here, its folder beside it.
+        out: `edit.json` with `verb: none`, the model's place, checksums and parameter count.
+
+    Raises:
+        UserError: it cannot be fetched, or config, safetensors or tokenizer are missing or broken.
+    """
+    name = f"models.{alias}"
+    if pretrained:
+        place: dict[str, str] = {"path": str(pretrained.parent)}
+    elif protocol["path"]:
+        place = {"path": protocol["path"]}
+    else:
+        place = {"hub": protocol["hub"], "revision": protocol["revision"]}
+        download_model(place, name)
+    folder = model_folder(place)
+    weights = weight_files(folder, name)
+    try:
+        count = sum(_num_elements(file) for file in weights)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+    _require_tokenizer(folder, name)
+    files = sorted({*weights, *(f for pattern in MODEL_FILES for f in folder.glob(pattern))})
+    write_manifest(
+        out,
+        protocol=protocol,
+        inputs=[pretrained] if pretrained else [],
+        files={},
+        verb="none",
+        model=place | {"sha256": {file.name: sha256(file) for file in files}},
+        num_parameters_stored=count,
+    )
+    print(f"{name}: {folder}, {count / 1e6:.2f} million parameters in {len(weights)} file(s)")
+
+
+def load_model(place: Mapping[str, Any]) -> Any:
+    """The base model in fp32, ready for measurement (no dropout), on the CPU.
+
+    Args:
+        place: `model` of a base manifest.
+
+    Returns:
+        A causal LM of transformers; weights fp32 whatever the files hold.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        model_folder(place), dtype=torch.float32, use_safetensors=True, local_files_only=True
+    ).eval()
+
+
+def cast(model: Any, device: str, dtype: Any) -> Any:
+    """Move a model and cast its weights, in place.
+
+    Args:
+        model: a causal LM of transformers.
+        device: ``cpu`` or ``cuda``.
+        dtype: of the weights, a `torch.dtype`; not of the buffers: rotary frequencies stay fp32.
+
+    Returns:
+        The model.
+    """
+    model.to(device=device)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def parameter_shapes(place: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The parameters of a base model as `named_parameters` gives them, by its config alone.
+
+    Args:
+        place: `model` of a base manifest.
+
+    Returns:
+        name -> shape, sorted by name; tied weights once, no buffers. No weights are made.
+    """
+    return {name: tuple(p.shape) for name, p in sorted(_without_weights(place).named_parameters())}
+
+
+def input_first_weights(place: Mapping[str, Any]) -> set[str]:
+    """The matrices of a base model that are stored as (in, out): those of GPT-2's Conv1D.
+
+    Args:
+        place: `model` of a base manifest.
+
+    Returns:
+        Names as in `named_parameters`; all other matrices are (out, in). No weights are made.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    modules = _without_weights(place).named_modules()
+    return {f"{name}.weight" for name, module in modules if isinstance(module, Conv1D)}
+
+
+def _without_weights(place: Mapping[str, Any]) -> Any:
+    """A base model by its config alone."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(model_folder(place), local_files_only=True)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+def context_of(model: Any) -> int | None:
+    """Tokens that a model can read.
+
+    Args:
+        model: a causal LM.
+
+    Returns:
+        Positions; None where its config states no limit.
+    """
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def load_tokenizer(place: Mapping[str, Any]) -> Any:
+    """The tokenizer of a base model.
+
+    Args:
+        place: `model` of a base manifest.
+
+    Returns:
+        A tokenizer of transformers.
+    """
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model_folder(place), local_files_only=True)
+
+
+def pad_token(tokenizer: Any) -> int:
+    """A token id for places that are never attended to nor scored.
+
+    Args:
+        tokenizer: of the model.
+
+    Returns:
+        Its pad token, else its end-of-text token, else 0.
+    """
+    ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return next(token for token in ids if token is not None)
+
+
+def _num_elements(file: Path) -> int:
+    """Number of stored elements; opening the file also finds a truncated one."""
+    total = 0
+    with open_tensors(file) as tensors:
+        for key in tensors.keys():  # noqa: SIM118 (no mapping)
+            size = 1
+            for length in tensors.get_slice(key).get_shape():
+                size *= length
+            total += size
+    return total
+
+
+def _require_tokenizer(folder: Path, name: str) -> None:
+    try:
+        # transformers makes up an empty tokenizer where a folder has none
+        tokens = load_tokenizer({"path": str(folder)})("two words")["input_ids"]
+        why = "it gives no tokens for 'two words'"
+    except Exception as error:
+        tokens, why = [], " ".join(str(error).split())[:200]
+    if not tokens:
+        raise UserError(
+            f"{name}: '{folder}' has no tokenizer that can be loaded ({why}); put tokenizer.json "
+            "and tokenizer_config.json there"
+        )

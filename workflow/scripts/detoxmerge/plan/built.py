@@ -1,0 +1,172 @@
+"""What a study builds: every edit, and every fine-tune and tensor file that they are made from."""
+
+from collections import Counter
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..errors import UserError, nearest
+from .at import At
+from .config import Config
+from .edits import Edit, FineTune, ShardSet
+from .paths import Paths
+from .protocol import Protocol
+from .registry import METHODS, files_of_verb
+from .settings import settings
+from .slug import setting_slug
+
+
+class Built:
+    """The edits of a study: the selection (`run:`) crossed out over the catalogue."""
+
+    def __init__(self, config: Config) -> None:
+        """
+        Args:
+            config: the checked config.
+        """
+        self.config, self.run = config, config.run
+        self.paths = Paths(config.results)
+        self.protocol = Protocol(config)
+
+    @cached_property
+    def settings(self) -> dict[tuple[str, str], BaseModel]:
+        """(method, setting) -> Params, for every combination that the config asks for."""
+        return {
+            (name, setting_slug(params)): params
+            for name in self.run.methods
+            for params in settings(name, self.config.methods[name])
+        }
+
+    @cached_property
+    def edits(self) -> list[Edit]:
+        """Every edit but the base, in the order of the config."""
+        found = []
+        for model, (method, setting) in product(self.run.models, self.settings):
+            uses = METHODS[method].USES
+            datasets = self.run.datasets if "dataset" in uses else ["-"]
+            seeds = [str(s) for s in self.run.seeds] if "seed" in uses else ["-"]
+            params = self.settings[method, setting]
+            found += [
+                Edit(model, d, method, setting, s, params) for d, s in product(datasets, seeds)
+            ]
+        return found
+
+    @cached_property
+    def built(self) -> dict[str, Edit]:
+        """Path of its manifest -> edit, for every edit: those of the study, and those that others
+        are made from, which are not measured."""
+        found, waiting = {}, list(self.edits)
+        while waiting:
+            edit = waiting.pop(0)
+            path = self.paths.edit.format(**vars(edit))
+            if path not in found:
+                found[path] = edit
+                at = self._at(edit)
+                METHODS[edit.method].inputs(edit.params, at)
+                waiting += at.edits
+        return found
+
+    def _at(self, edit: Edit) -> At:
+        return At(self.paths, edit.model, edit.dataset, edit.seed)
+
+    def inputs_of(self, edit: Edit) -> list[str]:
+        """Manifests that a method asks for."""
+        return METHODS[edit.method].inputs(edit.params, self._at(edit))
+
+    def made_from(self, pattern: str) -> list[dict[str, str]]:
+        """Wildcards of all files of one kind that edits are made from, each once.
+
+        Args:
+            pattern: of `paths`, without `{edit}`.
+
+        Returns:
+            A mapping per file, in the order of the edits.
+        """
+        every = [path for edit in self.built.values() for path in self.inputs_of(edit)]
+        found = {path: self.paths.wildcards(pattern, path) for path in every}
+        return [wildcards for wildcards in found.values() if wildcards]
+
+    def fine_tunes_of(self, edit: Edit) -> list[FineTune]:
+        """The fine-tunes among what a method asks for."""
+        found = [self.paths.wildcards(self.paths.shard, path) for path in self.inputs_of(edit)]
+        return [FineTune(**w | {k: int(w[k]) for k in ("n", "shard")}) for w in found if w]
+
+    def tensors_beside(self, edit: Edit) -> list[str]:
+        """The tensor files that an edit's own job writes."""
+        folder = self.paths.edit.format(**vars(edit)).removesuffix("edit.json")
+        return [folder + name for name in files_of_verb(METHODS[edit.method].VERB)]
+
+    def tensors_read(self, edit: Edit) -> list[str]:
+        """The tensor files of what an edit is made from: of fine-tunes and of other edits."""
+        found = [self.paths.shard_delta.format(**vars(tune)) for tune in self.fine_tunes_of(edit)]
+        others = [self.built[path] for path in self.inputs_of(edit) if path in self.built]
+        return found + [tensors for other in others for tensors in self.tensors_of(other)]
+
+    def tensors_of(self, edit: Edit) -> list[str]:
+        """The tensor files that a loaded edit reads: its own, else those that it is made from."""
+        return self.tensors_beside(edit) or self.tensors_read(edit)
+
+    @cached_property
+    def given_shards(self) -> list[tuple[str, int]]:
+        """Model and place in its list of every fine-tune made elsewhere that some edit takes."""
+        found = self.made_from(self.paths.given_shard)
+        return sorted({(w["model"], int(w["shard"])) for w in found})
+
+    @cached_property
+    def fine_tunes(self) -> list[FineTune]:
+        """Every fine-tune of the study, once."""
+        every = self.built.values()
+        return list(dict.fromkeys(one for edit in every for one in self.fine_tunes_of(edit)))
+
+    @cached_property
+    def shard_sets(self) -> list[ShardSet]:
+        """Every set of two fine-tunes or more that some edit takes whole."""
+        found: dict[ShardSet, None] = {}
+        for edit in self.built.values():
+            used = Counter(tune.shards for tune in self.fine_tunes_of(edit))
+            found |= {shards: None for shards, count in used.items() if count == shards.n > 1}
+        return list(found)
+
+    def find(self, wildcards: Any) -> Edit:
+        """The edit behind {model} and {edit}, or {model} and the parts of {edit}; not the base.
+
+        Raises:
+            UserError: the study has no such edit.
+        """
+        edit = getattr(wildcards, "edit", None)
+        if edit is None:
+            w = wildcards
+            edit = f"{w.dataset}/{w.method}/{w.setting}/seed{w.seed}"
+        path = self.paths.any_edit.format(model=wildcards.model, edit=edit)
+        if path in self.built:
+            return self.built[path]
+        _, method, setting, _ = edit.split("/")
+        known = [name for of, name in self.settings if of == method]
+        raise UserError(
+            f"{method} has no setting '{setting}' for {wildcards.model} in the config; "
+            f"{nearest(setting, known)}"
+        )
+
+    def benchmarks_of(self, edit: Edit) -> list[str]:
+        """Where Snakemake keeps the times of all jobs that an edit is made by.
+
+        Args:
+            edit: one of those that are built.
+
+        Returns:
+            Of the edit itself, and of the fine-tunes and edits that it is made from; none where one
+            of these was made elsewhere, since nobody knows its time.
+        """
+        p, found, waiting = self.paths, [], [edit]
+        while waiting:
+            one = waiting.pop(0)
+            inputs = self.inputs_of(one)
+            if any(p.wildcards(p.given_shard, path) for path in inputs):
+                return []
+            found.append(p.benchmark(p.edit).format(**vars(one)))
+            tunes = self.fine_tunes_of(one)
+            found += [p.benchmark(p.shard, "finetune").format(**vars(tune)) for tune in tunes]
+            waiting += [self.built[path] for path in inputs if path in self.built]
+        return list(dict.fromkeys(found))

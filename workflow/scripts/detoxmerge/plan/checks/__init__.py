@@ -1,0 +1,1 @@
+"""What a config can get wrong beyond a single value: a sentence for each error."""

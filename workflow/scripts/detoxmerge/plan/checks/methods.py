@@ -1,0 +1,87 @@
+"""A method's parameters in the config, and what it refuses to work with."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from ...errors import nearest, sentence
+from ..config import Config
+from ..entries import MethodEntry, is_method_entry
+from ..registry import METHODS, params_of
+from ..settings import aliases, combinations, settings
+from ..slug import setting_slug
+
+
+def bad_methods(raw: dict[str, Any]) -> Iterator[str]:
+    """Parameters of the methods in `run` that the methods refuse.
+
+    Args:
+        raw: the config; what is not of the right form is passed over.
+
+    Yields:
+        One sentence per error.
+    """
+    run = raw.get("run") if isinstance(raw.get("run"), dict) else {}
+    entries = raw.get("methods") if isinstance(raw.get("methods"), dict) else {}
+    catalogue = {"recipes": {"default": {}}} | raw
+    names = run.get("methods") if isinstance(run.get("methods"), list) else []
+    for name in names:
+        entry = entries.get(name)
+        if name not in METHODS or name not in entries or not is_method_entry(entry):
+            continue  # said elsewhere
+        yield from _bad_method(name, entry, catalogue)
+
+
+def _bad_method(name: str, entry: MethodEntry, catalogue: dict[str, Any]) -> Iterator[str]:
+    where, errors = f"methods.{name}", []
+    for i, one in enumerate(entry if isinstance(entry, list) else [entry]):
+        errors += _bad_entry(name, one, f"{where}.{i}" if isinstance(entry, list) else where)
+    if errors:
+        yield from errors
+        return
+    found = settings(name, entry)
+    slugs = [setting_slug(params) for params in found]
+    if not found:
+        yield f"{where}: an empty list sweeps nothing; give it a value"
+    if len(set(slugs)) < len(slugs):
+        yield f"{where}: a value stands there twice; leave one out"
+    for key, kind, alias in sorted({named for params in found for named in aliases(params)}):
+        if isinstance(known := catalogue.get(kind, {}), dict) and alias not in known:
+            yield f"{where}.{key}: '{alias}' is not among {kind}; {nearest(alias, known)}"
+
+
+def refused_by_methods(config: Config) -> Iterator[str]:
+    """What methods of the study cannot work with.
+
+    Args:
+        config: the parsed config, otherwise without errors.
+
+    Yields:
+        One sentence per thing.
+    """
+    for name in config.run.methods:
+        for params in settings(name, config.methods[name]):
+            for sentence_of in getattr(METHODS[name], "refusals", lambda params, config: [])(
+                params, config
+            ):
+                yield f"methods.{name}: {sentence_of}"
+
+
+def _bad_entry(name: str, entry: dict[str, Any] | None, where: str) -> list[str]:
+    """The errors of the first combination that has any."""
+    for values in combinations(entry):
+        params = params_of(name, values)
+        kind = "parameter"
+        if params is not METHODS[name].Params:
+            kind += f" with operator {values['operator']}"
+        try:
+            setting_slug(params.model_validate(values))
+        except ValidationError as error:
+            return [
+                sentence(e, ".".join([where, *map(str, e["loc"])]), params.model_fields, kind)
+                for e in error.errors()
+            ]
+        except ValueError as error:
+            return [f"{where}: {error}"]
+    return []

@@ -1,0 +1,158 @@
+"""Config errors about the two stages: texts that both would see, and rules that cannot choose."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import nearest
+from ..config import Config, Run
+from ..entries import Source
+from ..registry import METHODS
+from ..seeds import groups_of_stage
+from ..settings import aliases, settings
+from ..slug import setting_slug, slug
+
+
+def shared_texts(config: Config) -> Iterator[str]:
+    """Prompt sets and corpora of the two stages that are not disjoint by construction.
+
+    Two sets are, if they are different parts of a source, different splits or subsets of a hub's
+    data set, or come from different files.
+
+    Args:
+        config: the parsed config.
+
+    Yields:
+        One sentence per pair.
+    """
+    run = config.run
+    if run.final is None:
+        return
+    for kind in ("prompts", "corpora"):
+        known = getattr(config, kind)
+        for ours in getattr(run.sweep, kind):
+            for theirs in getattr(run.final, kind):
+                if ours in known and theirs in known and not _disjoint(known[ours], known[theirs]):
+                    yield (
+                        f"run.final.{kind}: '{theirs}' may share texts with '{ours}' of run.sweep; "
+                        "take the one from `part: validation` and the other from `part: test`"
+                    )
+
+
+def trained_on(config: Config) -> Iterator[str]:
+    """Prompt sets that edits are made from, and that are reported on; validation may serve both.
+
+    Args:
+        config: the parsed config, otherwise without errors.
+
+    Yields:
+        One sentence per pair.
+    """
+    used = {
+        alias
+        for name in config.run.methods
+        for params in settings(name, config.methods[name])
+        for _, kind, alias in aliases(params)
+        if kind == "prompts"
+    }
+    (stage, sets), known = list(config.run.stages.items())[-1], config.prompts
+    for ours in sets.prompts:
+        for theirs in sorted(used):
+            if not _disjoint(known[ours], known[theirs]):
+                yield (
+                    f"run.{stage}.prompts: '{ours}' may share texts with '{theirs}', which a "
+                    "method is made from; take that from `part: validation`, or from other files"
+                )
+
+
+def _disjoint(first: Source, second: Source) -> bool:
+    if first.part and second.part and first.part != second.part:
+        return True
+    if first.generated and second.generated:
+        return False  # another seed gives other rows of the same few sentences
+    if first.where != second.where and first.where.keys() == second.where.keys():
+        return True
+    origins = [(entry.hub, entry.subset, entry.generated is None) for entry in (first, second)]
+    if origins[0] != origins[1]:
+        return True
+    pieces = [set(entry.splits or entry.path or []) for entry in (first, second)]
+    return not pieces[0] & pieces[1]
+
+
+def bad_selectors(config: Config) -> Iterator[str]:
+    """Selectors of `run` whose values name nothing of the study.
+
+    Args:
+        config: the parsed config, otherwise without errors.
+
+    Yields:
+        One sentence per error.
+    """
+    run = config.run
+    edits = [
+        f"{name}/{setting_slug(params)}"
+        for name in run.methods
+        for params in settings(name, config.methods[name])
+    ]
+    for alias in run.selectors:
+        entry, where = config.selectors[alias], f"selectors.{alias}"
+        for key, scales in _scales(run).items():
+            if entry.scale is not None and slug(entry.scale) not in map(slug, scales):
+                yield f"{where}.scale: {slug(entry.scale)} is not among run.{key}"
+        if entry.to is not None:
+            yield from _unless_in(entry.to, edits, f"{where}.to", "edits (method/setting)")
+            choosing = [
+                name
+                for name in run.selectors
+                if config.selectors[name].rule not in ("matched", "pareto")
+            ]
+            yield from _several(run, entry.to.split("/")[0], f"{where}.to")
+            yield from _unless_in(entry.by, choosing, f"{where}.by", "rules that choose one scale")
+        for key, kind in (("prompts", "prompts"), ("scorer", "scorers"), ("corpus", "corpora")):
+            if (name := getattr(entry, key)) is not None:
+                known = getattr(run.sweep, kind)
+                yield from _unless_in(name, known, f"{where}.{key}", f"run.sweep.{kind}")
+
+
+def _scales(run: Run) -> dict[str, list[float]]:
+    """Place in `run` -> scales, of all lists of scales that some method has."""
+    own = {f"method_scales.{name}": scales for name, scales in run.method_scales.items()}
+    shared = {} if set(run.methods) <= set(run.method_scales) else {"scales": run.scales}
+    return shared | own
+
+
+def _several(run: Run, method: str, where: str) -> Iterator[str]:
+    """An edit that others could stand beside only if they had a data set (or seed), too."""
+    for kind, values in (("dataset", run.datasets), ("seed", run.seeds)):
+        if len(values) == 1 or method not in METHODS or kind not in METHODS[method].USES:
+            continue
+        for other in [name for name in run.methods if kind not in METHODS[name].USES]:
+            yield (
+                f"{where}: {method} has an edit for each {kind}, and {other} has none that belongs "
+                f"to one; name a single {kind} in run.{kind}s, or match another edit"
+            )
+
+
+def _unless_in(name: Any, known: list[str], where: str, what: str) -> Iterator[str]:
+    if name not in known:
+        yield f"{where}: '{name}' is not among {what}; {nearest(name, known)}"
+
+
+def repeated_generations(config: Config) -> Iterator[str]:
+    """Prompt sets of a stage that would give the same continuations twice.
+
+    Args:
+        config: as above.
+
+    Yields:
+        One sentence per pair.
+    """
+    for stage in config.run.stages:
+        for group in groups_of_stage(config, stage):
+            first: dict[int, str] = {}
+            for alias in group:
+                seed = config.prompts[alias].generate.seed
+                if first.setdefault(seed, alias) != alias:
+                    yield (
+                        f"run.{stage}.prompts: '{first[seed]}' and '{alias}' are the same prompts, "
+                        f"continued with the same generate.seed {seed}; give one another seed"
+                    )

@@ -1,0 +1,145 @@
+"""What is one file each and found by its name: whoever adds one edits no list."""
+
+import ast
+import contextlib
+import pkgutil
+from collections import UserDict
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel
+
+LIBRARY = Path(__file__).parents[1]
+
+
+class Modules(UserDict[str, ModuleType]):
+    """File name without ``.py`` -> module, sorted; imported when it is first asked for.
+
+    `detoxmerge merge` needs one operator, and to import all takes as long as numpy does.
+    """
+
+    def __init__(self, package: str) -> None:
+        """
+        Args:
+            package: below this one's parent, for example ``edit.methods``. Its modules import
+                without torch, as the Snakefile imports them.
+        """
+        super().__init__()
+        self._folder = LIBRARY.joinpath(*package.split("."))
+        names = sorted(module.name for module in pkgutil.iter_modules([str(self._folder)]))
+        self.data = dict.fromkeys(names)
+        self._package = f"{LIBRARY.name}.{package}"
+
+    def __getitem__(self, name: str) -> ModuleType:
+        if self.data[name] is None:
+            self.data[name] = import_module(f"{self._package}.{name}")
+        return self.data[name]
+
+    def file(self, name: str) -> Path:
+        """The file of a module, or of a package its ``__init__.py``."""
+        alone = self._folder / f"{name}.py"
+        return alone if alone.is_file() else self._folder / name / "__init__.py"
+
+    def constants(self, name: str) -> dict[str, Any]:
+        """What a module states as literals at its top level, read without importing it.
+
+        So the Snakefile knows of verbs and figures, whose modules import torch and matplotlib.
+
+        Args:
+            name: of the module.
+
+        Returns:
+            name -> value; assignments of anything but a literal are left out.
+        """
+        found = {}
+        for node in ast.parse(self.file(name).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                with contextlib.suppress(ValueError):
+                    found[node.targets[0].id] = ast.literal_eval(node.value)
+        return found
+
+
+METHODS = Modules("edit.methods")
+VERBS = Modules("edit.verbs")
+OPERATORS = Modules("merge.operators")
+
+
+def params_of(method: str, values: Mapping[str, Any]) -> type[BaseModel]:
+    """The class of a method's parameters.
+
+    Args:
+        method: name.
+        values: one combination of a config entry, unchecked.
+
+    Returns:
+        The class, which says what is wrong with them.
+    """
+    module = METHODS[method]
+    return module.params_of(dict(values)) if hasattr(module, "params_of") else module.Params
+
+
+def operator_of(method: str, params: BaseModel) -> ModuleType | None:
+    """What tells more of an edit than its method does.
+
+    Args:
+        method: name.
+        params: of the edit.
+
+    Returns:
+        A module with a docstring, REFERENCE and VERSION; None where the method tells all.
+    """
+    module = METHODS[method]
+    return module.operator_of(params) if hasattr(module, "operator_of") else None
+
+
+def forwards(method: str, params: BaseModel, scale: float) -> float:
+    """Forward passes per generated token, as far as a method tells before it is built.
+
+    Args:
+        method: name.
+        params: of the edit.
+        scale: of the edit.
+
+    Returns:
+        1 where it says nothing.
+    """
+    module = METHODS[method]
+    return module.forwards(params, scale) if hasattr(module, "forwards") else 1.0
+
+
+def of_kind(kind: str, verb: str | None = None) -> list[str]:
+    """Names of the methods that one rule builds.
+
+    Args:
+        kind: ``merge`` (CPU and memory), ``train`` (GPU, hours) or ``fit`` (GPU, minutes).
+        verb: of `edit.verbs`; none: any.
+
+    Returns:
+        Method names, sorted.
+    """
+    of = {name: method for name, method in METHODS.items() if kind == method.KIND}
+    return sorted(name for name, method in of.items() if verb in (None, method.VERB))
+
+
+def replicates() -> list[str]:
+    """Names of the methods whose edits only tell how sure another's results are.
+
+    Returns:
+        Method names, sorted.
+    """
+    return sorted(name for name, method in METHODS.items() if hasattr(method, "REPLICATE_OF"))
+
+
+def files_of_verb(verb: str) -> tuple[str, ...]:
+    """The tensor files that stand beside the `edit.json` of a verb.
+
+    Args:
+        verb: name.
+
+    Returns:
+        Its constant `FILES`.
+    """
+    return VERBS.constants(verb)["FILES"]

@@ -1,0 +1,182 @@
+"""Files that are whole or not there: checksums, JSON, manifests, and publishing by rename."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import UserError
+
+CHECKSUM_BYTES = 1 << 18
+
+
+def sha256(path: Path | str) -> str:
+    """SHA-256 of a file's bytes, in hex.
+
+    Args:
+        path: the file; read in blocks.
+
+    Returns:
+        64 hex digits.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Checksum:
+    """SHA-256 of a file that others are still writing or reading, taken a piece at a time."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """
+        Args:
+            file: open for reading; its position does not matter, and stays.
+        """
+        self._file, self._sha256, self._taken = file, hashlib.sha256(), 0
+        self._buffer = memoryview(bytearray(CHECKSUM_BYTES))
+
+    def take_to(self, end: int) -> None:
+        """Take what lies before a place, if it was not taken yet.
+
+        Args:
+            end: bytes from the file's start.
+
+        Raises:
+            OSError: the file ends before.
+        """
+        while self._taken < end:
+            part = self._buffer[: end - self._taken]
+            count = os.preadv(self._file.fileno(), [part], self._taken)
+            if not count:
+                raise OSError(f"{self._file.name} became shorter meanwhile")
+            self._sha256.update(part[:count])
+            self._taken += count
+
+    def hexdigest(self) -> str:
+        """Of all that was taken."""
+        return self._sha256.hexdigest()
+
+
+@contextlib.contextmanager
+def publish(path: Path | str) -> Iterator[Path]:
+    """A temporary path in the same folder that becomes `path` at the end, or vanishes.
+
+    Args:
+        path: where the file shall be; its folder is made.
+
+    Yields:
+        The path to write to. On an exception it is removed, and `path` is as it was before.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the process id keeps two copies of a job from writing into one file
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def publish_folder(path: Path | str) -> Iterator[Path]:
+    """A temporary folder beside `path` that takes its place at the end, or vanishes.
+
+    Args:
+        path: where the folder shall be; what is there is replaced as a whole.
+
+    Yields:
+        The folder to write to. On an exception it is removed, and `path` is as it was before.
+    """
+    path = Path(path)
+    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "old"))
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for file in part.iterdir():
+            with open(file, "rb") as opened:
+                os.fsync(opened.fileno())
+        if path.exists():
+            os.replace(path, old)
+        try:
+            os.replace(part, path)
+        except OSError:
+            if old.exists():
+                os.replace(old, path)
+            raise
+    finally:
+        for rest in (part, old):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file, UTF-8, whole or not at all.
+
+    Args:
+        path: the file.
+        text: its content.
+    """
+    with publish(path) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def write_json(path: Path | str, content: Any) -> None:
+    """Write JSON, whole or not at all; NaN is refused, a missing number is null.
+
+    Args:
+        path: the file.
+        content: plain JSON values.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read JSON.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Plain JSON values.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run the workflow again, it makes the file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); delete it and run again") from None
+
+
+def write_manifest(
+    path: Path | str,
+    *,
+    protocol: Mapping[str, Any],
+    inputs: Iterable[Path | str],
+    files: Mapping[str, str],
+    **content: Any,
+) -> None:
+    """Write the small JSON that stands for an artefact.
+
+    It holds the checksums of what it was made from and of what it stands for, so it changes
+    whenever they do; times and hosts are left out, so it changes only then.
+
+    Args:
+        path: the manifest.
+        protocol: what decided the numbers, with the stage's VERSION.
+        inputs: manifests it was made from; their checksums are taken.
+        files: name -> SHA-256 of the tensors, tables or texts beside the manifest.
+        content: results.
+    """
+    made_from = {str(given): sha256(given) for given in inputs}
+    write_json(path, {"protocol": protocol, "inputs": made_from, "files": files, **content})
