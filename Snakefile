@@ -39,8 +39,8 @@ onerror:
 rule all:
     default_target: True
     input:
-        FIGURES,
-        TABLES,
+        DRAWN,
+        TABULATED,
         PATHS.summary,
         # every file by name: a job that fails takes its old output along, and Snakemake makes what
         # is missing in the middle again only if it is asked for

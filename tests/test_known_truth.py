@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from report.curves import measured
+from report.test_change_figures import unchanged
 from safetensors.numpy import load_file, save_file
 from scipy.stats import binom, norm
 
@@ -22,7 +23,7 @@ from detoxmerge.measure.change import THRESHOLDS, parameter_change
 from detoxmerge.measure.gram import sign_agreement, signal_and_noise
 from detoxmerge.measure.shard_statistics import shard_statistics
 from detoxmerge.plan.edits import Edit
-from detoxmerge.report.change_figures import RANDOM, SHARD, SINGLE, VECTOR, unchanged
+from detoxmerge.report.change_nulls import RANDOM, SHARD, SINGLE, VECTOR
 from detoxmerge.report.comparison import LEVELS, compare
 from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
 

@@ -28,9 +28,9 @@ REPORT = {
     "plot_shard_subsets": 1,
     "plot_shard_snr": 1,
     "plot_shard_cosines": 1,
-    "tabulate": 1,
+    "tabulate_main": 1,
     "tabulate_seeds": 1,
-    "headline": 1,
+    "tabulate_headline": 1,
     "plot_trade_off": 1,
     "plot_degradation_reduction": 1,
 }

@@ -60,7 +60,7 @@ def expected_jobs(config):
         "measure_perplexity": measured * sets["corpora"],
         "select_scale": edits * len(run["selectors"]),
         "summarise": 1,
-        "headline": 1,
+        "tabulate_headline": 1,
         "plot_trade_off": models,
         "plot_degradation_reduction": models,
         "plot_toxicity": models,
@@ -71,7 +71,7 @@ def expected_jobs(config):
         "plot_shard_subsets": models,
         "plot_shard_snr": models,
         "plot_shard_cosines": models,
-        "tabulate": 1,
+        "tabulate_main": 1,
         "tabulate_seeds": 1,
         "export_model": len(run.get("exports", [])),
     }
@@ -100,7 +100,7 @@ def test_paper_study_is_so_many_submissions(empty_house):
     """docs/cluster.md says how many; each generation takes its scores and its fluency along."""
     jobs = empty_house.planned("--profile", "slurm")
     assert jobs == expected_jobs(study("config.yaml"))
-    here = ("fetch", "prepare", "split", "select", "summarise", "plot", "tabulate", "headline")
+    here = ("fetch", "prepare", "split", "select", "summarise", "plot", "tabulate")
     sent = {rule: count for rule, count in jobs.items() if not rule.startswith(here)}
     submissions = sum(sent.values()) - sent["score_toxicity"] - sent["measure_fluency"]
     measured = ("generate", "score_toxicity", "measure_fluency", "measure_perplexity")
@@ -164,9 +164,9 @@ def expected_paths(config):
         "plot_shard_subsets": 3,
         "plot_shard_snr": 3,
         "plot_shard_cosines": 3,
-        "tabulate": 4,
+        "tabulate_main": 4,
         "tabulate_seeds": 4,
-        "headline": 5,
+        "tabulate_headline": 5,
     }
     jobs = expected_jobs(config)
     total = sum(outputs.get(rule, 1) * count for rule, count in jobs.items())

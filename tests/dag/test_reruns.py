@@ -626,7 +626,7 @@ def test_measurement_of_an_earlier_protocol_reaches_no_table(house):
     with house.config() as config:
         config["corpora"]["polite"]["stride_tokens"] = 8
     before = (house.results / "tables/main.csv").read_bytes()
-    only = ["--allowed-rules", "summarise", "tabulate", "--forcerun", "summarise"]
+    only = ["--allowed-rules", "summarise", "tabulate_main", "--forcerun", "summarise"]
     done = house.snakemake("--cores", "1", *only, "--", "results/toy/tables/main.csv")
 
     said = refusal(done)

@@ -5,11 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from report import manifests
+from report.needs import inputs
 
 from detoxmerge.measure.nulls import unchanged_share_at
-from detoxmerge.report import change_figures as figures
-from detoxmerge.report.change_figures import RANDOM, SELECTED, SHARD, SINGLE, STYLES, VECTOR
-from detoxmerge.report.figures import draw
+from detoxmerge.report import change_nulls
+from detoxmerge.report.change_nulls import RANDOM, SELECTED, SHARD, SINGLE, STYLES, VECTOR
+from detoxmerge.report.drawing import power, write_figure
+from detoxmerge.report.figures import almost_unchanged, parameter_change
+
+NOTHING_SELECTED = pd.DataFrame(
+    columns=["stage", "model", "dataset", "method", "setting", "seed", "selector", "value"]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +32,15 @@ def study(tmp_path):
     return manifests.write(tmp_path)
 
 
+def densities(changes, shards):
+    return parameter_change.table(inputs(changes=changes, shard_statistics=shards))
+
+
+def unchanged(changes, shards, summary=NOTHING_SELECTED):
+    needed = inputs(changes=changes, shard_statistics=shards, summary=summary)
+    return almost_unchanged.table(needed)
+
+
 def of(data, **at):
     for key, value in at.items():
         data = data[data[key] == value]
@@ -38,7 +53,7 @@ def legend(figure):
 
 
 def test_densities_are_shares_per_decade_of_the_vector_and_its_nulls(study):
-    found = figures.densities(*study)
+    found = densities(*study)
     for n, curves in {1: {VECTOR, RANDOM}, 5: {VECTOR, RANDOM, SHARD, SINGLE}}.items():
         part = of(found, n=n)
         assert set(part["curve"]) == curves
@@ -54,7 +69,7 @@ def middle(data):
 
 
 def test_densities_of_the_nulls_have_the_size_that_they_claim(study):
-    part = of(figures.densities(*study), edits="rude, merge", seed="1", n=5)
+    part = of(densities(*study), edits="rude, merge", seed="1", n=5)
     vector, shard, single, random = (
         middle(of(part, curve=curve)) for curve in (VECTOR, SHARD, SINGLE, RANDOM)
     )
@@ -64,8 +79,8 @@ def test_densities_of_the_nulls_have_the_size_that_they_claim(study):
 
 
 def test_parameter_change_has_a_row_per_data_set_and_a_panel_per_n(study):
-    data = figures.densities(*study)
-    figure = figures.parameter_change(data)
+    data = densities(*study)
+    figure = parameter_change.draw(data)
     assert [part.get_suptitle() for part in figure.subfigs[:-1]] == ["rude, merge", "mean, merge"]
     assert [axis.get_title() for axis in figure.axes] == 2 * ["N = 1", "N = 2", "N = 5"]
     assert {axis.get_xlabel() for axis in figure.axes} == {"|Δ| at scale 1"}
@@ -78,7 +93,7 @@ def test_parameter_change_has_a_row_per_data_set_and_a_panel_per_n(study):
 
 
 def test_unchanged_shares_and_nulls_are_those_of_the_manifests(study):
-    found = figures.unchanged(*study)
+    found = unchanged(*study)
     rows = of(found, edits="mean, merge", seed="2", threshold=2e-5).set_index(["n", "curve"])
     single, merged = (manifests.change(n, "2", "mean") for n in (1, 5))
     assert rows.loc[(5, VECTOR), "share"] == merged["almost_unchanged_share"]["below_2e-05"]
@@ -95,25 +110,27 @@ def test_unchanged_shares_and_nulls_are_those_of_the_manifests(study):
 
 
 def test_single_vector_is_its_own_shard(study):
-    rows = of(figures.unchanged(*study), n=1, seed="1", edits="rude, merge", threshold=1e-5)
+    rows = of(unchanged(*study), n=1, seed="1", edits="rude, merge", threshold=1e-5)
     shares = rows.set_index("curve")["share"]
     assert shares[SHARD] == shares[VECTOR]
     assert shares[SINGLE] == pytest.approx(shares[VECTOR], abs=0.01)
 
 
 def test_selected_scale_adds_its_line_where_it_is_given(study):
-    found = figures.unchanged(*study, selected={"rude/merge/n=1/seed1": 0.4})
+    row = {"stage": "selection", "model": "small", "dataset": "rude", "method": "merge"}
+    row |= {"setting": "n=1", "seed": "1", "selector": "budget", "value": 0.4}
+    found = unchanged(*study, summary=pd.DataFrame([row]))
     rows = of(found, curve=SELECTED, threshold=1e-5)
     assert set(rows["edits"]) == {"rude, merge"}
     assert set(rows["seed"]) == {"1"}
     exact = (0.4 * manifests.sizes(1, "1") < 1e-5).mean()
     assert rows["share"].tolist() == pytest.approx([exact] * 3, abs=0.01)
-    assert SELECTED in legend(figures.almost_unchanged(found))
+    assert SELECTED in legend(almost_unchanged.draw(found))
 
 
 def test_almost_unchanged_has_a_panel_per_threshold_with_means_and_ranges(study):
-    data = figures.unchanged(*study)
-    figure = figures.almost_unchanged(data)
+    data = unchanged(*study)
+    figure = almost_unchanged.draw(data)
     assert len(figure.axes) == 2 * 4
     first = figure.axes[1]
     assert first.get_title() == "|Δ| < $10^{-5}$"
@@ -127,16 +144,16 @@ def test_almost_unchanged_has_a_panel_per_threshold_with_means_and_ranges(study)
 
 def test_study_without_n_1_lacks_its_nulls_and_draws_the_rest(tmp_path):
     study = manifests.write(tmp_path, ns=(2, 5))
-    assert set(figures.unchanged(*study)["curve"]) == {VECTOR, RANDOM, SHARD}
-    figures.almost_unchanged(figures.unchanged(*study))
-    figures.parameter_change(figures.densities(*study))
+    assert set(unchanged(*study)["curve"]) == {VECTOR, RANDOM, SHARD}
+    almost_unchanged.draw(unchanged(*study))
+    parameter_change.draw(densities(*study))
 
 
 def test_study_of_n_1_alone_is_drawn(tmp_path):
     study = manifests.write(tmp_path, ns=(1,), datasets=("rude",))
     assert study[1] == []
-    figures.almost_unchanged(figures.unchanged(*study))
-    figures.parameter_change(figures.densities(*study))
+    almost_unchanged.draw(unchanged(*study))
+    parameter_change.draw(densities(*study))
 
 
 def test_recipes_are_kept_apart(monkeypatch, tmp_path):
@@ -144,9 +161,9 @@ def test_recipes_are_kept_apart(monkeypatch, tmp_path):
     change["edit"]["params"]["recipe"] = "small"
     other, own = manifests.shards(5, "1"), manifests.shards(5, "1", recipe="small")
     own["curves"]["all"][0]["almost_unchanged_share"]["below_1e-05"]["mean"] = 0.7
-    monkeypatch.setattr(figures, "read_json", lambda path: contents[path])
+    monkeypatch.setattr(change_nulls, "read_json", lambda path: contents[path])
     contents = dict(zip([tmp_path / name for name in "abc"], (change, other, own), strict=True))
-    found = figures.unchanged([tmp_path / "a"], [tmp_path / "b", tmp_path / "c"])
+    found = unchanged([tmp_path / "a"], [tmp_path / "b", tmp_path / "c"])
     assert of(found, curve=SHARD, threshold=1e-5)["share"].tolist() == [0.7]
     assert set(found["edits"]) == {"rude, merge (recipe=small)"}
 
@@ -159,32 +176,32 @@ def test_every_operator_stands_beside_the_one_single_vector(monkeypatch, tmp_pat
     merged["edit"]["params"] |= {"operator": "snr"}
     merged["l2_norm"] *= size
     contents = {tmp_path / "a": single, tmp_path / "b": merged}
-    monkeypatch.setattr(figures, "read_json", lambda path: contents[path])
-    found = of(figures.unchanged([*contents], []), n=5)
+    monkeypatch.setattr(change_nulls, "read_json", lambda path: contents[path])
+    found = of(unchanged([*contents], []), n=5)
     assert set(found["curve"]) == {VECTOR, RANDOM} | curves
 
 
 def test_edit_without_an_n_is_left_out(monkeypatch, tmp_path):
     change = manifests.change(1, "1")
     change["edit"]["params"] = {"strength": 2}
-    monkeypatch.setattr(figures, "read_json", lambda path: change)
-    assert figures.densities([tmp_path], []).empty
-    assert figures.unchanged([tmp_path], []).empty
+    monkeypatch.setattr(change_nulls, "read_json", lambda path: change)
+    assert densities([tmp_path], []).empty
+    assert unchanged([tmp_path], []).empty
 
 
 @pytest.mark.parametrize(
     ("x", "text"), [(1e-6, "$10^{-6}$"), (2e-5, r"$2\cdot 10^{-5}$"), (1.0, "$10^{0}$")]
 )
 def test_power(x, text):
-    assert figures.power(x) == text
+    assert power(x) == text
 
 
 def test_same_data_give_the_same_files(study, tmp_path):
-    data = figures.unchanged(*study)
+    data = unchanged(*study)
     written = []
     for name in ("a", "b"):
         files = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "pdf", "csv")}
-        draw(figures.almost_unchanged, data, **files)
+        write_figure(almost_unchanged.draw(data), data, **files)
         written.append([path.read_bytes() for path in files.values()])
     assert written[0] == written[1]
     assert len(pd.read_csv(tmp_path / "a.csv")) == len(data)
@@ -200,8 +217,8 @@ def test_the_first_selector_that_chose_says_at_which_scale_an_edit_is_used() -> 
     frame = pd.DataFrame(rows).assign(
         stage="selection", model="small", dataset="rude", method="merge", seed="1"
     )
-    assert figures.chosen_scales(frame, "small") == {
+    assert almost_unchanged.selected_scales(frame, "small") == {
         "rude/merge/n=1/seed1": 0.5,
         "rude/merge/n=4/seed1": 1.0,
     }
-    assert figures.chosen_scales(frame, "other") == {}
+    assert almost_unchanged.selected_scales(frame, "other") == {}

@@ -6,8 +6,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from report.frames import summary
+from report.needs import inputs
 
-from detoxmerge.report.comparison_figures import LEAST_TOP, degradation_reduction, points, trade_off
+from detoxmerge.report.figures import degradation_reduction, trade_off
+from detoxmerge.report.figures.trade_off import LEAST_TOP
+
+
+def points(frame: pd.DataFrame, model: str) -> pd.DataFrame:
+    return trade_off.table(inputs(summary=frame, model=model))
 
 
 def levels(values: list[float]) -> pd.DataFrame:
@@ -20,22 +26,22 @@ def levels(values: list[float]) -> pd.DataFrame:
 
 def test_a_study_without_pairs_has_a_figure_that_says_so() -> None:
     for empty in (pd.DataFrame(columns=["model"]), levels([0.1])[:0]):
-        figure = degradation_reduction(empty)
+        figure = degradation_reduction.draw(empty)
         assert "no edit with N > 1" in figure.axes[0].texts[0].get_text()
         plt.close(figure)
 
 
 def test_a_line_per_n_and_a_curve_that_nowhere_overlaps() -> None:
-    figure = degradation_reduction(levels([0.2, 0.1]))
+    figure = degradation_reduction.draw(levels([0.2, 0.1]))
     assert figure.axes[0].get_legend_handles_labels()[1] == ["N = 4"]
     plt.close(figure)
-    figure = degradation_reduction(levels([0.2, 0.1]).assign(reduction=np.nan))
+    figure = degradation_reduction.draw(levels([0.2, 0.1]).assign(reduction=np.nan))
     assert "undefined" in figure.axes[0].texts[0].get_text()
     plt.close(figure)
 
 
 def test_a_merged_edit_that_costs_less_than_nothing_is_seen() -> None:
-    figure = degradation_reduction(levels([0.2, 0.1]).assign(reduction=1.2))
+    figure = degradation_reduction.draw(levels([0.2, 0.1]).assign(reduction=1.2))
     assert figure.axes[0].get_ylim()[1] > 1.2
     plt.close(figure)
 
@@ -44,11 +50,13 @@ def test_trade_off_has_a_panel_per_data_set_and_a_line_per_n() -> None:
     data = points(summary(), "small")
     assert set(data["n"].dropna()) == {1, 4}
     assert len(data[data["method"] == "base"]) == 1
-    figure = trade_off(data)
+    figure = trade_off.draw(data)
     assert len(figure.axes) == 2
     assert figure.axes[0].get_legend_handles_labels()[1] == ["N = 1", "N = 4"]
     plt.close(figure)
-    figure = trade_off(data.replace({"corpus": {"polite": "wikitext-103-v1-validation-short"}}))
+    figure = trade_off.draw(
+        data.replace({"corpus": {"polite": "wikitext-103-v1-validation-short"}})
+    )
     figure.draw_without_rendering()
     for axis in figure.axes:  # a name as long as they are is not cut
         assert "wikitext" in axis.get_ylabel()
@@ -72,7 +80,7 @@ def test_a_collapse_is_shown_at_the_edge_and_hides_nothing() -> None:
     worst = own & nll & (frame["scale"] == frame["scale"].max())
     for value in (1e12, None):
         data = points(frame.assign(value=frame["value"].where(~worst, value)), "small")
-        figure = trade_off(data)
+        figure = trade_off.draw(data)
         for axis in figure.axes:
             top = axis.get_ylim()[1]
             assert top == LEAST_TOP * base
@@ -81,7 +89,7 @@ def test_a_collapse_is_shown_at_the_edge_and_hides_nothing() -> None:
             assert "triangle" in axis.get_title(loc="left")
         plt.close(figure)
     tame = frame.assign(value=frame["value"].fillna(base))
-    axis = trade_off(points(tame, "small")).axes[0]
+    axis = trade_off.draw(points(tame, "small")).axes[0]
     assert not edges(axis)
     assert "triangle" not in axis.get_title(loc="left")
 
@@ -96,7 +104,7 @@ def test_many_lines_have_their_legend_below_and_only_what_tells_them_apart() -> 
             ("filtering", "--mode=a"), ("filtering", "--mode=b"),
         ]
     ]  # fmt: skip
-    figure = trade_off(points(pd.concat([frame, *more]), "small"))
+    figure = trade_off.draw(points(pd.concat([frame, *more]), "small"))
     (axis,) = figure.axes
     labels = axis.get_legend_handles_labels()[1]
     assert sorted(labels) == [
@@ -115,7 +123,7 @@ def test_trade_off_shows_edits_without_a_data_set_in_every_panel() -> None:
     frame = summary(seeds=("1",))
     given = frame[(frame["method"] == "merge") & (frame["dataset"] == "rude")]
     given = given.assign(method="merge_given", dataset="-", seed="-")
-    figure = trade_off(points(pd.concat([frame, given]), "small"))
+    figure = trade_off.draw(points(pd.concat([frame, given]), "small"))
     assert [axis.get_title(loc="left").split(" (")[0] for axis in figure.axes] == ["mean", "rude"]
     for axis in figure.axes:
         assert axis.get_legend_handles_labels()[1] == [
@@ -123,7 +131,7 @@ def test_trade_off_shows_edits_without_a_data_set_in_every_panel() -> None:
         ]  # fmt: skip
     plt.close(figure)
     base = frame[frame["method"] == "base"]
-    (axis,) = trade_off(points(pd.concat([base, given]), "small")).axes
+    (axis,) = trade_off.draw(points(pd.concat([base, given]), "small")).axes
     assert axis.get_title(loc="left").startswith("no data set (star")
     plt.close(axis.figure)
 
@@ -135,7 +143,7 @@ def test_trade_off_shows_each_of_several_training_seeds_behind_their_mean() -> N
     at = edits[(edits["n"] == 4) & (edits["scale"] == 0.5)]
     mean = at["seed"].isna()
     assert at.loc[mean, "toxicity"].tolist() == [np.mean(at.loc[~mean, "toxicity"])]
-    figure = trade_off(data)
+    figure = trade_off.draw(data)
     thin = [line for line in figure.axes[0].lines if line.get_linewidth() < 1]
     assert len(thin) == 2 * 2
     assert {len(line.get_xdata()) for line in thin} == {1 + 2}  # from the base on
@@ -144,7 +152,7 @@ def test_trade_off_shows_each_of_several_training_seeds_behind_their_mean() -> N
 
     alone = points(summary(datasets=("rude",), seeds=("1",)), "small")
     assert alone["seed"].isna().all()  # the mean of one seed is that seed
-    figure = trade_off(alone)
+    figure = trade_off.draw(alone)
     assert not [line for line in figure.axes[0].lines if line.get_linewidth() < 1]
     plt.close(figure)
 
@@ -160,7 +168,7 @@ def test_operators_stand_in_one_panel_told_apart_by_colour() -> None:
         levels([0.2, 0.1]).assign(setting=f"n=4--{setting}", reduction=0.1 * i)
         for i, setting in enumerate(settings.values())
     ]
-    figure = degradation_reduction(pd.concat(rows, ignore_index=True))
+    figure = degradation_reduction.draw(pd.concat(rows, ignore_index=True))
     assert len(figure.axes) == 1
     handles, labels = figure.axes[0].get_legend_handles_labels()
     found = dict(zip(labels, handles, strict=True))
@@ -178,7 +186,7 @@ def test_operators_stand_in_one_panel_told_apart_by_colour() -> None:
 
 def test_a_panel_that_only_says_why_it_is_empty_takes_less_room() -> None:
     both = [levels([0.2, 0.1]), levels([0.2, 0.1]).assign(dataset="mean", reduction=np.nan)]
-    figure = degradation_reduction(pd.concat(both, ignore_index=True))
+    figure = degradation_reduction.draw(pd.concat(both, ignore_index=True))
     figure.draw_without_rendering()
     full, empty = (axis.get_position().height for axis in figure.axes)
     assert empty < full / 2

@@ -8,7 +8,11 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from report.frames import summary
 
-from detoxmerge.report import figures
+from detoxmerge.report.drawing import draw_figure
+from detoxmerge.report.figures import perplexity, toxicity
+from detoxmerge.report.inputs import Inputs
+from detoxmerge.report.names import variant as variant_of
+from detoxmerge.report.over_scale_and_n import measured
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +24,11 @@ def small_and_closed():
 
 
 def data(metric, **study):
-    return figures.measured(summary(**study), "small", metric)
+    return measured(summary(**study), "small", metric)
 
 
 def drawn(figure, table):
-    found = figure(table)
+    found = figure.draw(table)
     assert isinstance(found, Figure)
     for axis in found.axes:
         assert axis.get_xlabel()
@@ -57,7 +61,7 @@ def test_measured_keeps_models_and_metrics_apart():
     frame = summary()
     other = frame.assign(model="large", value=frame["value"] + 1)
     both = pd.concat([frame, other], ignore_index=True)
-    found = figures.measured(both, "small", "toxicity_mean")
+    found = measured(both, "small", "toxicity_mean")
     pd.testing.assert_frame_equal(found, data("toxicity_mean"))
 
 
@@ -72,14 +76,14 @@ def test_measured_keeps_models_and_metrics_apart():
     ],
 )
 def test_variant_is_the_setting_without_its_n(setting, variant):
-    assert figures.variant(setting) == variant
+    assert variant_of(setting) == variant
 
 
 @pytest.mark.parametrize(
     ("figure", "metric", "quantity"),
     [
-        (figures.toxicity, "toxicity_mean", "Mean toxicity of continuations (0–1)"),
-        (figures.perplexity, "perplexity_per_token", "Perplexity per token"),
+        (toxicity, "toxicity_mean", "Mean toxicity of continuations (0–1)"),
+        (perplexity, "perplexity_per_token", "Perplexity per token"),
     ],
 )
 def test_figure_over_scale_and_n_has_a_row_per_data_set(figure, metric, quantity):
@@ -99,7 +103,7 @@ def test_figure_over_scale_and_n_has_a_row_per_data_set(figure, metric, quantity
 
 def test_lines_show_the_means_and_the_base_is_level():
     table = data("toxicity_mean", datasets=("rude",))
-    left, right = drawn(figures.toxicity, table).axes
+    left, right = drawn(toxicity, table).axes
     for axis, by, values in ((left, "n", (1, 4)), (right, "scale", (0.5, 1.0))):
         for line, value in zip(axis.get_lines(), values, strict=False):
             curve = table[table["dataset"].notna() & (table[by] == value)]
@@ -108,14 +112,14 @@ def test_lines_show_the_means_and_the_base_is_level():
 
 
 def test_range_over_seeds_is_a_band_and_one_seed_has_none():
-    several = drawn(figures.toxicity, data("toxicity_mean"))
-    single = drawn(figures.toxicity, data("toxicity_mean", seeds=("1",)))
+    several = drawn(toxicity, data("toxicity_mean"))
+    single = drawn(toxicity, data("toxicity_mean", seeds=("1",)))
     assert [len(bands(axis)) for axis in several.axes] == [2] * 4
     assert [len(bands(axis)) for axis in single.axes] == [0] * 4
 
 
 def test_missing_perplexity_leaves_a_gap_and_draws_the_rest():
-    found = drawn(figures.perplexity, data("perplexity_per_token", datasets=("rude",)))
+    found = drawn(perplexity, data("perplexity_per_token", datasets=("rude",)))
     first = found.axes[0].get_lines()[0].get_ydata()
     assert np.isnan(first).tolist() == [False, True]
     assert np.isfinite(found.axes[0].get_lines()[1].get_ydata()).all()
@@ -124,8 +128,8 @@ def test_missing_perplexity_leaves_a_gap_and_draws_the_rest():
 def test_missing_perplexity_of_the_base_is_drawn_without_it():
     frame = summary(datasets=("rude",))
     frame.loc[frame["dataset"].isna() & frame["scorer"].isna(), "value"] = np.nan
-    table = figures.measured(frame, "small", "perplexity_per_token")
-    assert len(drawn(figures.perplexity, table).axes) == 2
+    table = measured(frame, "small", "perplexity_per_token")
+    assert len(drawn(perplexity, table).axes) == 2
 
 
 def test_variants_prompt_sets_and_scorers_get_rows_of_their_own():
@@ -134,7 +138,7 @@ def test_variants_prompt_sets_and_scorers_get_rows_of_their_own():
     both = pd.concat([frame, other[other["dataset"].notna()]], ignore_index=True)
     scored = both.assign(scorer=both["scorer"].replace("judge", "second"))
     table = pd.concat([both, scored[scored["scorer"].notna()]], ignore_index=True)
-    found = drawn(figures.toxicity, figures.measured(table, "small", "toxicity_mean"))
+    found = drawn(toxicity, measured(table, "small", "toxicity_mean"))
     titles = [axis.get_title(loc="left") for axis in found.axes[::2]]
     assert sorted(titles) == [
         "rude, merge (recipe=small), on openings, scored by judge",
@@ -146,20 +150,21 @@ def test_variants_prompt_sets_and_scorers_get_rows_of_their_own():
 
 def test_many_scales_do_not_crowd_the_axis():
     table = data("toxicity_mean", datasets=("rude",), seeds=("1",), scales=tuple(range(1, 21)))
-    left, _ = drawn(figures.toxicity, table).axes
+    left, _ = drawn(toxicity, table).axes
     assert len(left.get_xticks()) < 20
 
 
-def test_draw_writes_three_files_and_the_same_data_give_the_same_bytes(tmp_path):
-    table = data("toxicity_mean", datasets=("rude",))
+def test_a_figure_is_three_files_and_the_same_data_give_the_same_bytes(tmp_path):
+    summary(datasets=("rude",)).to_parquet(tmp_path / "summary.parquet")
+    needed = Inputs({"summary": [tmp_path / "summary.parquet"]}, "small")
     written = []
     for name in ("a", "b"):
         files = {kind: tmp_path / f"{name}.{kind}" for kind in ("png", "pdf", "csv")}
-        figures.draw(figures.toxicity, table, **files)
+        draw_figure("toxicity", needed, **files)
         written.append({kind: path.read_bytes() for kind, path in files.items()})
     assert written[0] == written[1]
     assert written[0]["png"].startswith(b"\x89PNG")
     assert written[0]["pdf"].startswith(b"%PDF")
     assert b"CreationDate" not in written[0]["pdf"]
-    assert len(pd.read_csv(tmp_path / "a.csv")) == len(table)
+    assert len(pd.read_csv(tmp_path / "a.csv")) == len(toxicity.table(needed))
     assert plt.get_fignums() == []

@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 from report import finished as hand
 from report.finished import grid, write
+from report.needs import inputs
 
 from detoxmerge.plan.grid import Grid
 from detoxmerge.report.comparison import perplexity_at
 from detoxmerge.report.curves import curve_of
-from detoxmerge.report.headline import headline, single_of
+from detoxmerge.report.formats import write_table
+from detoxmerge.report.tables.headline import single_of
 
 READ = {"prompts": "openings", "scorer": "judge", "corpus": "polite"}
 
@@ -20,7 +22,7 @@ READ = {"prompts": "openings", "scorer": "judge", "corpus": "polite"}
 def made(study: Grid, folder: Path) -> dict[str, str]:
     """Every file of the headline."""
     files = {kind: folder / f"headline.{kind}" for kind in ("csv", "markdown", "latex", "html")}
-    headline(study, **files, levels=folder / "levels.csv")
+    write_table("headline", inputs(grid=study), **files, levels=folder / "levels.csv")
     return {path.name: path.read_text() for path in [*files.values(), folder / "levels.csv"]}
 
 

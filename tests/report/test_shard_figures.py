@@ -1,6 +1,7 @@
 """The figures of the shards: curves over k, maps of signal and cosines, and training losses."""
 
 import json
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,14 +9,32 @@ import pandas as pd
 import pytest
 from matplotlib.colors import LogNorm
 from report import manifests
+from report.needs import inputs
 
-from detoxmerge.report import shard_figures, shard_maps
+from detoxmerge.report import heat_maps
+from detoxmerge.report.figures import shard_cosines, shard_snr, shard_subsets, training_loss
 
 
 @pytest.fixture(autouse=True)
 def closed():
     yield
     plt.close("all")
+
+
+def subsets(sets):
+    return shard_subsets.table(inputs(shard_statistics=sets))
+
+
+def signal_to_noise(sets):
+    return shard_snr.table(inputs(shard_statistics=sets))
+
+
+def cosines(sets):
+    return shard_cosines.table(inputs(shard_statistics=sets))
+
+
+def losses(tunes, files):
+    return training_loss.table(inputs(losses=files, grid=SimpleNamespace(fine_tunes=tunes)))
 
 
 @pytest.fixture
@@ -31,27 +50,27 @@ def titles(figure):
 
 
 def test_subsets_are_the_curves_of_the_manifests(sets):
-    found = shard_figures.subsets(sets)
+    found = subsets(sets)
     part = found[(found["set"] == "rude") & (found["seed"] == "1") & (found["threshold"] == 1e-5)]
     part = part[part["parameters"] == "all"]
-    mean = part[part["curve"] == shard_figures.MEAN].set_index(["n", "k"])
+    mean = part[part["curve"] == shard_subsets.MEAN].set_index(["n", "k"])
     assert len(mean) == 2 + 5
     assert mean.loc[(5, 3), ["share", "low", "high"]].tolist() == pytest.approx(
         [0.06, 0.054, 0.066]
     )
-    random = part[part["curve"] == shard_figures.RANDOM].set_index(["n", "k"])
+    random = part[part["curve"] == shard_subsets.RANDOM].set_index(["n", "k"])
     assert random.loc[(5, 3), "share"] == 0.03
 
 
 def test_shard_subsets_has_a_row_per_set_and_a_line_per_n(sets):
-    figure = shard_figures.shard_subsets(shard_figures.subsets(sets))
+    figure = shard_subsets.draw(subsets(sets))
     rows, panels = titles(figure)
     assert rows[:2] == ["rude, parameters: all", "rude, parameters: without embeddings"]
     assert len(rows) == 4
     assert panels[:2] == ["|Δ| < $10^{-6}$", "|Δ| < $10^{-5}$"]
     (legend,) = figure.subfigs[-1].legends
     texts = [text.get_text() for text in legend.get_texts()]
-    assert texts == ["N = 2", "N = 5", shard_figures.RANDOM]
+    assert texts == ["N = 2", "N = 5", shard_subsets.RANDOM]
     by_n = [line for line in figure.axes[1].get_lines() if line.get_label() == "N = 5"]
     assert by_n[0].get_ydata().tolist() == pytest.approx([0.02 * k for k in range(1, 6)])
     assert len(figure.axes[1].collections) == 4  # ranges of two Ns, shards and noise
@@ -61,13 +80,13 @@ def test_subset_without_elements_is_a_gap(sets):
     content = json.loads(sets[0].read_text())
     content["curves"]["all"][0]["almost_unchanged_share"]["below_1e-06"] = None
     sets[0].write_text(json.dumps(content))
-    found = shard_figures.subsets(sets)
+    found = subsets(sets)
     assert found["share"].isna().sum() == 1
-    shard_figures.shard_subsets(found)
+    shard_subsets.draw(found)
 
 
 def test_signal_to_noise_is_that_of_layers_and_modules(sets):
-    found = shard_maps.signal_to_noise(sets)
+    found = signal_to_noise(sets)
     assert len(found) == 2 * 2 * 2 * len(manifests.TENSORS)
     rows = found[(found["set"] == "mean") & (found["n"] == 5) & (found["seed"] == "1")]
     assert rows["layer"].isna().tolist() == [True, False, False, True]
@@ -78,7 +97,7 @@ def test_snr_map_has_a_panel_per_data_set_and_adds_the_seeds(sets):
     content = json.loads(sets[0].read_text())  # rude, N = 2, the first of two seeds
     content["groups"][1] |= {"signal_energy": 3.0, "noise_energy": 12.0}
     sets[0].write_text(json.dumps(content))
-    figure = shard_maps.shard_snr(shard_maps.signal_to_noise(sets))
+    figure = shard_snr.draw(signal_to_noise(sets))
     rows, panels = titles(figure)
     assert rows == ["N = 2", "N = 5"]
     assert panels == 2 * ["rude", "mean"]
@@ -96,8 +115,8 @@ def test_snr_map_has_a_panel_per_data_set_and_adds_the_seeds(sets):
 
 
 def test_large_map_marks_what_has_no_ratio(monkeypatch, sets):
-    monkeypatch.setattr(shard_maps, "MAX_NUMBERS", 5)
-    figure = shard_maps.shard_snr(shard_maps.signal_to_noise(sets))
+    monkeypatch.setattr(heat_maps, "MAX_NUMBERS", 5)
+    figure = shard_snr.draw(signal_to_noise(sets))
     assert {t.get_position(): t.get_text() for t in figure.axes[0].texts} == {
         (2, 1): "−",
         (1, 2): "−",
@@ -110,22 +129,22 @@ def test_layer_without_noise_is_a_gap(sets, noise):
         content = json.loads(path.read_text())
         content["groups"][0] |= {"noise_energy": noise, "snr": None}
         path.write_text(json.dumps(content))
-    figure = shard_maps.shard_snr(shard_maps.signal_to_noise(sets))
+    figure = shard_snr.draw(signal_to_noise(sets))
     assert figure.axes[0].get_images()[0].get_array().mask[0].all()
 
 
 def test_map_without_any_signal_is_drawn(sets):
-    data = shard_maps.signal_to_noise(sets).assign(signal_energy=-1.0)
-    assert shard_maps.shard_snr(data).axes[0].get_images()[0].get_array().mask.all()
+    data = signal_to_noise(sets).assign(signal_energy=-1.0)
+    assert shard_snr.draw(data).axes[0].get_images()[0].get_array().mask.all()
 
 
 def test_cosines_are_all_below_the_diagonal_and_without_embeddings_above(sets):
-    found = shard_maps.cosines(sets)
+    found = cosines(sets)
     assert len(found) == 2 * 2 * (2 + 5 * 4)
     below = found["shard_a"] > found["shard_b"]
     assert set(found["cosine"][below]) == {0.2}
     assert set(found["cosine"][~below]) == {0.3}
-    figure = shard_maps.shard_cosines(found)
+    figure = shard_cosines.draw(found)
     rows, panels = titles(figure)
     assert rows == ["rude", "mean"]
     assert panels == 2 * ["N = 2", "N = 5"]
@@ -138,11 +157,11 @@ def test_cosine_with_a_zero_vector_is_a_gap(sets):
     content = json.loads(sets[0].read_text())
     content["cosines"]["all"][1][0] = None
     sets[0].write_text(json.dumps(content))
-    assert shard_maps.cosines(sets)["cosine"].isna().sum() == 1
+    assert cosines(sets)["cosine"].isna().sum() == 1
 
 
 def test_losses_are_those_of_the_files(tmp_path):
-    found = shard_figures.losses(*manifests.losses(tmp_path))
+    found = losses(*manifests.losses(tmp_path))
     assert found.columns.tolist() == ["set", "n", "seed", "shard", "step", "epoch", "loss"]
     assert len(found) == 4 + 5 + 5 + 4
     last = found[(found["n"] == 3) & (found["shard"] == 2)]
@@ -150,7 +169,7 @@ def test_losses_are_those_of_the_files(tmp_path):
 
 
 def test_training_loss_has_a_line_per_shard_and_their_mean(tmp_path):
-    figure = shard_figures.training_loss(shard_figures.losses(*manifests.losses(tmp_path)))
+    figure = training_loss.draw(losses(*manifests.losses(tmp_path)))
     rows, panels = titles(figure)
     assert (rows, panels) == (["rude"], ["N = 1", "N = 3"])
     assert [len(axis.get_lines()) for axis in figure.axes] == [1, 4]
@@ -164,16 +183,16 @@ def test_sets_of_different_n_leave_gaps(tmp_path):
     for path, n, recipe in zip(paths, (2, 3), ("default", "small"), strict=True):
         path.write_text(json.dumps(manifests.shards(n, "1", recipe=recipe)))
     for figure, data in (
-        (shard_figures.shard_subsets, shard_figures.subsets(paths)),
-        (shard_maps.shard_snr, shard_maps.signal_to_noise(paths)),
-        (shard_maps.shard_cosines, shard_maps.cosines(paths)),
+        (shard_subsets, subsets(paths)),
+        (shard_snr, signal_to_noise(paths)),
+        (shard_cosines, cosines(paths)),
     ):
-        rows, _ = titles(figure(data))
-        assert len(rows) == (4 if figure is shard_figures.shard_subsets else 2)
+        rows, _ = titles(figure.draw(data))
+        assert len(rows) == (4 if figure is shard_subsets else 2)
 
 
 def test_recipe_is_named_unless_it_is_the_default(tmp_path):
     path = tmp_path / "shards.json"
     path.write_text(json.dumps(manifests.shards(2, "1", recipe="small")))
-    assert set(shard_maps.cosines([path])["set"]) == {"rude (recipe=small)"}
-    assert pd.unique(shard_figures.subsets([path])["set"]).tolist() == ["rude (recipe=small)"]
+    assert set(cosines([path])["set"]) == {"rude (recipe=small)"}
+    assert pd.unique(subsets([path])["set"]).tolist() == ["rude (recipe=small)"]

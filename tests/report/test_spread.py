@@ -5,11 +5,13 @@ from itertools import product
 
 import pandas as pd
 import pytest
-from plan.studies import load_config, prompts, study
+from plan.studies import prompts, study
 from report.frames import summary
 
-from detoxmerge.report.spread import spread, spread_table, tabulate_seeds
+from detoxmerge.report.formats import write_table
+from detoxmerge.report.inputs import Inputs
 from detoxmerge.report.summary import COLUMNS
+from detoxmerge.report.tables.seeds import spread, spread_table
 
 VALUES = {("1", "a"): 0.1, ("1", "b"): 0.2, ("1", "c"): 0.3}
 VALUES |= {("2", "a"): 0.3, ("2", "b"): 0.4, ("2", "c"): 0.8}
@@ -178,7 +180,7 @@ def test_a_front_has_a_row_per_scale():
 
 def test_files_are_rounded_and_the_same_each_time(tmp_path):
     second = {"prompts.again": prompts(generate={"seed": 1})}
-    config = load_config(study(second | {"run.sweep.prompts": ["openings", "again"]}))
+    config = study(second | {"run.sweep.prompts": ["openings", "again"]})
     rows = summary(datasets=("rude",), ns=(1,), scales=(0.5,))
     more = rows[rows["measured_on"] == "openings"].assign(measured_on="again")
     more["value"] += 0.02
@@ -191,7 +193,8 @@ def test_files_are_rounded_and_the_same_each_time(tmp_path):
             "latex": tmp_path / "seeds.tex",
             "html": tmp_path / "seeds.html",
         }
-        tabulate_seeds(config, tmp_path / "summary.parquet", **files)
+        needed = Inputs({"summary": [tmp_path / "summary.parquet"]}, config=config)
+        write_table("seeds", needed, **files)
         read.append([file.read_bytes() for file in files.values()])
     assert read[0] == read[1]
     lines = files["markdown"].read_text().splitlines()

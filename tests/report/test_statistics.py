@@ -7,9 +7,9 @@ from scipy import stats
 
 from detoxmerge.plan.config import Statistics
 from detoxmerge.report.comparison import Curve
-from detoxmerge.report.headline import _prompts
 from detoxmerge.report.intervals import Bootstrap
 from detoxmerge.report.statistics import jackknife, percentile_interval, prompts_needed, resamples
+from detoxmerge.report.tables.headline import _prompts
 
 
 def test_the_interval_of_a_mean_is_that_of_scipy() -> None:

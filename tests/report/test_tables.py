@@ -6,21 +6,12 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from plan.studies import load_config, prompts, study
+from plan.studies import prompts, study
 from report.frames import FLUENCY, METRICS, summary
 
-from detoxmerge.report.tables import (
-    COST_SCALE,
-    COSTS,
-    KEYS,
-    counts,
-    main_table,
-    tabulate,
-    to_cells,
-    to_html,
-    to_latex,
-    to_markdown,
-)
+from detoxmerge.report.formats import to_html, to_latex, to_markdown, write_table
+from detoxmerge.report.inputs import Inputs
+from detoxmerge.report.tables.main import COST_SCALE, COSTS, KEYS, counts, main_table, to_cells
 
 TOXICITY = "toxicity_mean [openings, judge]"
 PERPLEXITY = "perplexity_per_token [polite]"
@@ -29,6 +20,10 @@ PERPLEXITY = "perplexity_per_token [polite]"
 @pytest.fixture(scope="module")
 def wide():
     return main_table(summary())
+
+
+def write(config, folder, *files):
+    write_table("main", Inputs({"summary": [folder / "summary.parquet"]}, config=config), *files)
 
 
 def markdown(table):
@@ -205,7 +200,7 @@ def test_what_an_edit_costs_stands_in_all_its_rows_of_every_form(final, tmp_path
     assert edits["training_seconds"].isna().tolist() == (edits["setting"] == "n=1").tolist()
     frame.to_parquet(tmp_path / "summary.parquet")
     files = [tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex", "html")]
-    tabulate(load_config(study()), tmp_path / "summary.parquet", *files)
+    write(study(), tmp_path, *files)
     for file in files:
         text = file.read_text().replace("<wbr/>", "").replace("\\_", "_")
         assert all(name in text for name in added), file
@@ -218,7 +213,7 @@ def test_tabulate_writes_all_files_the_same_each_time(tmp_path):
     found = []
     for _ in range(2):
         files = [tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex", "html")]
-        tabulate(load_config(study()), tmp_path / "summary.parquet", *files)
+        write(study(), tmp_path, *files)
         found.append([file.read_bytes() for file in files])
     assert found[0] == found[1]
     again = pd.read_csv(tmp_path / "main.csv")
@@ -233,9 +228,9 @@ def test_a_second_generation_seed_stands_in_the_csv_alone(tmp_path):
     more = rows[rows["measured_on"] == "openings"].assign(measured_on="again")
     pd.concat([rows, more]).to_parquet(tmp_path / "summary.parquet")
     again = {"prompts.again": prompts(generate={"seed": 1})}
-    config = load_config(study(again | {"run.sweep.prompts": ["openings", "again"]}))
+    config = study(again | {"run.sweep.prompts": ["openings", "again"]})
     csv, *read = (tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex", "html"))
-    tabulate(config, tmp_path / "summary.parquet", csv, *read)
+    write(config, tmp_path, csv, *read)
     assert "toxicity_mean [again, judge]" in pd.read_csv(csv)
     for file in read:
         text = file.read_text()

@@ -17,7 +17,7 @@ quick = pytest.mark.slurm_quick
 
 TOGETHER = "generate with score_toxicity and measure_fluency"
 TAKEN_ALONG = ("score_toxicity", "measure_fluency")
-HERE = ("fetch_", "prepare_", "split_", "select_", "summarise", "plot_", "tabulate", "headline")
+HERE = ("fetch_", "prepare_", "split_", "select_", "summarise", "plot_", "tabulate")
 NO_GPU = ("merge_edit", "parameter_change", "shard_statistics", "export_model")
 
 

@@ -1,4 +1,4 @@
-"""What the rules of data.smk, train.smk and edit.smk read: their input functions.
+"""What the rules of data.smk, train.smk, edit.smk and measure.smk read: their input functions.
 
 INPUTS   the grid, and local files that the config names
 OUTPUTS  input functions
@@ -66,3 +66,8 @@ def tensors(wildcards):
     """The tensors of fine-tunes and edits among them: they must be there, a newer date means
     nothing."""
     return [ancient(path) for path in GRID.tensors_read(known_edit(wildcards))]
+
+
+def read_for_choice(wildcards):
+    """What a selector reads."""
+    return GRID.read_for_choice(wildcards.model, wildcards.edit, wildcards.selector)

@@ -9,7 +9,12 @@ INPUTS   results/models/{model}/{edit}/edit.json   results/data/...
 OUTPUTS  results/evals/{model}/{edit}/{prompts}/{generations,toxicity-{scorer},fluency}.json
          results/evals/{model}/{edit}/{corpus}/perplexity.json   .../{edit}/{change,cost}.json
          results/evals/{model}/{dataset}/shards/{recipe}/n{n}/seed{seed}/shards.json
+         results/evals/{model}/{edit}/selected-{selector}.json
 """
+
+
+localrules:
+    select_scale,
 
 
 rule generate:
@@ -203,3 +208,24 @@ rule shard_statistics:
         protocol=PROTOCOL.shard_statistics(),
     script:
         "../scripts/shard_statistics.py"
+
+
+rule select_scale:
+    """Choose scales of an edit by the sweep."""
+    input:
+        unpack(read_for_choice),
+    output:
+        PATHS.selected,
+    log:
+        PATHS.log(PATHS.selected),
+    wildcard_constraints:
+        edit=EDIT,
+    conda:
+        "../../envs/detoxmerge.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        protocol=lambda w: PROTOCOL.selection(w.selector),
+    script:
+        "../scripts/select_scale.py"

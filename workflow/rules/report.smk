@@ -1,52 +1,15 @@
 """From measurements to what people read.
 
 INPUTS   results/evals/...
-OUTPUTS  results/evals/{model}/{edit}/selected-{selector}.json
-         results/summary.parquet   results/config.yaml   results/degradation_reduction.csv
-         results/figures/{trade_off,degradation_reduction,toxicity,perplexity,parameter_change,
-             almost_unchanged,training_loss,shard_subsets,shard_snr,shard_cosines}-{model}.{png,pdf,csv}
-         results/tables/{main,seeds,headline}.{csv,md,tex,html}
+OUTPUTS  results/summary.parquet   results/config.yaml   results/degradation_reduction.csv
+         results/figures/{figure}-{model}.{png,pdf,csv}    a figure per file of detoxmerge/report/figures
+         results/tables/{table}.{csv,md,tex,html}          a table per file of detoxmerge/report/tables
          results/exports/{model}/{edit}/scale{scale}/export.json (+ a Hugging Face folder)
 """
 
 
 localrules:
-    select_scale,
     summarise,
-    plot_toxicity,
-    plot_perplexity,
-    plot_parameter_change,
-    plot_trade_off,
-    plot_degradation_reduction,
-    plot_almost_unchanged,
-    plot_training_loss,
-    plot_shard_subsets,
-    plot_shard_snr,
-    plot_shard_cosines,
-    tabulate,
-    tabulate_seeds,
-    headline,
-
-
-rule select_scale:
-    """Choose scales of an edit by the sweep."""
-    input:
-        unpack(read_for_choice),
-    output:
-        PATHS.selected,
-    log:
-        PATHS.log(PATHS.selected),
-    wildcard_constraints:
-        edit=EDIT,
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        protocol=lambda w: PROTOCOL.selection(w.selector),
-    script:
-        "../scripts/select_scale.py"
 
 
 rule summarise:
@@ -71,263 +34,54 @@ rule summarise:
         "../scripts/summarise.py"
 
 
-rule plot_toxicity:
-    """Mean toxicity over scale and N."""
-    input:
-        PATHS.summary,
-    output:
-        **figure_files("toxicity"),
-    log:
-        PATHS.log(figure_files("toxicity")["png"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["plot"],
-    script:
-        "../scripts/plot_toxicity.py"
+for figure, stated in FIGURES_STATED.items():
+
+    rule:
+        name:
+            f"plot_{figure}"
+        input:
+            unpack(inputs_needed(stated["NEEDS"])),
+        output:
+            **figure_files(figure),
+        log:
+            PATHS.log(figure_files(figure)["png"]),
+        localrule: True
+        conda:
+            "../../envs/detoxmerge.yaml"
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            version=VERSION["plot"],
+            figure=figure,
+        script:
+            "../scripts/plot.py"
 
 
-rule plot_perplexity:
-    """Perplexity per token over scale and N."""
-    input:
-        PATHS.summary,
-    output:
-        **figure_files("perplexity"),
-    log:
-        PATHS.log(figure_files("perplexity")["png"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["plot"],
-    script:
-        "../scripts/plot_perplexity.py"
+for table, stated in TABLES_STATED.items():
 
-
-rule plot_parameter_change:
-    """Distribution of |delta| beside its nulls."""
-    input:
-        PATHS.summary,
-        changes=changes_of,
-        tables=change_tables_of,
-        shards=shard_statistics_of,
-    output:
-        **figure_files("parameter_change"),
-    log:
-        PATHS.log(figure_files("parameter_change")["png"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["plot"],
-    script:
-        "../scripts/plot_parameter_change.py"
-
-
-rule plot_almost_unchanged:
-    """Almost unchanged share over N beside its nulls."""
-    input:
-        PATHS.summary,
-        changes=changes_of,
-        shards=shard_statistics_of,
-    output:
-        **figure_files("almost_unchanged"),
-    log:
-        PATHS.log(figure_files("almost_unchanged")["png"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["plot"],
-    script:
-        "../scripts/plot_almost_unchanged.py"
-
-
-rule plot_training_loss:
-    """Training loss of every fine-tune."""
-    input:
-        PATHS.summary,
-        losses=losses_of,
-    output:
-        **figure_files("training_loss"),
-    log:
-        PATHS.log(figure_files("training_loss")["png"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["plot"],
-    script:
-        "../scripts/plot_training_loss.py"
-
-
-rule plot_shard_subsets:
-    """Almost unchanged share over the number of averaged shards."""
-    input:
-        PATHS.summary,
-        shards=shard_statistics_of,
-    output:
-        **figure_files("shard_subsets"),
-    log:
-        PATHS.log(figure_files("shard_subsets")["png"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["plot"],
-    script:
-        "../scripts/plot_shard_subsets.py"
-
-
-rule plot_shard_snr:
-    """Signal-to-noise ratio of the shards' vectors by layer and module type."""
-    input:
-        PATHS.summary,
-        shards=shard_statistics_of,
-    output:
-        **figure_files("shard_snr"),
-    log:
-        PATHS.log(figure_files("shard_snr")["png"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["plot"],
-    script:
-        "../scripts/plot_shard_snr.py"
-
-
-rule plot_shard_cosines:
-    """Cosines between the shards' vectors."""
-    input:
-        PATHS.summary,
-        shards=shard_statistics_of,
-    output:
-        **figure_files("shard_cosines"),
-    log:
-        PATHS.log(figure_files("shard_cosines")["png"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["plot"],
-    script:
-        "../scripts/plot_shard_cosines.py"
-
-
-rule tabulate:
-    """The main table."""
-    input:
-        PATHS.summary,
-    output:
-        **table_files("main"),
-    log:
-        PATHS.log(table_files("main")["csv"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["tabulate"],
-    script:
-        "../scripts/tabulate_main.py"  # tabulate.py would hide a package that torch imports
-
-
-rule tabulate_seeds:
-    """Mean and spread over training and generation seeds."""
-    input:
-        PATHS.summary,
-    output:
-        **table_files("seeds"),
-    log:
-        PATHS.log(table_files("seeds")["csv"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["tabulate_seeds"],
-    script:
-        "../scripts/tabulate_seeds.py"
-
-
-rule headline:
-    """Degradation reduction at matched toxicity, with intervals."""
-    input:
-        PATHS.summary,
-        GRID.measured,
-    output:
-        **table_files("headline"),
-        levels=PATHS.levels,
-    log:
-        PATHS.log(table_files("headline")["csv"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    params:
-        version=VERSION["headline"],
-        statistics=CONFIG.statistics.model_dump(),
-    script:
-        "../scripts/headline.py"
-
-
-rule plot_trade_off:
-    """Perplexity against toxicity: every method and N over its scales."""
-    input:
-        PATHS.summary,
-    output:
-        **figure_files("trade_off"),
-    log:
-        PATHS.log(figure_files("trade_off")["png"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["plot"],
-    script:
-        "../scripts/plot_trade_off.py"
-
-
-rule plot_degradation_reduction:
-    """Degradation reduction against the toxicity that is matched."""
-    input:
-        PATHS.levels,
-    output:
-        **figure_files("degradation_reduction"),
-    log:
-        PATHS.log(figure_files("degradation_reduction")["png"]),
-    conda:
-        "../../envs/detoxmerge.yaml"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        version=VERSION["plot"],
-    script:
-        "../scripts/plot_degradation_reduction.py"
+    rule:
+        name:
+            f"tabulate_{table}"
+        input:
+            unpack(inputs_needed(stated["NEEDS"])),
+        output:
+            **table_files(table),
+            **{name: getattr(PATHS, name) for name in stated["BESIDE"]},
+        log:
+            PATHS.log(table_files(table)["csv"]),
+        localrule: True
+        conda:
+            "../../envs/detoxmerge.yaml"
+        resources:
+            mem_mb=4000,
+            runtime=60,
+        params:
+            version=VERSION[f"tabulate_{table}"],
+            table=table,
+            statistics=CONFIG.statistics.model_dump(),
+        script:
+            "../scripts/make_table.py"  # tabulate.py would hide a package that torch imports
 
 
 rule export_model:

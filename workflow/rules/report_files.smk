@@ -2,56 +2,28 @@
 in the report.
 
 INPUTS   the grid
-OUTPUTS  FIGURES, TABLES for rule all; input functions and output files for report.smk
+OUTPUTS  DRAWN, TABULATED for rule all; input functions and output files for report.smk
 """
 
 from detoxmerge.errors import UserError
 from detoxmerge.plan.exports import find_export
+from detoxmerge.plan.registry import FIGURES, TABLES
 
-CATEGORIES = {  # of `snakemake --report`, and the titles in them, in reading order
-    "1 What it costs": {
-        "trade_off": "Perplexity against toxicity",
-        "degradation_reduction": "Degradation reduction by toxicity",
-    },
-    "2 Tables": {
-        "headline": "Degradation reduction",
-        "main": "All edits",
-        "seeds": "Spread over seeds",
-    },
-    "3 Over scale and N": {
-        "toxicity": "Toxicity",
-        "perplexity": "Perplexity",
-    },
-    "4 Parameters": {
-        "parameter_change": "Parameter change",
-        "almost_unchanged": "Almost unchanged parameters",
-    },
-    "5 Shards": {
-        "training_loss": "Training loss",
-        "shard_cosines": "Cosines between shards",
-        "shard_snr": "Signal and noise of shards",
-        "shard_subsets": "Means of k shards",
-    },
-}
-# the page sorts by name, so each title has its number
-PLACES = {
-    subject: (category, f"{category.split()[0]}.{i} {title}")
-    for category, titles in CATEGORIES.items()
-    for i, (subject, title) in enumerate(titles.items(), start=1)
-}
+FIGURES_STATED = {name: FIGURES.constants(name) for name in FIGURES}
+TABLES_STATED = {name: TABLES.constants(name) for name in TABLES}
 
 
-def told(path, subject, **labels):
+def in_report(path, name, stated, **labels):
     """A file that stands in the report, with its caption."""
-    caption, (category, title) = f"../report/{subject}.rst", PLACES[subject]
-    return report(path, caption=caption, category=category, labels={"shows": title} | labels)
+    labels = {"shows": stated["TITLE"]} | labels
+    return report(path, caption=f"../report/{name}.rst", category=stated["CATEGORY"], labels=labels)
 
 
 def figure_files(figure):
     """The three files of a figure."""
     pattern = PATHS.figure.replace("{figure}", figure)
     files = {kind: f"{pattern}.{kind}" for kind in ("png", "pdf", "csv")}
-    return files | {"png": told(files["png"], figure, model="{model}")}
+    return files | {"png": in_report(files["png"], figure, FIGURES_STATED[figure], model="{model}")}
 
 
 def table_files(table):
@@ -59,20 +31,15 @@ def table_files(table):
     csv = PATHS.table.format(table=table)
     kinds = {"markdown": "md", "latex": "tex", "html": "html"}
     files = {kind: csv.replace(".csv", f".{suffix}") for kind, suffix in kinds.items()}
-    return {"csv": csv} | files | {"html": told(files["html"], table)}
-
-
-def read_for_choice(wildcards):
-    """What a selector reads."""
-    return GRID.read_for_choice(wildcards.model, wildcards.edit, wildcards.selector)
+    return {"csv": csv} | files | {"html": in_report(files["html"], table, TABLES_STATED[table])}
 
 
 def changes_of(wildcards):
-    """change.json of every edit of a model."""
+    """change.json of every merged edit of a model."""
     return [
         PATHS.change.format(model=edit.model, edit=edit.edit)
-        for edit in GRID.edits
-        if edit.model == wildcards.model and METHODS[edit.method].VERB == "delta"
+        for edit in GRID.merged_edits
+        if edit.model == wildcards.model
     ]
 
 
@@ -113,20 +80,28 @@ def told_by_card(wildcards):
     }
 
 
-DRAWN = ["trade_off", "degradation_reduction"]
-if any(hasattr(edit.params, "n") for edit in GRID.edits):  # figures over N
-    DRAWN += ["toxicity", "perplexity", "parameter_change", "almost_unchanged"]
-if GRID.fine_tunes:
-    DRAWN += ["training_loss"]
-if GRID.shard_sets:
-    DRAWN += ["shard_subsets", "shard_snr", "shard_cosines"]
+READ_BY = {  # a name of NEEDS -> its files
+    "summary": lambda w: PATHS.summary,
+    "measured": lambda w: GRID.measured,
+    "levels": lambda w: PATHS.levels,
+    "changes": changes_of,
+    "change_tables": change_tables_of,
+    "shard_statistics": shard_statistics_of,
+    "losses": losses_of,
+}
+
+
+def inputs_needed(needs):
+    """An input function for `unpack`: what a figure or table needs, by name."""
+    return lambda wildcards: {need: READ_BY[need](wildcards) for need in needs}
+
+
 # `str` takes the caption off: rule all would render it, which has no wildcards
-FIGURES = [
+DRAWN = [
     str(path).format(model=model)
-    for figure in DRAWN
+    for figure, stated in FIGURES_STATED.items()
+    if stated["ONLY_IF"] is None or getattr(GRID, stated["ONLY_IF"])
     for model in CONFIG.run.models
     for path in figure_files(figure).values()
 ]
-TABLES = [
-    str(path) for table in ("main", "seeds", "headline") for path in table_files(table).values()
-]
+TABULATED = [str(path) for table in TABLES_STATED for path in table_files(table).values()]

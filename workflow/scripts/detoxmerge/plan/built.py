@@ -13,7 +13,7 @@ from .config import Config
 from .edits import Edit, FineTune, ShardSet
 from .paths import Paths
 from .protocol import Protocol
-from .registry import METHODS, files_of_verb
+from .registry import METHODS, files_of_verb, replicates
 from .settings import settings
 from .slug import setting_slug
 
@@ -107,6 +107,15 @@ class Built:
     def tensors_of(self, edit: Edit) -> list[str]:
         """The tensor files that a loaded edit reads: its own, else those that it is made from."""
         return self.tensors_beside(edit) or self.tensors_read(edit)
+
+    @cached_property
+    def merged_edits(self) -> list[Edit]:
+        """The edits that merge N shards, but for those that only repeat another: figures over N."""
+        return [
+            edit
+            for edit in self.edits
+            if hasattr(edit.params, "n") and edit.method not in replicates()
+        ]
 
     @cached_property
     def given_shards(self) -> list[tuple[str, int]]:

@@ -34,9 +34,9 @@ VERSION = {
     "select_scale": 1,
     "summarise": 3,
     "plot": 6,
-    "tabulate": 3,
+    "tabulate_main": 3,
     "tabulate_seeds": 1,
-    "headline": 2,
+    "tabulate_headline": 2,
     "export_model": 1,
 }
 

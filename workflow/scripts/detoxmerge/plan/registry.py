@@ -65,6 +65,8 @@ class Modules(UserDict[str, ModuleType]):
 METHODS = Modules("edit.methods")
 VERBS = Modules("edit.verbs")
 OPERATORS = Modules("merge.operators")
+FIGURES = Modules("report.figures")
+TABLES = Modules("report.tables")
 
 
 def params_of(method: str, values: Mapping[str, Any]) -> type[BaseModel]:

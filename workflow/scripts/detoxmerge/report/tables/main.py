@@ -1,19 +1,21 @@
-"""The main table, one row per model, edit, seed and choice or scale, and the formats of tables."""
-
-from html import escape
-from pathlib import Path
+"""The main table: one row per model, edit, seed and choice or scale."""
 
 import pandas as pd
 
-from ..plan.config import Config
-from ..plan.seeds import repeats
-from ..storage.artefacts import publish, write_text
-from .summary import COSTS
+from ...plan.seeds import repeats
+from ..formats import Table, cell
+from ..inputs import Inputs
+from ..summary import COSTS
+
+TITLE = "2.2 All edits"
+CATEGORY = "2 Tables"
+NEEDS = ("summary",)
+BESIDE = ()
 
 EDIT = ["model", "dataset", "method", "setting", "seed"]
 KEYS = ["model", "dataset", "method", "setting", "seed", "selector", "scale"]
 COST_SCALE = "cost_measured_at_scale"
-BESIDE = ("low", "high", "difference", "difference_low", "difference_high")
+BESIDE_A_VALUE = ("low", "high", "difference", "difference_low", "difference_high")
 COMPARED = ("toxicity_mean", "perplexity")  # their difference from the base is shown
 READ = (
     "toxicity_mean",
@@ -28,42 +30,20 @@ READ = (
     *COSTS,
     COST_SCALE,
 )
-STYLE = """
-body { font: 13px sans-serif; }
-table { border-collapse: collapse; }
-th, td { text-align: left; vertical-align: top; padding: 0.3em 0.6em; }
-td { white-space: nowrap; }
-th { border-bottom: 1px solid; }
-tr:nth-child(even) { background: #eee; }
-"""
 
 
-def tabulate(
-    config: Config, summary: Path, csv: Path, markdown: Path, latex: Path, html: Path
-) -> None:
-    """Write the main table: the final stage where there is one, else the sweep.
+def table(inputs: Inputs) -> Table:
+    """The final stage where there is one, else the sweep.
 
-    Args:
-        config: says which prompt sets only repeat another; they stand in the csv alone, and their
-            spread in the table of seeds.
-        summary: summary.parquet.
-        csv: all metrics, full precision; columns `metric [measured on, scorer]`, and with `low`,
-            `high`, `difference` (from the base model), `difference_low` and `difference_high`
-            before the bracket what belongs to it.
-        markdown: the metrics that are read, rounded; the base model opens each model's rows.
-        latex: the same, a tabular of booktabs.
-        html: the same, a page.
+    Columns are `metric [measured on, scorer]`, and what belongs to a metric has `low`, `high`,
+    `difference` (from the base model), `difference_low` or `difference_high` before the bracket.
+    Prompt sets that only repeat another with another seed stand in the csv alone, and their spread
+    in the table of seeds. In Markdown the base model opens each model's rows.
     """
-    wide = main_table(pd.read_parquet(summary))
-    again = tuple(f"[{name}, " for name in repeats(config))
+    wide = main_table(inputs.summary)
+    again = tuple(f"[{name}, " for name in repeats(inputs.grid.config))
     read = wide[[name for name in wide.columns if not any(where in name for where in again)]]
-    cells, note = to_cells(read), counts(read)
-    with publish(csv) as part:
-        wide.to_csv(part, index=False)
-    write_text(markdown, note + to_markdown(cells))
-    write_text(latex, to_latex(cells))
-    write_text(html, to_html(cells, note))
-    print(f"{len(wide)} rows")
+    return Table(wide, to_cells(read), counts(read))
 
 
 def main_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +72,7 @@ def main_table(summary: pd.DataFrame) -> pd.DataFrame:
         one = rows[(rows["metric"] == metric) & (sets == where)]
         names = {"value": f"{metric} [{where}]"}
         if one["low"].notna().any():
-            names |= {column: f"{metric} {column} [{where}]" for column in BESIDE}
+            names |= {column: f"{metric} {column} [{where}]" for column in BESIDE_A_VALUE}
         wide = wide.merge(one[[*KEYS, *names]].rename(columns=names), how="left", on=KEYS)
     return _with_costs(wide, summary[summary["stage"] == "cost"])
 
@@ -121,7 +101,7 @@ def to_cells(wide: pd.DataFrame) -> pd.DataFrame:
         if name in KEYS:
             if name != "selector" or wide[name].notna().any():
                 found[name] = [cell(value) for value in wide[name]]
-        elif name.startswith(READ) and not any(f" {beside} [" in name for beside in BESIDE):
+        elif name.startswith(READ) and not any(f" {beside} [" in name for beside in BESIDE_A_VALUE):
             found[name] = _with_bounds(wide, name, "low", "high")
             change = name.replace(" [", " difference [")
             if name.startswith(COMPARED) and change in wide:
@@ -140,70 +120,6 @@ def _with_bounds(wide: pd.DataFrame, name: str, *bounds: str) -> list[str]:
         cell(value) + ("" if pd.isna(low) or pd.isna(high) else f" [{low:.4g}, {high:.4g}]")
         for value, low, high in zip(wide[name], *columns, strict=True)
     ]
-
-
-def to_markdown(cells: pd.DataFrame) -> str:
-    """A table of text as Markdown.
-
-    Args:
-        cells: strings.
-
-    Returns:
-        A line per row.
-    """
-    lines = [list(cells.columns), ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def to_latex(cells: pd.DataFrame) -> str:
-    """A table of text as a tabular of booktabs.
-
-    Args:
-        cells: strings.
-
-    Returns:
-        LaTeX; what TeX would read as a command is escaped.
-    """
-    escaped = cells.rename(columns=_escape).map(_escape)
-    return escaped.to_latex(index=False, column_format="l" * len(cells.columns))
-
-
-def to_html(cells: pd.DataFrame, note: str = "") -> str:
-    """A table of text as a page, as the report shows it.
-
-    Args:
-        cells: strings.
-        note: stands above the table.
-
-    Returns:
-        HTML that loads nothing; what a browser would read as a tag is escaped.
-    """
-    with pd.option_context("display.max_colwidth", None):  # pandas would cut long notes
-        table = cells.to_html(index=False, border=0)
-    # columns stay narrow: names may break, and what stands in brackets has a line of its own
-    table = table.replace("_", "_<wbr/>").replace(" [", "<br/>[")
-    head = f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<style>{STYLE}</style>\n'
-    return f"{head}<p>{escape(note)}</p>\n{table}\n"
-
-
-def _escape(text: str) -> str:
-    for special in "\\&%$#_{}":
-        text = text.replace(special, "\\" + special if special != "\\" else r"\textbackslash ")
-    return text
-
-
-def cell(value: object) -> str:
-    """A value as it stands in a table that people read.
-
-    Args:
-        value: text, or a number; missing is a dash.
-
-    Returns:
-        Four digits of a float, anything else as it is.
-    """
-    if pd.isna(value):
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def counts(wide: pd.DataFrame) -> str:

@@ -17,16 +17,18 @@ another scale for each training seed is. One seed has no spread: the sd is missi
 
 import math
 from collections.abc import Collection, Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..plan.config import Config
-from ..plan.seeds import generation_groups
-from ..storage.artefacts import publish, write_text
-from .tables import cell, to_html, to_latex, to_markdown
+from ...plan.seeds import generation_groups
+from ..formats import Table, cell
+from ..inputs import Inputs
 
+TITLE = "2.3 Spread over seeds"
+CATEGORY = "2 Tables"
+NEEDS = ("summary",)
+BESIDE = ()
 MEASURE = ["metric", "measured_on", "scorer"]
 EDIT = ["model", "dataset", "method", "setting", "stage", "selector"]
 COUNTS = ["num_training_seeds", "num_generation_seeds", "num_missing"]
@@ -38,28 +40,12 @@ SHOWN = (
 )
 
 
-def tabulate_seeds(
-    config: Config, summary: Path, csv: Path, markdown: Path, latex: Path, html: Path
-) -> None:
-    """Write the table of seeds: the final stage where there is one, else the sweep.
-
-    Args:
-        config: says which prompt sets are generation seeds of one, and which rules choose fronts.
-        summary: summary.parquet.
-        csv: of `spread_table`, full precision.
-        markdown: the same, rounded.
-        latex: the same, a tabular of booktabs.
-        html: the same, a page.
-    """
+def table(inputs: Inputs) -> Table:
+    """The final stage where there is one, else the sweep."""
+    config = inputs.grid.config
     fronts = [name for name in config.run.selectors if config.selectors[name].rule == "pareto"]
-    table = spread_table(pd.read_parquet(summary), generation_groups(config), fronts)
-    with publish(csv) as part:
-        table.to_csv(part, index=False)
-    cells = _cells(table)
-    write_text(markdown, to_markdown(cells))
-    write_text(latex, to_latex(cells))
-    write_text(html, to_html(cells))
-    print(f"{len(table)} rows")
+    full = spread_table(inputs.summary, generation_groups(config), fronts)
+    return Table(full, _cells(full))
 
 
 def spread_table(

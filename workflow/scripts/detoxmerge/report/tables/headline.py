@@ -2,53 +2,60 @@
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..plan.edits import Edit
-from ..plan.entries import protocol
-from ..plan.grid import Grid
-from ..plan.registry import METHODS
-from ..plan.slug import setting_slug
-from ..storage.artefacts import publish, write_text
-from .comparison import Comparison, Curve, compare, reduction
-from .curves import curve_of
-from .statistics import Interval, jackknife, prompts_needed
-from .tables import to_html, to_latex, to_markdown
+from ...plan.edits import Edit
+from ...plan.entries import protocol
+from ...plan.grid import Grid
+from ...plan.registry import METHODS
+from ...plan.slug import setting_slug
+from ..comparison import Comparison, Curve, compare, reduction
+from ..curves import curve_of
+from ..formats import Table
+from ..inputs import Inputs
+from ..statistics import Interval, jackknife, prompts_needed
 
+TITLE = "2.1 Degradation reduction"
+CATEGORY = "2 Tables"
+NEEDS = ("summary", "measured")
+BESIDE = ("levels",)
 HALF_WIDTH = 0.005  # of mean toxicity, for the number of prompts that would be needed
 
 
-def headline(grid: Grid, csv: Path, markdown: Path, latex: Path, html: Path, levels: Path) -> None:
-    """Compare every edit with N > 1 with the single task vector: N = 1, the mean, the rest alike.
+def table(inputs: Inputs) -> Table:
+    """Every edit with N > 1 against the single task vector: N = 1, the mean, the rest alike.
 
-    Args:
-        grid: the study; what the sweep measured is read.
-        csv: a row per edit, prompt set, scorer and corpus; full precision.
-        markdown: the same, rounded.
-        latex: the same, rounded.
-        html: the same, rounded; a page.
-        levels: CSV for the figure: the reduction at each level of toxicity.
+    A row per edit, prompt set, scorer and corpus.
     """
-    rows, curves = [], []
-    for at, found, shards in _comparisons(grid):
-        bounds = {"low_over_shards": shards.low, "high_over_shards": shards.high}
-        rows.append(at | _overall(found) | bounds)
-        curves += [at | level for level in _levels(found)]
-    table = pd.DataFrame(rows, columns=None if rows else ["model", "degradation_reduction"])
-    with publish(csv) as part:
-        table.to_csv(part, index=False)
-    with publish(levels) as part:
-        pd.DataFrame(curves, columns=None if curves else ["model"]).to_csv(part, index=False)
-    cells = _cells(table)
-    write_text(markdown, to_markdown(cells))
-    write_text(latex, to_latex(cells))
-    write_text(html, to_html(cells))
-    print(f"{len(rows)} comparisons")
+    rows = [
+        edit
+        | _overall(comparison)
+        | {"low_over_shards": shards.low, "high_over_shards": shards.high}
+        for edit, comparison, shards in _compared(inputs.grid)
+    ]
+    full = pd.DataFrame(rows, columns=None if rows else ["model", "degradation_reduction"])
+    return Table(full, _cells(full))
+
+
+def levels(inputs: Inputs) -> pd.DataFrame:
+    """The reduction at each level of toxicity, for the figure."""
+    rows = [
+        edit | level
+        for edit, comparison, _ in _compared(inputs.grid)
+        for level in _levels(comparison)
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["model"])
+
+
+@cache
+def _compared(grid: Grid) -> list[tuple[dict[str, Any], Comparison, Interval]]:
+    """Made once, for both tables."""
+    return list(_comparisons(grid))
 
 
 def single_of(grid: Grid, edit: Edit) -> Edit | None:

@@ -1,32 +1,47 @@
-"""Figures that compare edits: what each costs at the toxicity it reaches."""
+"""Perplexity against toxicity: a line per method and N over its scales; lower left is better.
 
-from collections import Counter
+The base is a star, chosen scales have a ring, bars are intervals of the paired difference from the
+base. Of several training seeds the line is the mean, and thin lines are the seeds. A line that
+leaves the panel has a triangle at its edge for each scale beyond.
+"""
+
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import LogFormatter, ScalarFormatter
 
-from ..plan.registry import replicates
-from .figures import BASE_COLOUR, legend, operator_of, rows_of_panels, variant
-from .styles import DASHES, line_style
+from ...plan.registry import replicates
+from ..drawing import BASE_COLOUR, legend, rows_of_panels
+from ..edit_lines import edit_lines, name_of_dataset
+from ..inputs import Inputs
+from ..names import variant
+
+TITLE = "1.1 Perplexity against toxicity"
+CATEGORY = "1 What it costs"
+NEEDS = ("summary",)
+ONLY_IF = None
+
 
 COLLAPSED = 5.0  # times the base's perplexity: a line that comes so far does not decide the axis
+
+
 LEAST_TOP = 2.0  # times the base's perplexity
+
+
 BEYOND = 1e30  # drawn where a perplexity is larger than any float
+
+
 MANY_LINES, LEGEND_COLUMNS = 6, 3  # more lines have their legend below the panel
+
+
 PANEL_INCHES, LINE_INCHES = 3.6, 0.16  # of a panel with its legend below, and of a line of that
-EMPTY_HEIGHT = 0.3  # of a panel that only says why it is empty, in panels
 
 
-def points(summary: pd.DataFrame, model: str) -> pd.DataFrame:
-    """What the trade-off figure shows: toxicity and perplexity of each edit at each scale.
-
-    Args:
-        summary: summary.parquet.
-        model: alias.
+def table(inputs: Inputs) -> pd.DataFrame:
+    """Toxicity and perplexity of each edit at each scale.
 
     Returns:
         The sweep, a row per edit, scale, prompt set, scorer and corpus: means over the training
@@ -35,8 +50,9 @@ def points(summary: pd.DataFrame, model: str) -> pd.DataFrame:
         by commas. Of several training seeds also a row for each; `seed` is null in the mean. The
         base has method `base`.
     """
+    summary = inputs.summary
     shown = ~summary["method"].isin(replicates())
-    rows = summary[shown & (summary["model"] == model)].copy()
+    rows = summary[shown & (summary["model"] == inputs.model)].copy()
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
     edit = ["dataset", "method", "variant", "n", "scale"]
     several = rows.groupby(edit[:-1], dropna=False)["seed"].transform("nunique") > 1
@@ -64,17 +80,10 @@ def _points(rows: pd.DataFrame, edit: list[str]) -> pd.DataFrame:
     return toxicity.merge(perplexity, on=edit).merge(names.reset_index(), on=edit, how="left")
 
 
-def trade_off(data: pd.DataFrame) -> Figure:
-    """Perplexity against toxicity: a line per method and N over its scales, left is better.
+def draw(data: pd.DataFrame) -> Figure:
+    """A panel per data set, prompt set, scorer and corpus.
 
-    Args:
-        data: of `points`.
-
-    Returns:
-        A panel per data set, prompt set, scorer and corpus; edits that use no data set stand in
-        each. The base is a star, chosen scales have a ring, bars are intervals of the paired
-        difference from the base. Of several training seeds the line is the mean, and thin ones
-        each. A line that leaves the panel has a triangle at its edge for each scale beyond.
+    Edits that use no data set stand in each.
     """
     base, edits = data[data["method"] == "base"], data[data["method"] != "base"]
     keys = ["dataset", "prompts", "scorer", "corpus"]
@@ -89,16 +98,16 @@ def trade_off(data: pd.DataFrame) -> Figure:
         part = edits[(edits[keys[1:]] == panel[keys[1:]]).all(axis=1)]
         part = part[part["dataset"].isin([panel["dataset"], "-"])]
         start = base[(base[keys[1:]] == panel[keys[1:]]).all(axis=1)].iloc[0]
-        for label, line, style in _lines(part):
+        for label, line, style in edit_lines(part):
             _trade_off_line(axis, start, line, label, style)
         axis.plot(start["toxicity"], start["perplexity"], "*", color=BASE_COLOUR, ms=9, zorder=5)
         axis.set_yscale("log")
-        beyond = _mark_beyond(axis, float(start["perplexity"]), _lines(part))
+        beyond = _mark_beyond(axis, float(start["perplexity"]), edit_lines(part))
         axis.yaxis.set_major_formatter(ScalarFormatter())
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.set_xlabel(f"Mean toxicity on {panel['prompts']}, scored by {panel['scorer']} (0–1)")
         axis.set_ylabel(f"Perplexity (log scale)\non {panel['corpus']}")
-        of = _of(panel["dataset"])
+        of = name_of_dataset(panel["dataset"])
         told = "star: base model, ring: chosen scale"
         told += ", triangle at the edge: beyond it" if beyond else ""
         axis.set_title(f"{of} ({told})", loc="left")
@@ -108,96 +117,6 @@ def trade_off(data: pd.DataFrame) -> Figure:
         else:
             legend(axis)
     return figure
-
-
-def degradation_reduction(data: pd.DataFrame) -> Figure:
-    """Degradation reduction over the toxicity that is matched: a line per N, bands are intervals.
-
-    Args:
-        data: degradation_reduction.csv of one model: `toxicity`, `reduction`, `low`, `high` and
-            what they are of.
-
-    Returns:
-        A panel per data set, prompt set, scorer, corpus and seed.
-    """
-    if data.empty:
-        figure, axes = rows_of_panels(1, columns=1)
-        _say(axes[0, 0], "no edit with N > 1 beside one of N = 1")
-        return figure
-    data = data.assign(variant=[variant(setting) for setting in data["setting"]])
-    keys = ["dataset", "prompts", "scorer", "corpus", "seed"]
-    panels = data[keys].drop_duplicates()
-    parts = [data[(data[keys] == panel).all(axis=1)] for _, panel in panels.iterrows()]
-    heights = [1.0 if part["reduction"].notna().any() else EMPTY_HEIGHT for part in parts]
-    figure, axes = rows_of_panels(len(panels), columns=1, heights=heights)
-    for axis, part, (_, panel) in zip(axes.ravel(), parts, panels.iterrows(), strict=True):
-        _reduction_panel(axis, part, panel)
-    return figure
-
-
-def _say(axis: Axes, words: str) -> None:
-    axis.text(0.5, 0.5, words, ha="center", va="center", transform=axis.transAxes)
-    axis.set_axis_off()
-
-
-def _reduction_panel(axis: Axes, part: pd.DataFrame, panel: pd.Series) -> None:
-    axis.set_title(f"{_of(panel['dataset'])}, perplexity on {panel['corpus']}", loc="left")
-    shown = part.dropna(subset=["reduction"])
-    if shown.empty:
-        _say(axis, "undefined for every N; the notes of tables/headline say why")
-        return
-    for label, line, style in _lines(shown):
-        line = line.sort_values("toxicity")
-        axis.plot(line["toxicity"], line["reduction"], label=label, **style, markevery=4)
-        axis.fill_between(
-            line["toxicity"].astype(float), line["low"], line["high"], color=style["color"],
-            alpha=0.15, lw=0,
-        )  # fmt: skip
-    axis.axhline(0, color=BASE_COLOUR, linestyle="--")
-    low, high = shown["reduction"].min(), shown["reduction"].max()  # of the lines; bands are cut
-    axis.set_ylim(max(-1.5, min(-0.2, low - 0.1)), min(2.0, max(1.05, high + 0.05)))
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axis.invert_xaxis()
-    axis.set_xlabel(f"Mean toxicity that both reach on {panel['prompts']} (base model at the left)")
-    axis.set_ylabel("Degradation reduction\nagainst N = 1")
-    legend(axis)
-
-
-def _of(dataset: str) -> str:
-    return "no data set" if dataset == "-" else dataset
-
-
-def _lines(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    """(label, rows, style) per method, other parameters (the fewest first) and N."""
-    found = []
-    groups = list(part.groupby(["method", "variant", "n"], dropna=False, sort=True))
-    groups.sort(key=lambda group: (group[0][0], len(group[0][1].split("--"))))
-    kinds = list(dict.fromkeys((method, how) for (method, how, _), _ in groups))
-    seen: Counter[str] = Counter()  # lines of one colour differ in their dashes
-    dashes = {}
-    for method, how in kinds:
-        colour = f"{method} {operator_of(how)}"
-        dashes[method, how] = DASHES[seen[colour] % len(DASHES)]
-        seen[colour] += 1
-    for (method, how, n), rows in groups:
-        told = _telling(how, [other for name, other in kinds if name == method and other != how])
-        told = [method, *told] if len({method for method, _ in kinds}) > 1 else told
-        told = told or ([method] if pd.isna(n) else [])
-        name = " ".join(told).replace("operator=", "")
-        label = ", ".join(filter(None, [name, "" if pd.isna(n) else f"N = {n:g}"]))
-        style = line_style(method, n, operator_of(how)) | {"linestyle": dashes[method, how]}
-        found.append((label, rows, style))
-    return found
-
-
-def _telling(variant: str, others: list[str]) -> list[str]:
-    """As many words of a variant, from the first on, as tell it from others of its method."""
-    shared = [set(other.split("--")) for other in others]
-    words = [w for w in variant.split("--") if not all(w in of_other for of_other in shared)]
-    for count in range(1, len(words)):
-        if not any(set(words[:count]) <= of_other for of_other in shared):
-            return words[:count]
-    return words if others else []
 
 
 def _trade_off_line(

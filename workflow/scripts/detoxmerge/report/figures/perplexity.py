@@ -1,0 +1,22 @@
+"""Perplexity per token over the scale (a line per N) and over N (a line per scale)."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..inputs import Inputs
+from ..over_scale_and_n import draw_over_scale_and_n, measured
+
+TITLE = "3.2 Perplexity"
+CATEGORY = "3 Over scale and N"
+NEEDS = ("summary",)
+ONLY_IF = "merged_edits"
+
+
+def table(inputs: Inputs) -> pd.DataFrame:
+    """Mean and range over the training seeds; columns as `over_scale_and_n.measured`."""
+    return measured(inputs.summary, inputs.model, "perplexity_per_token")
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """A row of two panels per data set, method with an N, variant, and what it is measured on."""
+    return draw_over_scale_and_n(data, "Perplexity per token")

@@ -1,0 +1,22 @@
+"""Mean toxicity over the scale (a line per N) and over N (a line per scale)."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..inputs import Inputs
+from ..over_scale_and_n import draw_over_scale_and_n, measured
+
+TITLE = "3.1 Toxicity"
+CATEGORY = "3 Over scale and N"
+NEEDS = ("summary",)
+ONLY_IF = "merged_edits"
+
+
+def table(inputs: Inputs) -> pd.DataFrame:
+    """Mean and range over the training seeds; columns as `over_scale_and_n.measured`."""
+    return measured(inputs.summary, inputs.model, "toxicity_mean")
+
+
+def draw(data: pd.DataFrame) -> Figure:
+    """A row of two panels per data set, method with an N, variant, and what it is measured on."""
+    return draw_over_scale_and_n(data, "Mean toxicity of continuations (0–1)")

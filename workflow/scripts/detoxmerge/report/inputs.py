@@ -1,0 +1,58 @@
+"""What figures and tables are made from: files by name, read when they are asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..plan.grid import Grid
+from ..plan.load import load_config
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of one figure or table.
+
+    Attributes:
+        files: a name of `NEEDS` -> paths.
+        model: alias, for a figure; empty for a table, which is of the whole study.
+        config: as Snakemake has it; only what reads `grid` needs it.
+    """
+
+    files: Mapping[str, list[Path]]
+    model: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """summary.parquet."""
+        return pd.read_parquet(self.files["summary"][0])
+
+    @cached_property
+    def levels(self) -> pd.DataFrame:
+        """degradation_reduction.csv of this model."""
+        levels = pd.read_csv(self.files["levels"][0])
+        return levels[levels["model"] == self.model]
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The study."""
+        return Grid(load_config(self.config))
+
+
+def paths_by_name(named: Any) -> dict[str, list[Path]]:
+    """A rule's inputs by name, whether a name has one file or a list of them.
+
+    Args:
+        named: Snakemake's `input`, or a mapping of names to a path or paths.
+
+    Returns:
+        name -> paths.
+    """
+    return {
+        name: [Path(paths)] if isinstance(paths, str) else [Path(path) for path in paths]
+        for name, paths in named.items()
+    }

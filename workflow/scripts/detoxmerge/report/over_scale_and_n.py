@@ -1,0 +1,91 @@
+"""One quantity over the scale (a line per N) and over N (a line per scale)."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..plan.registry import replicates
+from .drawing import BASE_COLOUR, colours, legend, rows_of_panels
+from .names import named, operator_of, variant
+from .styles import line_style
+
+MAX_TICKS = 8
+
+
+def measured(summary: pd.DataFrame, model: str, metric: str) -> pd.DataFrame:
+    """What a figure over scale and N shows: mean and range over the training seeds.
+
+    Args:
+        summary: summary.parquet.
+        model: alias.
+        metric: for example ``toxicity_mean``.
+
+    Returns:
+        `dataset` (null: the base model), `measured_on`, `scorer`, `method`, `variant` (the setting
+        without its N), `n`, `scale`, `mean`, `low`, `high`, `num_seeds`.
+    """
+    sweep = (summary["stage"] == "sweep") & (summary["model"] == model)
+    sweep &= ~summary["method"].isin(replicates())
+    rows = summary[sweep & (summary["metric"] == metric)].copy()
+    rows["variant"] = [variant(setting) for setting in rows["setting"]]
+    keys = ["dataset", "measured_on", "scorer", "method", "variant", "n", "scale"]
+    grouped = rows.groupby(keys, dropna=False, sort=False)["value"]
+    found = grouped.agg(mean="mean", low="min", high="max", num_seeds="size").reset_index()
+    return found.sort_values(["dataset", "measured_on", "variant", "n", "scale"], kind="stable")
+
+
+def draw_over_scale_and_n(data: pd.DataFrame, quantity: str) -> Figure:
+    """A row of two panels per data set, method with an N, variant, and what it is measured on.
+
+    Args:
+        data: of `measured`.
+        quantity: label of the y-axis, with its unit.
+    """
+    edits, base = data[data["n"].notna()], data[data["method"] == "base"]
+    keys = ["dataset", "method", "variant", "measured_on", "scorer"]
+    panels = edits[keys].drop_duplicates()
+    figure, axes = rows_of_panels(len(panels))
+    for row, (_, panel) in zip(axes, panels.iterrows(), strict=True):
+        part, level = _same(edits, panel), _same(base, panel[["measured_on", "scorer"]])["mean"]
+        _lines(row[0], part, "scale", "n", "N = {}")
+        _lines(row[1], part, "n", "scale", "scale {}")
+        row[0].set_title(_where(panel), loc="left")
+        row[0].set_xlabel("Scale λ of the subtracted vector")
+        row[1].set_xlabel("Number of merged shards N")
+        for axis in row:
+            axis.set_ylabel(quantity)
+            axis.axhline(level.iloc[0], color=BASE_COLOUR, linestyle="--", label="base model")
+            legend(axis)
+    return figure
+
+
+def _lines(axis: Axes, part: pd.DataFrame, x: str, line: str, label: str) -> None:
+    """A line per value of `line` over `x`; the band is the range over training seeds."""
+    values = sorted(part[line].unique())
+    places = sorted(part[x].unique())
+    for value, colour in zip(values, colours(len(values)), strict=True):
+        look = {"color": colour, "marker": "o"}
+        if line == "n":
+            look = line_style(part["method"].iloc[0], value, operator_of(part["variant"].iloc[0]))
+        curve = part[part[line] == value].sort_values(x)
+        # N as equally spaced ticks: 1, 2, 5, 10 would crowd at the left
+        at = curve[x].map(places.index) if x == "n" else curve[x]
+        axis.plot(at, curve["mean"], label=label.format(f"{value:g}"), **look)
+        if (curve["num_seeds"] > 1).any():
+            axis.fill_between(at, curve["low"], curve["high"], color=look["color"], alpha=0.2, lw=0)
+    if x == "n":
+        axis.set_xticks(range(len(places)), [str(p) for p in places])
+    elif len(places) <= MAX_TICKS:
+        axis.set_xticks(places, [f"{p:g}" for p in places])
+
+
+def _same(data: pd.DataFrame, panel: pd.Series) -> pd.DataFrame:
+    keep = pd.Series(True, index=data.index)
+    for column, value in panel.items():
+        keep &= data[column].isna() if pd.isna(value) else data[column] == value
+    return data[keep]
+
+
+def _where(panel: pd.Series) -> str:
+    scorer = "" if pd.isna(panel["scorer"]) else f", scored by {panel['scorer']}"
+    return f"{named(panel)}, on {panel['measured_on']}{scorer}"

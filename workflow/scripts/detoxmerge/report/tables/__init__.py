@@ -1,0 +1,9 @@
+"""The tables: one file each, found by its name.
+
+A file states, as literals,
+
+    TITLE, CATEGORY, NEEDS    as a file of figures/ does
+    BESIDE                    names of further tables that it makes, each a function of the inputs
+
+and has `table(inputs) -> formats.Table`. Its caption is workflow/report/<name>.rst.
+"""
