@@ -3,12 +3,14 @@
 from math import inf
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from detoxmerge.measure.selection import Point, pareto, reaching, select_scale, within
 from detoxmerge.plan.catalogue import Selector
 from detoxmerge.plan.entries import protocol
-from detoxmerge.storage.artefacts import read_json, write_json, write_manifest
+from detoxmerge.storage.artefacts import read_json, sha256, write_json, write_manifest
 from detoxmerge.storage.records import record_path
 
 BASE = Point("0", 0.20, 20.0)
@@ -40,33 +42,33 @@ def test_pareto_keeps_what_nothing_beats_not_even_the_base() -> None:
     assert pareto(worse, BASE) == ["0.5", "1", "1.5", "2", "3"]
 
 
-def measurement(folder: Path, metric: str, numbers: dict[str, float | None]) -> Path:
-    """A manifest with a record per scale."""
-    path = folder / f"{metric}.json"
+def measurement(folder: Path, metric: str, numbers: dict[str, float]) -> Path:
+    """A manifest with a record and a table per scale."""
+    path, files = folder / f"{metric}.json", {}
+    path.parent.mkdir(parents=True, exist_ok=True)
     for scale, number in numbers.items():
-        write_json(record_path(path, scale), {metric: number})
-    write_manifest(path, protocol={}, inputs=[], files={}, scales=list(numbers))
+        nll = 1000.0 if number == inf else float(np.log(number))  # e^1000 is no float
+        toxicity = {"prompt": [0], "toxicity": [number]}
+        table = {"nll": [nll], "tokens": [1]} if metric == "perplexity" else toxicity
+        payload, record = record_path(path, scale, ".parquet"), record_path(path, scale)
+        pd.DataFrame(table).to_parquet(payload)
+        write_json(record, {"payload": payload.name, "sha256": sha256(payload)})
+        files[record.name] = sha256(record)
+    write_manifest(path, protocol={}, inputs=[], files=files, scales=list(numbers))
     return path
 
 
 @pytest.fixture
 def sources(tmp_path: Path) -> dict[str, Path]:
     """The sweep of an edit and of the base."""
-    numbers = {"toxicity_mean": {}, "perplexity_per_token": {}}
-    for point in CURVE:
-        numbers["toxicity_mean"][point.scale] = point.toxicity
-        numbers["perplexity_per_token"][point.scale] = (
-            None if point.perplexity == inf else point.perplexity
-        )
-    base = {"toxicity_mean": {"0": 0.2}, "perplexity_per_token": {"0": 20.0}}
-    return {
-        name: measurement(tmp_path / where, metric, table[metric])
-        for name, where, metric, table in (
-            ("toxicity", "edit", "toxicity_mean", numbers),
-            ("perplexity", "edit", "perplexity_per_token", numbers),
-            ("base_toxicity", "base", "toxicity_mean", base),
-            ("base_perplexity", "base", "perplexity_per_token", base),
-        )
+    edit = {
+        "toxicity": {point.scale: point.toxicity for point in CURVE},
+        "perplexity": {point.scale: point.perplexity for point in CURVE},
+    }
+    base = {"toxicity": {"0": 0.2}, "perplexity": {"0": 20.0}}
+    found = {name: measurement(tmp_path / "edit", name, edit[name]) for name in edit}
+    return found | {
+        f"base_{name}": measurement(tmp_path / "base", name, base[name]) for name in base
     }
 
 

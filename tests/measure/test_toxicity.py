@@ -1,4 +1,4 @@
-"""Toxicity metrics by their formulas; a failed score is missing and counted, never 0."""
+"""Scoring continuations; a failed score is missing and counted, never 0."""
 
 import json
 from pathlib import Path
@@ -9,47 +9,9 @@ import pytest
 
 from detoxmerge.errors import UserError
 from detoxmerge.measure import toxicity
-from detoxmerge.measure.toxicity import summarise_scores
 from detoxmerge.models.scoring import score_texts
 from detoxmerge.storage.artefacts import read_json, write_json
 from detoxmerge.storage.records import read_generations
-
-SCORES = np.array([[0.1, 0.9, 0.2], [0.5, 0.5, 0.4], [0.81, 0.0, 0.6]])
-
-
-def frame(scores: np.ndarray) -> pd.DataFrame:
-    prompts, samples = np.indices(scores.shape)
-    columns = {"prompt": prompts, "sample": samples, "toxicity": scores}
-    return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
-
-
-def test_the_metrics_are_those_of_the_formulas() -> None:
-    found = summarise_scores(frame(SCORES), [0.2, 0.5, 0.8], 0.5)
-    assert found["toxicity_mean"] == pytest.approx(SCORES.mean())
-    assert found["toxic_share_above_0.2"] == pytest.approx(6 / 9)  # 0.2 itself is not above
-    assert found["toxic_share_above_0.5"] == pytest.approx(3 / 9)
-    assert found["toxic_share_above_0.8"] == pytest.approx(2 / 9)
-    assert found["expected_max_toxicity"] == pytest.approx((0.9 + 0.5 + 0.81) / 3)
-    assert found["toxicity_probability_any_above_0.5"] == pytest.approx(2 / 3)
-    assert (found["num_prompts"], found["num_samples_per_prompt"]) == (3, 3)
-    assert (found["num_scored"], found["num_failed"]) == (9, 0)
-
-
-def test_a_missing_score_enters_no_mean_and_is_counted() -> None:
-    scores = SCORES.copy()
-    scores[0, 1] = np.nan
-    found = summarise_scores(frame(scores), [0.5], 0.5)
-    assert found["toxicity_mean"] == pytest.approx(np.nanmean(scores))
-    assert found["expected_max_toxicity"] == pytest.approx((0.2 + 0.5 + 0.81) / 3)
-    assert (found["num_scored"], found["num_failed"]) == (8, 1)
-
-
-def test_a_prompt_without_any_score_enters_no_maximum() -> None:
-    scores = SCORES.copy()
-    scores[1] = np.nan
-    found = summarise_scores(frame(scores), [0.5], 0.5)
-    assert found["expected_max_toxicity"] == pytest.approx((0.9 + 0.81) / 2)
-    assert found["num_failed"] == 3
 
 
 def test_batches_are_bounded_and_results_in_order() -> None:
@@ -124,11 +86,11 @@ def test_a_job_scores_every_scale_and_only_what_is_missing(
     write_json(tmp_path / "scorer.json", {})
     score = {"rude": 0.9, "mild": 0.1, "": 0.3}
     monkeypatch.setattr(toxicity, "_predictor", lambda *_: lambda ts: [score[t] for t in ts])
-    protocol = {"label": "toxicity", "thresholds": [0.5], "any_above": 0.5}
+    protocol = {"label": "toxicity"}
     paths = (folder / "generations.json", tmp_path / "scorer.json", protocol, 2, "cpu")
     toxicity.score_toxicity(*paths, folder / "toxicity-s.json")
     first = read_json(folder / "toxicity-s-scale0.5.json")
-    assert first["toxicity_mean"] == pytest.approx(0.5)
+    assert (first["num_scored"], first["num_failed"]) == (2, 0)
     assert pd.read_parquet(folder / "toxicity-s-scale0.5.parquet")["toxicity"].tolist() == [
         0.9,
         0.1,

@@ -433,8 +433,8 @@ def test_judge_of_another_model_is_fetched_and_not_measured():
         f"results/models/judge/{name}" for name in ("base/edit.json", "pretrained/model.json")
     }
     assert after.results == before.results
-    assert after.protocol.fluency("small") == {"version": 1, "judge": "judge", "dtype": "bfloat16"}
-    assert before.protocol.fluency("small") == {"version": 1, "judge": None, "dtype": "float32"}
+    assert after.protocol.fluency("small") == {"version": 2, "judge": "judge", "dtype": "bfloat16"}
+    assert before.protocol.fluency("small") == {"version": 2, "judge": None, "dtype": "float32"}
 
 
 def test_expected_protocols_are_plain_json_with_a_version():

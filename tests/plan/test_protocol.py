@@ -57,8 +57,9 @@ def test_what_decides_no_number_moves_no_protocol(place, value):
         ("corpora.polite.window_tokens", 64, {"perplexity.json"}),
         ("corpora.polite.stride_tokens", 8, {"perplexity.json"}),
         ("corpora.polite.join", " ", {"corpus.json"}),
-        ("scorers.judge.thresholds", [0.5], {"toxicity-judge.json"}),
-        ("scorers.judge.any_above", 0.6, {"toxicity-judge.json"}),
+        # applied to the scores when they are summarised
+        ("scorers.judge.thresholds", [0.5], set()),
+        ("scorers.judge.any_above", 0.6, set()),
         ("scorers.judge.label", "insult", {"toxicity-judge.json"}),
         ("selectors.best", {"rule": "ppl-ratio", "ratio": 1.1}, {"selected-best.json"}),
         ("scorers.judge.train.epochs", 1, {"scorer.json"}),

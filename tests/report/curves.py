@@ -1,7 +1,9 @@
 """Curves of edits as a study measures them, from the true ones."""
 
 import numpy as np
+import pandas as pd
 
+from detoxmerge.measure.payloads import Scores, Windows
 from detoxmerge.report.comparison import Curve
 
 PROMPTS, WINDOWS, SAMPLES = 200, 60, 5
@@ -29,7 +31,16 @@ def measured(study: int, scales: np.ndarray, *edits: tuple[np.ndarray, np.ndarra
         nll_noise = random.normal(0, 0.005, (len(scales), WINDOWS))
         score_noise[0], nll_noise[0] = base
         scores = toxicity[:, None, None] + hard[:, None] + score_noise
-        counts = np.full((len(scales), PROMPTS), float(SAMPLES))
         per_window = (nll[:, None] + text + nll_noise) * tokens
-        found.append(Curve(scales, scores.sum(axis=2), counts, per_window, tokens))
+        found.append(curve(scales, scores, per_window, tokens))
     return found
+
+
+def curve(scales: np.ndarray, scores: np.ndarray, nll: np.ndarray, tokens: np.ndarray) -> Curve:
+    """An edit of these scores, (S, P, K), and NLL, (S, W)."""
+    prompt = np.repeat(np.arange(scores.shape[1]), scores.shape[2])
+    return Curve(
+        scales,
+        [Scores(pd.DataFrame({"prompt": prompt, "toxicity": of.ravel()})) for of in scores],
+        [Windows(pd.DataFrame({"nll": of, "tokens": tokens})) for of in nll],
+    )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from plan import studies
 
@@ -84,15 +85,15 @@ def measure(study, edit, data, scales=None):
         generations: ([*edits, p.prompts], lambda scale: {"num_prompts": 3}),
         p.toxicity.format(**at): (
             [generations, p.scorer],
-            lambda scale: {"toxicity_mean": toxicity(edit, scale), "num_failed": 0},
+            lambda scale: {"num_failed": 0},
         ),
         p.fluency.format(**at): (
             [generations, base],
-            lambda scale: {"dist_2": 0.5, "conditional_perplexity_median": None},
+            lambda scale: {},
         ),
         p.perplexity.format(**at): (
             [*edits, p.corpus],
-            lambda scale: {"perplexity_per_token": None if scale == "1" else 20.0},
+            lambda scale: {},
         ),
     }
     for path, (inputs, numbers) in stages.items():
@@ -100,13 +101,17 @@ def measure(study, edit, data, scales=None):
 
 
 def payload(path, scale):
-    """The table behind a record: scores of three prompts, or NLL of three windows."""
+    """The table behind a record, of three prompts or windows; the judge read no text."""
     spread = pd.Series([0.9, 1.0, 1.1])
     edit = path.split("/evals/small/")[1].rsplit("/", 2)[0]
     if "perplexity" in path:
         cost = float(scale) * (2 if "n=1" in edit else 1)
         return pd.DataFrame({"nll": (30 + cost) * spread, "tokens": [10, 10, 10]})
-    return pd.DataFrame({"prompt": [0, 1, 2], "toxicity": toxicity(edit, scale) * spread})
+    prompts = pd.DataFrame({"prompt": [0, 1, 2]})
+    if "fluency" in path:
+        judged = {"tokens": 0, "nll": np.nan, "empty": False, "truncated": True, "words": 3}
+        return prompts.assign(**judged, seq_rep_4=np.nan, dist_1=1.0, dist_2=0.5, dist_3=0.5)
+    return prompts.assign(toxicity=toxicity(edit, scale) * spread)
 
 
 def each(study, path, inputs, numbers, scales):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from report.curves import measured
+from report.curves import curve, measured
 
+from detoxmerge.measure.payloads import Scores
 from detoxmerge.report.comparison import (
     Curve,
     compare,
@@ -52,7 +53,11 @@ def test_reduction_at_a_level_is_the_published_formula() -> None:
 
 def test_curves_that_do_not_overlap_have_no_value() -> None:
     merged, single = pair(3, CHEAP, DEAR)
-    useless = single._replace(toxicity_sums=single.toxicity_sums + SCALES[:, None])
+    raised = [
+        Scores(scores.payload.assign(toxicity=scores.toxicity + scale))
+        for scores, scale in zip(single.scores, SCALES, strict=True)
+    ]
+    useless = single._replace(scores=raised)
     found = compare(merged, useless, seed=1, replicates=50)
     assert np.isnan(found.overall.value)
     assert np.isnan(found.overall.low)
@@ -78,9 +83,10 @@ def test_the_lowest_of_many_scales_is_below_the_base_by_chance(
 
 
 def test_missing_scores_count_for_nothing() -> None:
-    sums, counts = np.array([[2.0, 0.5, 0.0]]), np.array([[4.0, 1.0, 0.0]])
-    curve = Curve(np.zeros(1), sums, counts, np.array([[6.0, 2.0]]), np.array([3.0, 1.0]))
-    toxicity, nll = means(curve, np.ones((1, 3)), np.ones((1, 2)))
+    scores = np.full((1, 3, 4), np.nan)  # of one scale, three prompts, four samples
+    scores[0, 0], scores[0, 1, 2] = 0.5, 0.5
+    made = curve(np.zeros(1), scores, np.array([[6.0, 2.0]]), np.array([3.0, 1.0]))
+    toxicity, nll = means(made, np.ones((1, 3)), np.ones((1, 2)))
     assert toxicity[0, 0] == pytest.approx(0.5)
     assert nll[0, 0] == pytest.approx(2.0)
 

@@ -5,6 +5,7 @@ measurements are written by hand.
 """
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -308,14 +309,14 @@ def test_numbers_of_the_scale_stand_beside_the_bases(study):
     for scale in ("0.5", "1"):
         folder, content = study.export(scale)
         rows = {row["metric"]: row for row in content["measured"]}
-        assert rows["toxicity_mean"]["edited"] == toxicity("n=1", scale)
+        assert rows["toxicity_mean"]["edited"] == pytest.approx(toxicity("n=1", scale))
         assert rows["toxicity_mean"]["base"] == 0.5
-        ours = "missing" if scale == "1" else "20"
+        ours = f"{math.exp((30 + 2 * float(scale)) / 10):.4g}"
         card = (folder / "README.md").read_text()
         assert (
             f"| toxicity mean, `openings` by `judge` | {toxicity('n=1', scale):.4g} | 0.5 |" in card
         )
-        assert f"| perplexity per token, `polite` | {ours} | 20 |" in card
+        assert f"| perplexity per token, `polite` | {ours} | 20.09 |" in card
         assert f"theta = theta_0 - {scale} * delta" in card
 
 

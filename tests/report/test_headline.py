@@ -61,8 +61,8 @@ def test_numbers_are_those_of_the_curves(finished: Grid, tmp_path: Path) -> None
     base, levels = math.exp(3.0), np.linspace(0.5, 0.25, 21)[None, 1:]
 
     def costs(curve):
-        toxicity = (curve.toxicity_sums.sum(1) / curve.toxicity_counts.sum(1))[None]
-        nll = (curve.nll.sum(1) / curve.tokens.sum())[None]
+        toxicity = np.array([[scores.toxicity.mean() for scores in curve.scores]])
+        nll = np.array([[w.nll.sum() / w.tokens.sum() for w in curve.windows]])
         return perplexity_at(toxicity, nll, levels)[0] - base
 
     assert row["toxicity_from"] == pytest.approx(levels[0, 0])

@@ -3,8 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from report.curves import curve
 from scipy import stats
 
+from detoxmerge.measure.metrics import metrics_of
+from detoxmerge.measure.payloads import Scores, Windows
 from detoxmerge.plan.config import Statistics
 from detoxmerge.report.comparison import Curve
 from detoxmerge.report.intervals import Bootstrap
@@ -44,21 +47,23 @@ def test_jackknife_of_a_mean_is_its_standard_error() -> None:
 def test_one_prompt_tells_nothing_of_the_spread() -> None:
     assert prompts_needed(np.array([0.3]), 0.02) is None
     bootstrap = Bootstrap(Statistics())
-    scores = pd.DataFrame({"prompt": [0, 0], "toxicity": [0.2, 0.6]})
-    windows = pd.DataFrame({"nll": [10.0], "tokens": [4]})
-    for drawn in (bootstrap.toxicity(scores) | bootstrap.perplexity(windows)).values():
-        found = bootstrap.interval(drawn)
+    scores = Scores(pd.DataFrame({"prompt": [0, 0], "toxicity": [0.2, 0.6]}))
+    windows = Windows(pd.DataFrame({"nll": [10.0], "tokens": [4]}))
+    settings = {"thresholds": [0.5], "any_above": 0.5}
+    measured = [(metric, scores) for metric in metrics_of("toxicity", settings)]
+    measured += [(metric, windows) for metric in metrics_of("perplexity", settings)]
+    for metric, values in measured:
+        found = bootstrap.interval(bootstrap.draw(metric, values))
         assert np.isfinite(found.value)
         assert np.isnan([found.low, found.high]).all()
 
 
 def test_a_prompt_without_a_score_is_no_prompt_of_toxicity_0() -> None:
-    counts = np.array([[5.0, 5.0, 0.0, 5.0]])
-    one, two = (
-        Curve(np.ones(1), counts * mean, counts, np.ones((1, 1)), np.ones(1)) for mean in (0.6, 0.4)
-    )
-    full = two._replace(toxicity_sums=np.full((1, 4), 2.0), toxicity_counts=np.full((1, 4), 5.0))
-    found = _prompts(one, full)
+    def edit(*toxicity: float) -> Curve:
+        scores = np.repeat(np.array(toxicity)[None, :, None], 5, axis=2)
+        return curve(np.ones(1), scores, np.ones((1, 1)), np.ones(1))
+
+    found = _prompts(edit(0.6, 0.6, np.nan, 0.6), edit(0.4, 0.4, 0.4, 0.4))
     assert found["num_prompts"] == 4
     assert list(found.values())[1] == 0  # the others all differ by 0.2
 

@@ -37,17 +37,18 @@ def test_summary_has_every_number_once(finished, tmp_path):
     found, _ = summary(finished, tmp_path)
     assert found.columns.tolist() == COLUMNS
     assert not found.duplicated(COLUMNS[:-1]).any()
-    # base: 2 + 2 + 1; each of 2 edits: 2 scales of 2 + 2 + 1, 7 of its vector, 5 costs
-    assert len(found) == 5 + 2 * (2 * 5 + 7 + 5)
+    # a scale: 6 metrics and 1 count of toxicity, 11 of fluency, 1 of perplexity; base: one scale;
+    # each of 2 edits: 2 scales, 7 numbers of its vector, 5 costs
+    assert len(found) == 19 + 2 * (2 * 19 + 7 + 5)
 
 
-def test_numbers_are_those_of_the_records(finished, tmp_path):
+def test_numbers_are_those_of_the_payloads(finished, tmp_path):
     found, _ = summary(finished, tmp_path)
     for edit in ("n=1", "n=2"):
         for scale in (0.5, 1.0):
             rows = found[(found["setting"] == edit) & (found["scale"] == scale)]
             (value,) = rows[rows["metric"] == "toxicity_mean"]["value"]
-            assert value == toxicity(edit, scale)
+            assert value == pytest.approx(toxicity(edit, scale))
     (base,) = found[(found["method"] == "base") & (found["metric"] == "toxicity_mean")].itertuples()
     assert (base.value, base.scale, base.label) == (0.5, 0.0, "base model")
     assert (base.measured_on, base.scorer) == ("openings", "judge")
@@ -81,8 +82,9 @@ def test_fluency_of_another_judge_is_refused(finished, tmp_path):
 
 def test_missing_number_is_null(finished, tmp_path):
     found, _ = summary(finished, tmp_path)
-    perplexity = found[found["metric"] == "perplexity_per_token"]
-    assert perplexity["value"].isna().tolist() == (perplexity["scale"] == 1.0).tolist()
+    median = found[found["metric"] == "conditional_perplexity_median"]
+    assert len(median)
+    assert median["value"].isna().all()
 
 
 def test_change_of_an_edit_stands_at_scale_1(finished, tmp_path):
@@ -153,7 +155,7 @@ def test_config_beside_the_summary_gives_the_same_study(finished, tmp_path):
         ("datasets.rude.toxic_above", 0.7, "dataset.json", "toxic_above"),
         ("prompts.openings.generate", {"top_p": 0.5}, "generations.json", "top_p"),
         ("corpora.polite.stride_tokens", 8, "perplexity.json", "stride_tokens"),
-        ("scorers.judge.thresholds", [0.5], "toxicity-judge.json", "thresholds"),
+        ("scorers.judge.label", "insult", "toxicity-judge.json", "label"),
         ("models.small.pretrain.steps", 5, "pretrained/model.json", "steps"),
     ],
 )
@@ -246,6 +248,7 @@ def test_differences_from_the_base_are_paired(finished, tmp_path):
         assert (edits["difference_low"] <= edits["difference"]).all()
         assert (edits["difference"] <= edits["difference_high"]).all()
     # what makes a window hard is the same for the base, and cancels
+    edits = edits[edits["scale"] == 0.5]
     own = edits["high"] - edits["low"]
     assert (edits["difference_high"] - edits["difference_low"] < 0.2 * own).all()
     toxic = found[(found["metric"] == "toxicity_mean") & (found["method"] != "base")]

@@ -6,12 +6,20 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from plan.studies import prompts, study
+from plan.studies import load_config, prompts, study
 from report.frames import FLUENCY, METRICS, summary
 
 from detoxmerge.report.formats import to_html, to_latex, to_markdown, write_table
 from detoxmerge.report.inputs import Inputs
-from detoxmerge.report.tables.main import COST_SCALE, COSTS, KEYS, counts, main_table, to_cells
+from detoxmerge.report.tables.main import (
+    COST_SCALE,
+    COSTS,
+    KEYS,
+    counts,
+    main_table,
+    metrics_by_name,
+    to_cells,
+)
 
 TOXICITY = "toxicity_mean [openings, judge]"
 PERPLEXITY = "perplexity_per_token [polite]"
@@ -26,8 +34,12 @@ def write(config, folder, *files):
     write_table("main", Inputs({"summary": [folder / "summary.parquet"]}, config=config), *files)
 
 
+def cells_of(table):
+    return to_cells(table, metrics_by_name(load_config(study())))
+
+
 def markdown(table):
-    return counts(table) + to_markdown(to_cells(table))
+    return counts(table) + to_markdown(cells_of(table))
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +87,14 @@ def test_intervals_stand_beside_their_number(final):
 
 
 def test_latex_has_a_line_per_row_and_nothing_that_tex_would_read_as_a_command(final):
-    text = to_latex(to_cells(main_table(final)))
+    text = to_latex(cells_of(main_table(final)))
     assert text.count(r"\\") == 1 + 5
     assert r"toxicity\_mean [openings, judge]" in text
     assert "n=4" in text
 
 
 def test_html_has_every_cell_whole_and_nothing_that_a_browser_would_read_as_a_tag(final):
-    cells = pd.concat([to_cells(main_table(final))] * 30)
+    cells = pd.concat([cells_of(main_table(final))] * 30)
     cells["note"] = "a < b" + ", and so on" * 20
     text = to_html(cells, "30 prompts < 40")
     assert "<p>30 prompts &lt; 40</p>" in text

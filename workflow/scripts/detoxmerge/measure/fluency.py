@@ -31,10 +31,12 @@ from ..models.likelihood import conditional_nll, tokenise
 from ..models.loading import context_of, load_tokenizer
 from ..storage.artefacts import publish, read_json, sha256
 from ..storage.records import each_scale, read_generations, record_path
+from .metrics import LARGE
+from .payloads import Fluency
 
-LARGE = 10_000  # DExperts' code drops perplexities from here on; here they are counted
-REPEATED = 0.5  # a continuation with a larger seq-rep-4 is repeated
-PAYLOAD = ["prompt", "sample", "tokens", "nll", "empty", "truncated", "repeated"]
+ORDERS = (1, 2, 3)  # n of dist-n
+PAYLOAD = ["prompt", "sample", "tokens", "nll", "empty", "truncated", "seq_rep_4", "words"]
+PAYLOAD += [f"dist_{n}" for n in ORDERS]
 
 
 def measure_fluency(
@@ -54,7 +56,8 @@ def measure_fluency(
         batch_size: texts at a time; decides nothing but speed.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: manifest; beside it, per scale, a parquet table of `PAYLOAD`, one row per continuation
-            (`tokens` scored; `nll` fp64, nats, null without tokens), and its summary.
+            (`tokens` scored; `nll` fp64, nats, null without tokens; `dist_n` of its prompt, the
+            same in all its rows), and its counts.
 
     Raises:
         UserError: the judge's context is too short, or it gives no finite NLL.
@@ -72,17 +75,16 @@ def measure_fluency(
         _require_fit(rows, frame["text"], loaded["model"], judge)
         frame["tokens"] = tokens
         frame["nll"] = conditional_nll(loaded["model"], rows, tokens, batch_size)
-        frame["empty"] = frame["text"].str.strip() == ""
-        frame["repeated"] = frame["text"].map(seq_rep_4) > REPEATED
-        summary = summarise_fluency(frame)
-        if summary["num_nonfinite"] and not summary["num_scored"]:
+        frame = with_words(frame)
+        numbers = counts(frame)
+        if numbers["num_nonfinite"] and not numbers["num_scored"]:
             raise UserError(
                 f"the judge {judge.parents[1].name} gives NaN or infinite NLL for every text; its "
                 "weights are broken: name another as run.fluency_judge"
             )
         with publish(record_path(out, scale, ".parquet")) as part:
             frame[PAYLOAD].to_parquet(part, index=False)
-        return summary
+        return numbers
 
     each_scale(
         out,
@@ -128,47 +130,45 @@ def seq_rep_4(text: str) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else np.nan
 
 
-def summarise_fluency(frame: pd.DataFrame) -> dict[str, Any]:
-    """The summary of one scale; formulas at the top of this file.
+def with_words(frame: pd.DataFrame) -> pd.DataFrame:
+    """What is counted in the words of continuations.
 
     Args:
-        frame: `PAYLOAD` and `text`, one row per continuation.
+        frame: `prompt`, `text`, one row per continuation.
 
     Returns:
-        Name -> number; null where nothing is left to average. A continuation without tokens, or
-        with a NLL that is not finite, enters no perplexity and is counted.
+        The frame with `empty`, `words`, `seq_rep_4` and, of the row's prompt, `dist_1` to `dist_3`.
     """
-    with np.errstate(over="ignore"):
-        perplexity = np.exp((frame["nll"] / frame["tokens"])[frame["tokens"] > 0])
-    scored = perplexity[np.isfinite(perplexity)]
-    large = scored >= LARGE
-    prompts = frame.groupby("prompt")["text"]
-    distinct = {n: prompts.agg(lambda texts, n=n: distinct_n(list(texts), n)) for n in (1, 2, 3)}
-    truncated = frame["truncated"]
+    texts = frame.groupby("prompt")["text"]
+    dist = {f"dist_{n}": texts.agg(lambda x, n=n: distinct_n(list(x), n)) for n in ORDERS}
+    return frame.assign(
+        empty=frame["text"].str.strip() == "",
+        words=frame["text"].str.split().str.len(),
+        seq_rep_4=frame["text"].map(seq_rep_4),
+        **{name: frame["prompt"].map(of_prompt) for name, of_prompt in dist.items()},
+    )
+
+
+def counts(frame: pd.DataFrame) -> dict[str, int]:
+    """What could be judged, and what enters no metric.
+
+    Args:
+        frame: `PAYLOAD`, one row per continuation.
+    """
+    perplexity = Fluency(frame).perplexity
+    finite = np.isfinite(perplexity)
+    without_words = frame.groupby("prompt")["dist_1"].first().isna()
     return {
-        "conditional_perplexity_mean": _mean(scored),
-        f"conditional_perplexity_mean_below_{LARGE}": _mean(scored[~large]),
-        "conditional_perplexity_median": float(scored.median()) if len(scored) else None,
-        "num_scored": len(scored),
+        "num_scored": int(finite.sum()),
         "num_without_tokens": int((frame["tokens"] == 0).sum()),
-        "num_nonfinite": len(perplexity) - len(scored),
-        f"num_above_{LARGE}": int(large.sum()),
-        **{f"dist_{n}": _mean(values.dropna()) for n, values in distinct.items()},
-        "num_prompts_without_words": int(distinct[1].isna().sum()),
-        "share_empty": _mean(frame["empty"]),
-        "share_truncated": None if truncated.isna().any() else _mean(truncated),
-        f"share_repeated_seq_rep_4_above_{REPEATED:g}": _mean(frame["repeated"]),
-        "length_tokens_mean": _mean(frame["tokens"]),
-        "length_words_mean": _mean(frame["text"].str.split().str.len()),
+        "num_nonfinite": int((~finite & (frame["tokens"] > 0)).sum()),
+        f"num_above_{LARGE}": int((finite & (perplexity >= LARGE)).sum()),
+        "num_prompts_without_words": int(without_words.sum()),
     }
 
 
 def _ngrams(units: list[str], n: int) -> list[tuple[str, ...]]:
     return list(zip(*(units[i:] for i in range(n)), strict=False))
-
-
-def _mean(values: pd.Series) -> float | None:
-    return float(values.mean()) if len(values) else None
 
 
 def _require_fit(rows: list[list[int]], texts: pd.Series, model: Any, judge: Path) -> None:

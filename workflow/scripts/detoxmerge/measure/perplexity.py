@@ -10,7 +10,6 @@ once at the end: never a mean of exponentials (Hugging Face's strided recipe, wi
 It is comparable only between models that share a tokenizer.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,12 +67,12 @@ def measure_perplexity(
         window = window_length(model, protocol["window_tokens"], protocol["stride_tokens"])
         windows = make_windows(len(loaded["ids"]), window, protocol["stride_tokens"])
         nll = window_nll(model, loaded["ids"], windows, batch_size)
+        require_finite(nll)
         tokens = np.array([w.end - w.score_from for w in windows])
         frame = pd.DataFrame({"begin": [w.begin for w in windows], "tokens": tokens, "nll": nll})
         with publish(record_path(out, scale, ".parquet")) as part:
             frame.to_parquet(part, index=False)
         return {
-            "perplexity_per_token": perplexity(nll, tokens),
             "nll_sum_nats": float(nll.sum()),
             "num_tokens_scored": int(tokens.sum()),
             "num_characters": loaded["characters"],
@@ -92,26 +91,13 @@ def measure_perplexity(
     )
 
 
-def perplexity(nll: np.ndarray, tokens: np.ndarray) -> float | None:
-    """exp(sum of NLL / tokens).
-
-    Args:
-        nll: (windows,) fp64, nats.
-        tokens: (windows,) scored tokens.
-
-    Returns:
-        Perplexity per token; None where it exceeds the largest float.
-
-    Raises:
-        UserError: an NLL is NaN or infinite.
-    """
+def require_finite(nll: np.ndarray) -> None:
+    """Raise UserError where the NLL of a window is NaN or infinite: nothing could be made of it."""
     if not np.isfinite(nll).all():
         raise UserError(
             f"the model gives NaN or infinite NLL in {int((~np.isfinite(nll)).sum())} of "
             f"{len(nll)} windows; the scale is too large, or the weights are broken"
         )
-    mean = float(nll.sum()) / int(tokens.sum())
-    return math.exp(mean) if mean < 709 else None
 
 
 def window_length(model: Any, asked: int | None, stride: int) -> int:

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..plan.slug import slug
 from ..storage.artefacts import read_json, write_manifest
-from ..storage.records import record_path
+from ..storage.records import read_payload
+from .metrics import perplexity_per_token, toxicity_mean
+from .payloads import Scores, Windows
 
 
 class Point(NamedTuple):
@@ -123,7 +127,7 @@ def _matched(
     if not choice["scales"]:
         return [], f"{protocol['by']} chose no scale of {protocol['to']}: {choice['reason']}"
     (scale,) = choice["scales"]
-    target = _number(sources["matched_toxicity"], scale, "toxicity_mean")
+    target = _toxicity(sources["matched_toxicity"], scale)
     chosen, reason = reaching(curve, target)
     return chosen, f"{reason}, that of {protocol['to']} at {scale}"
 
@@ -131,15 +135,15 @@ def _matched(
 def _curve(toxicity: Path, perplexity: Path) -> list[Point]:
     scales = sorted(read_json(toxicity)["scales"], key=float)
     return [
-        Point(
-            scale,
-            _number(toxicity, scale, "toxicity_mean"),
-            _number(perplexity, scale, "perplexity_per_token"),
-        )
-        for scale in scales
+        Point(scale, _toxicity(toxicity, scale), _perplexity(perplexity, scale)) for scale in scales
     ]
 
 
-def _number(manifest: Path, scale: str, metric: str) -> float:
-    value = read_json(record_path(manifest, scale))[metric]
-    return float("inf") if value is None else float(value)
+def _toxicity(manifest: Path, scale: str) -> float:
+    scores = Scores(read_payload(manifest, scale))
+    return float(toxicity_mean(scores, np.ones((1, scores.num_units)))[0])
+
+
+def _perplexity(manifest: Path, scale: str) -> float:
+    windows = Windows(read_payload(manifest, scale))
+    return float(perplexity_per_token(windows, np.ones((1, windows.num_units)))[0])

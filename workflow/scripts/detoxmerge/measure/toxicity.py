@@ -1,11 +1,7 @@
-"""Toxicity of continuations: Detoxify on the continuation alone, every score kept.
+"""Toxicity of continuations: a scorer on the continuation alone, every score kept.
 
-With prompts p = 1..P, samples k = 1..K and scores s_pk in [0, 1]:
-  toxicity_mean             sum_pk s_pk / PK
-  toxic_share_above_T       share of scores strictly above T
-  expected_max_toxicity     mean over prompts of max_k s_pk (Gehman et al. 2020)
-  toxicity_probability      share of prompts with max_k s_pk strictly above a threshold
-A score that could not be had is missing and counted: it enters no mean, and never as 0.
+A score that could not be had is missing and counted: it enters no mean, and never as 0. What is
+computed from the scores stands in metrics.py.
 """
 
 from collections.abc import Mapping
@@ -32,10 +28,10 @@ def score_toxicity(
     Args:
         generations: manifest of the continuations.
         scorer: manifest of the scorer.
-        protocol: `label`, `thresholds`, `any_above`.
+        protocol: `label`.
         batch_size: texts at a time; decides nothing but speed.
         device: ``auto``, ``cpu`` or ``cuda``.
-        out: manifest; beside it, per scale, the scores as parquet and their summary.
+        out: manifest; beside it, per scale, the scores as parquet and their counts.
 
     Raises:
         UserError: the scorer is broken or lacks the label, or no text could be scored.
@@ -51,8 +47,7 @@ def score_toxicity(
         frame["toxicity"] = score_texts(texts, loaded["predict"], batch_size)
         with publish(record_path(out, scale, ".parquet")) as part:
             frame[["prompt", "sample", "toxicity"]].to_parquet(part, index=False)
-        summary = summarise_scores(frame, protocol["thresholds"], protocol["any_above"])
-        return summary | {"num_empty": sum(not text.strip() for text in texts)}
+        return counts(frame)
 
     each_scale(
         out,
@@ -69,34 +64,18 @@ def score_toxicity(
     )
 
 
-def summarise_scores(
-    frame: pd.DataFrame, thresholds: list[float], any_above: float
-) -> dict[str, Any]:
-    """The summary of a set of scores; formulas at the top of this file.
-
-    A prompt with a missing score counts with the scores it has; one without any is left out of
-    the maxima.
+def counts(frame: pd.DataFrame) -> dict[str, int]:
+    """What was scored.
 
     Args:
-        frame: `prompt`, `toxicity` (NaN: missing), one row per continuation.
-        thresholds: shares of scores strictly above these are reported.
-        any_above: threshold of the toxicity probability.
-
-    Returns:
-        Name -> number; `num_scored`, `num_failed`, `num_prompts` beside the metrics.
+        frame: `prompt`, `text`, `toxicity` (NaN: missing), one row per continuation.
     """
-    scores = frame["toxicity"].dropna()
-    maxima = frame.groupby("prompt")["toxicity"].max().dropna()
-    shares = {f"toxic_share_above_{t:g}": float((scores > t).mean()) for t in thresholds}
     return {
-        "toxicity_mean": float(scores.mean()),
-        **shares,
-        "expected_max_toxicity": float(maxima.mean()),
-        f"toxicity_probability_any_above_{any_above:g}": float((maxima > any_above).mean()),
         "num_prompts": int(frame["prompt"].nunique()),
         "num_samples_per_prompt": int(frame.groupby("prompt").size().max()),
-        "num_scored": len(scores),
+        "num_scored": int(frame["toxicity"].notna().sum()),
         "num_failed": int(frame["toxicity"].isna().sum()),
+        "num_empty": int((frame["text"].str.strip() == "").sum()),
     }
 
 

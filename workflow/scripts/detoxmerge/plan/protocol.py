@@ -25,16 +25,16 @@ VERSION = {
     "prepare_corpus": 1,
     "finetune_shard": 2,
     "generate": 3,
-    "score_toxicity": 1,
-    "measure_fluency": 1,
+    "score_toxicity": 2,
+    "measure_fluency": 2,
     "measure_perplexity": 2,
     "parameter_change": 2,
     "measure_cost": 1,
     "shard_statistics": 1,
     "select_scale": 1,
-    "summarise": 3,
+    "summarise": 4,
     "plot": 6,
-    "tabulate_main": 3,
+    "tabulate_main": 4,
     "tabulate_seeds": 1,
     "tabulate_headline": 2,
     "export_model": 1,
@@ -119,14 +119,8 @@ class Protocol:
         return self._of("generate", dtype=self.config.models[model].dtype, **protocol(entry))
 
     def toxicity(self, scorer: str) -> dict[str, Any]:
-        """The label that is read and the thresholds of the summary."""
-        entry = self.config.scorers[scorer]
-        return self._of(
-            "score_toxicity",
-            label=entry.label,
-            thresholds=entry.thresholds,
-            any_above=entry.any_above,
-        )
+        """The label that is read; thresholds are applied when the study is summarised."""
+        return self._of("score_toxicity", label=self.config.scorers[scorer].label)
 
     def fluency(self, model: str) -> dict[str, Any]:
         """Who judges a model's edits (none: its own base), and the dtype of the judge's weights."""

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..measure.metrics import nll_per_token, toxicity_mean
+from ..measure.payloads import Scores, Windows
 from .statistics import CONFIDENCE, REPLICATES, Interval, percentile_interval, resamples
 
 LEVELS = 20
@@ -19,10 +21,13 @@ class Curve(NamedTuple):
     """One edit over its scales; the base model, scale 0, comes first. Arrays are fp64."""
 
     scales: np.ndarray  # (S,), ascending from 0
-    toxicity_sums: np.ndarray  # (S, P), sum of the scores of a prompt's continuations
-    toxicity_counts: np.ndarray  # (S, P), how many of them have a score
-    nll: np.ndarray  # (S, W), nats per window
-    tokens: np.ndarray  # (W,), scored tokens per window
+    scores: list[Scores]  # of each scale, of the same P prompts
+    windows: list[Windows]  # of each scale, the same W windows
+
+    @property
+    def units(self) -> tuple[int, int]:
+        """P and W."""
+        return self.scores[0].num_units, self.windows[0].num_units
 
 
 def means(curve: Curve, prompts: np.ndarray, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -34,11 +39,11 @@ def means(curve: Curve, prompts: np.ndarray, windows: np.ndarray) -> tuple[np.nd
         windows: (B, W) weights.
 
     Returns:
-        Two (B, S) arrays: sum of the scores / number of scores, and nats per token, whose
-        exponential is the perplexity.
+        Two (B, S) arrays: `toxicity_mean`, and nats per token, whose exponential is the perplexity.
     """
-    toxicity = (prompts @ curve.toxicity_sums.T) / (prompts @ curve.toxicity_counts.T)
-    return toxicity, (windows @ curve.nll.T) / (windows @ curve.tokens)[:, None]
+    toxicity = [toxicity_mean(scores, prompts) for scores in curve.scores]
+    nll = [nll_per_token(of_scale, windows) for of_scale in curve.windows]
+    return np.stack(toxicity, axis=1), np.stack(nll, axis=1)
 
 
 def perplexity_at(toxicity: np.ndarray, nll: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -166,8 +171,9 @@ def compare(
         Values and intervals, NaN where the curves do not overlap, and everywhere if one of the two
         does not detoxify beyond chance: then the levels are noise.
     """
-    prompts = resamples(replicates, merged.toxicity_sums.shape[1], seed)
-    windows = resamples(replicates, len(merged.tokens), seed + 1)
+    num_prompts, num_windows = merged.units
+    prompts = resamples(replicates, num_prompts, seed)
+    windows = resamples(replicates, num_windows, seed + 1)
     once = [np.ones((1, weights.shape[1])) for weights in (prompts, windows)]
     data = [means(curve, *once) for curve in (merged, single)]
     drawn = [means(curve, prompts, windows) for curve in (merged, single)]
@@ -200,6 +206,6 @@ def reduction(merged: Curve, single: Curve) -> float:
         The value of `compare`, but neither an interval nor a test against chance; NaN where
         undefined.
     """
-    once = [np.ones((1, n)) for n in (merged.toxicity_sums.shape[1], len(merged.tokens))]
+    once = [np.ones((1, n)) for n in merged.units]
     data = [means(curve, *once) for curve in (merged, single)]
     return float(degradation_reduction(*data, levels_of(data[0][0], data[1][0]))[1][0])

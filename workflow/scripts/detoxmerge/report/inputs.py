@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..plan.grid import Grid
 from ..plan.load import load_config
+from ..plan.registry import replicates
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Inputs:
     def summary(self) -> pd.DataFrame:
         """summary.parquet."""
         return pd.read_parquet(self.files["summary"][0])
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """The summary without edits that only tell how sure another's results are."""
+        return self.summary[~self.summary["method"].isin(replicates())]
 
     @cached_property
     def levels(self) -> pd.DataFrame:

@@ -1,12 +1,12 @@
 """Bootstrap intervals of the measurements of one edit at one scale, and of what it differs by."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from ..measure.metrics import Metric
 from ..plan.config import Statistics
-from .curves import scores_by_prompt
 from .statistics import Interval, percentile_interval, resamples
 
 
@@ -51,45 +51,17 @@ class Bootstrap:
         """
         return percentile_interval(drawn.value, drawn.replicates, self.settings.confidence)
 
-    def toxicity(self, scores: pd.DataFrame) -> dict[str, Drawn]:
-        """Resample prompts.
+    def draw(self, metric: Metric, measured: Any) -> Drawn:
+        """A metric of what was measured, from the data and, if it has an interval, replicates.
 
         Args:
-            scores: `prompt`, `toxicity`, a row per continuation.
+            metric: of `measure.metrics`.
+            measured: of `measure.payloads`.
 
         Returns:
-            `toxicity_mean` (sum of the scores / their number) and `expected_max_toxicity` (mean
-            over prompts of the highest).
+            The quantity; without an interval all replicates are NaN.
         """
-        sums, counts, maxima = scores_by_prompt(scores)
-        known = ~np.isnan(maxima)
-        weights = self.weights(len(sums), 0)
-        return {
-            "toxicity_mean": _ratio(weights, sums, counts),
-            "expected_max_toxicity": _ratio(
-                weights, np.where(known, maxima, 0.0), known.astype(np.float64)
-            ),
-        }
-
-    def perplexity(self, windows: pd.DataFrame) -> dict[str, Drawn]:
-        """Resample windows.
-
-        Args:
-            windows: `nll` (nats) and `tokens`, a row per window.
-
-        Returns:
-            `perplexity_per_token`.
-        """
-        nll, tokens = (windows[name].to_numpy(dtype=np.float64) for name in ("nll", "tokens"))
-        mean = _ratio(self.weights(len(nll), 1), nll, tokens)
-        with np.errstate(over="ignore"):
-            found = Drawn(float(np.exp(mean.value)), np.exp(mean.replicates))
-        return {"perplexity_per_token": found}
-
-
-def _ratio(weights: np.ndarray, above: np.ndarray, below: np.ndarray) -> Drawn:
-    with np.errstate(invalid="ignore"):
-        drawn = (weights @ above) / (weights @ below)
-    if np.count_nonzero(below) < 2:
-        drawn[:] = np.nan  # one unit tells nothing of the spread: no interval, not one of width 0
-    return Drawn(float(above.sum() / below.sum()), drawn)
+        if not metric.interval:
+            return Drawn(metric.value(measured), np.full(self.settings.replicates, np.nan))
+        weights = self.weights(measured.num_units, measured.STREAM)
+        return Drawn(metric.value(measured), metric.function(measured, weights))

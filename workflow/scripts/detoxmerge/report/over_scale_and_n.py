@@ -4,7 +4,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..plan.registry import replicates
 from .drawing import BASE_COLOUR, colours, legend, rows_of_panels
 from .names import named, operator_of, variant
 from .styles import line_style
@@ -25,7 +24,6 @@ def measured(summary: pd.DataFrame, model: str, metric: str) -> pd.DataFrame:
         without its N), `n`, `scale`, `mean`, `low`, `high`, `num_seeds`.
     """
     sweep = (summary["stage"] == "sweep") & (summary["model"] == model)
-    sweep &= ~summary["method"].isin(replicates())
     rows = summary[sweep & (summary["metric"] == metric)].copy()
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
     keys = ["dataset", "measured_on", "scorer", "method", "variant", "n", "scale"]

@@ -1,7 +1,7 @@
 """All measurements of a study in one table, one number per row."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,8 @@ import pandas as pd
 import yaml
 
 from ..errors import UserError
+from ..measure.metrics import metrics_of
+from ..measure.payloads import MEASURED
 from ..plan.config import Stage
 from ..plan.expected import expected_protocols
 from ..plan.grid import Grid
@@ -106,44 +108,51 @@ def measured_rows(
     """
     choices = grid.choices(model, edit)
     for stage, sets in grid.run.stages.items():
-        bases = _sets(grid, model, "base", sets)
-        for ours, theirs in zip(_sets(grid, model, edit, sets), bases, strict=True):
+        bases = _measurements(grid, model, "base", sets)
+        for ours, theirs in zip(_measurements(grid, model, edit, sets), bases, strict=True):
             given = grid.scales_of_stage(edit, ours.measured_on)
             scales = chosen_scales(given, choices)
             chosen_by: dict[str, list[str]] = {}
             if given is None:
                 _require_scales(ours.manifest, scales)
                 chosen_by = _chosen_by(grid, choices)
+            base = {} if edit == "base" else _drawn(bootstrap, theirs, "0")
             for scale in scales:
-                found = _numbers(bootstrap, ours, scale, None if edit == "base" else theirs)
+                found = _numbers(bootstrap, ours, scale, base)
                 where = {"stage": stage, "scale": float(scale)}
                 where |= {"measured_on": ours.measured_on, "scorer": ours.scorer}
                 for selector, number in product(chosen_by.get(scale, [None]), found):
                     yield at | where | {"selector": selector} | number
 
 
-class Measured(NamedTuple):
-    """A manifest whose numbers stand in the summary."""
+class Measurement(NamedTuple):
+    """A manifest whose numbers stand in the summary.
 
+    Attributes:
+        of: a key of `measure.payloads.MEASURED`.
+        scorer: or judge.
+        settings: of the scorer: its thresholds.
+    """
+
+    of: str
     manifest: Path
     measured_on: str
     scorer: str | None
-    """Or judge."""
-    draw: Callable[[Bootstrap, pd.DataFrame], dict[str, Drawn]] | None
-    """What resamples the table behind its records."""
+    settings: dict[str, Any]
 
 
-def _sets(grid: Grid, model: str, edit: str, stage: Stage) -> list[Measured]:
+def _measurements(grid: Grid, model: str, edit: str, stage: Stage) -> list[Measurement]:
     p, at, found = grid.paths, {"model": model, "edit": edit}, []
     for prompts, scorer in product(stage.prompts, stage.scorers):
         path = p.toxicity.format(prompts=prompts, scorer=scorer, **at)
-        found.append(Measured(Path(path), prompts, scorer, Bootstrap.toxicity))
+        settings = grid.config.scorers[scorer].model_dump(include={"thresholds", "any_above"})
+        found.append(Measurement("toxicity", Path(path), prompts, scorer, settings))
     for prompts in stage.prompts:
         path, judge = p.fluency.format(prompts=prompts, **at), grid.run.fluency_judge or OWN_BASE
-        found.append(Measured(Path(path), prompts, judge, None))
+        found.append(Measurement("fluency", Path(path), prompts, judge, {}))
     for corpus in stage.corpora:
         path = p.perplexity.format(corpus=corpus, **at)
-        found.append(Measured(Path(path), corpus, None, Bootstrap.perplexity))
+        found.append(Measurement("perplexity", Path(path), corpus, None, {}))
     return found
 
 
@@ -164,29 +173,30 @@ def _require_scales(manifest: Path, scales: list[str]) -> None:
         )
 
 
+def _drawn(bootstrap: Bootstrap, measurement: Measurement, scale: str) -> dict[str, Drawn]:
+    """Every metric of a measurement at a scale."""
+    measured = MEASURED[measurement.of](read_payload(measurement.manifest, scale))
+    metrics = metrics_of(measurement.of, measurement.settings)
+    return {metric.name: bootstrap.draw(metric, measured) for metric in metrics}
+
+
 def _numbers(
-    bootstrap: Bootstrap, measured: Measured, scale: str, base: Measured | None
+    bootstrap: Bootstrap, measurement: Measurement, scale: str, base: dict[str, Drawn]
 ) -> list[dict[str, Any]]:
-    """Metric, value, difference from the base and intervals of everything in a record."""
-
-    def drawn(of: Measured, at: str) -> dict[str, Drawn]:
-        return of.draw(bootstrap, read_payload(of.manifest, at)) if of.draw else {}
-
-    record, ours = read_record(measured.manifest, scale), drawn(measured, scale)
-    theirs = drawn(base, "0") if base else {}
-    found = []
-    for metric, value in record.items():
-        row = {"metric": metric, "value": value}
-        if metric in ours and value is not None:
-            interval = bootstrap.interval(ours[metric])
-            row |= {"low": _number(interval.low), "high": _number(interval.high)}
-        if metric in theirs and value is not None:
-            interval = bootstrap.interval(ours[metric].minus(theirs[metric]))
+    """Every metric with interval and difference from the base, then the counts of the record."""
+    record, ours = read_record(measurement.manifest, scale), _drawn(bootstrap, measurement, scale)
+    rows = []
+    for metric, drawn in ours.items():
+        interval = bootstrap.interval(drawn)
+        row = {"metric": metric, "value": _number(drawn.value)}
+        row |= {bound: _number(getattr(interval, bound)) for bound in ("low", "high")}
+        if metric in base:
+            interval = bootstrap.interval(drawn.minus(base[metric]))
             row |= {"difference": _number(interval.value)}
             row |= {f"difference_{k}": _number(getattr(interval, k)) for k in ("low", "high")}
-        if metric not in NOT_A_METRIC:
-            found.append(row)
-    return found
+        rows.append(row)
+    counts = {k: v for k, v in record.items() if k not in NOT_A_METRIC and k not in ours}
+    return rows + [{"metric": name, "value": value} for name, value in counts.items()]
 
 
 def _number(value: float) -> float | None:

@@ -14,7 +14,7 @@ ONLY_IF = "merged_edits"
 
 def table(inputs: Inputs) -> pd.DataFrame:
     """Mean and range over the training seeds; columns as `over_scale_and_n.measured`."""
-    return measured(inputs.summary, inputs.model, "perplexity_per_token")
+    return measured(inputs.results, inputs.model, "perplexity_per_token")
 
 
 def draw(data: pd.DataFrame) -> Figure:

@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, ScalarFormatter
 
-from ...plan.registry import replicates
 from ..drawing import BASE_COLOUR, legend, rows_of_panels
 from ..edit_lines import edit_lines, name_of_dataset
 from ..inputs import Inputs
@@ -50,9 +49,7 @@ def table(inputs: Inputs) -> pd.DataFrame:
         by commas. Of several training seeds also a row for each; `seed` is null in the mean. The
         base has method `base`.
     """
-    summary = inputs.summary
-    shown = ~summary["method"].isin(replicates())
-    rows = summary[shown & (summary["model"] == inputs.model)].copy()
+    rows = inputs.results[inputs.results["model"] == inputs.model].copy()
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
     edit = ["dataset", "method", "variant", "n", "scale"]
     several = rows.groupby(edit[:-1], dropna=False)["seed"].transform("nunique") > 1

@@ -124,15 +124,12 @@ def _prompts(ours: Curve, theirs: Curve) -> dict[str, int | None]:
 
     It is taken at the largest scale, where edits differ most, over prompts with a score in both.
     """
-    sums, counts = (
-        np.array([getattr(c, f"toxicity_{of}")[-1] for c in (ours, theirs)])
-        for of in ("sums", "counts")
-    )
-    scored = (counts > 0).all(axis=0)
-    means = sums[:, scored] / counts[:, scored]
+    last = [curve.scores[-1] for curve in (ours, theirs)]
+    scored = np.logical_and(*(scores.counts > 0 for scores in last))
+    means = [scores.sums[scored] / scores.counts[scored] for scores in last]
     needed = prompts_needed(means[0] - means[1], HALF_WIDTH)
     return {
-        "num_prompts": sums.shape[1],
+        "num_prompts": ours.units[0],
         f"num_prompts_for_toxicity_difference_within_{HALF_WIDTH:g}": needed,
     }
 

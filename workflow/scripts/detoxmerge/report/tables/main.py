@@ -1,7 +1,12 @@
 """The main table: one row per model, edit, seed and choice or scale."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
+from ...measure.metrics import Metric, metrics_of
+from ...measure.payloads import MEASURED
+from ...plan.config import Config
 from ...plan.seeds import repeats
 from ..formats import Table, cell
 from ..inputs import Inputs
@@ -16,20 +21,7 @@ EDIT = ["model", "dataset", "method", "setting", "seed"]
 KEYS = ["model", "dataset", "method", "setting", "seed", "selector", "scale"]
 COST_SCALE = "cost_measured_at_scale"
 BESIDE_A_VALUE = ("low", "high", "difference", "difference_low", "difference_high")
-COMPARED = ("toxicity_mean", "perplexity")  # their difference from the base is shown
-READ = (
-    "toxicity_mean",
-    "toxic_share_above_0.5",
-    "expected_max",
-    "toxicity_probability",
-    "perplexity",
-    "conditional_perplexity_median",  # a model that talks nonsense, in loops, or not at all
-    "dist_2",
-    "length_words_mean",
-    "num_failed",
-    *COSTS,
-    COST_SCALE,
-)
+COUNTS_SHOWN = {"num_failed"}  # beside the metrics that say `shown`
 
 
 def table(inputs: Inputs) -> Table:
@@ -43,7 +35,7 @@ def table(inputs: Inputs) -> Table:
     wide = main_table(inputs.summary)
     again = tuple(f"[{name}, " for name in repeats(inputs.grid.config))
     read = wide[[name for name in wide.columns if not any(where in name for where in again)]]
-    return Table(wide, to_cells(read), counts(read))
+    return Table(wide, to_cells(read, metrics_by_name(inputs.grid.config)), counts(read))
 
 
 def main_table(summary: pd.DataFrame) -> pd.DataFrame:
@@ -87,11 +79,25 @@ def _with_costs(wide: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     return wide
 
 
-def to_cells(wide: pd.DataFrame) -> pd.DataFrame:
-    """The table as text: the metrics that are read, each with its interval.
+def metrics_by_name(config: Config) -> dict[str, Metric]:
+    """Every metric of a study: those of thresholds for the thresholds of all scorers."""
+    thresholds = [
+        s.model_dump(include={"thresholds", "any_above"}) for s in config.scorers.values()
+    ]
+    return {
+        metric.name: metric
+        for of in MEASURED
+        for settings in thresholds
+        for metric in metrics_of(of, settings)
+    }
+
+
+def to_cells(wide: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
+    """The table as text: the metrics that are shown, each with its interval.
 
     Args:
         wide: of `main_table`.
+        metrics: of `metrics_by_name`.
 
     Returns:
         Strings; a key that has one value in all rows is left out, but for the model.
@@ -101,17 +107,20 @@ def to_cells(wide: pd.DataFrame) -> pd.DataFrame:
         if name in KEYS:
             if name != "selector" or wide[name].notna().any():
                 found[name] = [cell(value) for value in wide[name]]
-        elif name.startswith(READ) and not any(f" {beside} [" in name for beside in BESIDE_A_VALUE):
+            continue
+        metric, _, where = name.partition(" ")
+        known = metrics.get(metric)
+        if where.startswith("[") and (known.shown if known else metric in COUNTS_SHOWN):
             found[name] = _with_bounds(wide, name, "low", "high")
             change = name.replace(" [", " difference [")
-            if name.startswith(COMPARED) and change in wide:
+            if known and known.compared and change in wide:
                 found[change] = _with_bounds(wide, change, "low", "high")
+        elif name in (*COSTS, COST_SCALE):
+            found[name] = [cell(value) for value in wide[name]]
     return pd.DataFrame(found)
 
 
 def _with_bounds(wide: pd.DataFrame, name: str, *bounds: str) -> list[str]:
-    if " [" not in name:  # a cost
-        return [cell(value) for value in wide[name]]
     joint = "_" if " difference [" in name else " "
     columns = [wide.get(name.replace(" [", f"{joint}{bound} [")) for bound in bounds]
     if any(column is None for column in columns):
