@@ -72,7 +72,10 @@ if workflow.remote_exec:
 
 def refuse_code_trigger():
     """Called while the DAG is built: the triggers are not known when this file is read."""
-    if not workflow.is_main_process or RerunTrigger.CODE not in workflow.dag_settings.rerun_triggers:
+    if (
+        not workflow.is_main_process
+        or RerunTrigger.CODE not in workflow.dag_settings.rerun_triggers
+    ):
         return
     sentence = (
         "The rerun trigger 'code' would train again after every git checkout; leave it out: "
