@@ -27,8 +27,8 @@ def scripts_folder():
             "of its workflow/Snakefile, or use github(...) or gitlab(...)"
         )
     listed = scripts.hosted_repo.repo.git.ls_tree("-r", "--name-only", scripts.ref, scripts.path)
-    for path in listed.splitlines():
-        # Snakemake caches only the files that rules name, which the library's are not
+    # Snakemake itself caches only files that rules name
+    for path in [*listed.splitlines(), "matplotlibrc"]:
         workflow.sourcecache.get_path(scripts.join(os.path.relpath(path, scripts.path)))
     return os.path.dirname(workflow.sourcecache.get_path(scripts.join("generate.py")))
 
