@@ -9,11 +9,33 @@ import sys
 import time
 
 from snakemake.common.tbdstring import TBDString
+from snakemake.path_modifier import PathModifier
 from snakemake.settings.enums import RerunTrigger
+from snakemake.sourcecache import HostingProviderFile, LocalSourceFile
 
-sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
-from detoxmerge.errors import UserError
+def scripts_folder():
+    """Where scripts and library are files: beside this folder, or, of a workflow that Snakemake
+    reads from a git host, in its source cache. Jobs look for them in the same place.
+    """
+    scripts = workflow.current_basedir.join("../scripts")
+    if isinstance(scripts, LocalSourceFile):
+        return os.path.normpath(scripts.get_path_or_uri(secret_free=True))
+    if not isinstance(scripts, HostingProviderFile):
+        sys.exit(
+            f"detoxmerge cannot be imported from {scripts}; clone the repository and give the path "
+            "of its workflow/Snakefile, or use github(...) or gitlab(...)"
+        )
+    listed = scripts.hosted_repo.repo.git.ls_tree("-r", "--name-only", scripts.ref, scripts.path)
+    # Snakemake itself caches only files that rules name
+    for path in [*listed.splitlines(), "matplotlibrc"]:
+        workflow.sourcecache.get_path(scripts.join(os.path.relpath(path, scripts.path)))
+    return os.path.dirname(workflow.sourcecache.get_path(scripts.join("generate.py")))
+
+
+sys.path.insert(0, scripts_folder())
+
+from detoxmerge.errors import UserError, warn_once
 from detoxmerge.plan.cluster import CLUSTER_JOB, memory_advice, require_ready
 from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.grid import Grid
@@ -24,7 +46,14 @@ from detoxmerge.plan.resources import Needs
 from detoxmerge.plan.slug import INDEX, SETTING, any_of, edit_pattern
 
 STARTED = time.time()
-CONFIG = load_config(config, workflow.configfiles)
+IMPORTED = not workflow.modifier.is_main_snakefile()
+CONFIG = load_config(config, [] if IMPORTED else workflow.configfiles)
+if IMPORTED:
+    # the importer's prefix goes into `results`, and so once to all that is made: scripts compute
+    # paths from the config, and local files that it names lie where it says
+    prefixed = workflow.modifier.path_modifier.replace_prefix(f"{CONFIG.results}/")
+    CONFIG = CONFIG.model_copy(update={"results": os.path.normpath(prefixed)})
+    workflow.modifier.path_modifier = PathModifier(None, None, workflow)
 GRID = Grid(CONFIG)
 PATHS, PROTOCOL = GRID.paths, GRID.protocol
 NEEDS = Needs(CONFIG)
@@ -34,19 +63,27 @@ if CONFIG.device == "cpu":
     os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "-1")
 
-# scripts read from here what decides no number: device, batch sizes, checkpoint times
-config.update(CONFIG.model_dump())
+# scripts read from here what decides no number: device, batch sizes, checkpoint times; a new
+# mapping, as the importer's is read again for each `use rule`
+config = CONFIG.model_dump()
 if workflow.remote_exec:
     os.environ[CLUSTER_JOB] = "1"  # scripts see it: their time is limited
 
 
 def refuse_code_trigger():
     """Called while the DAG is built: the triggers are not known when this file is read."""
-    if workflow.is_main_process and RerunTrigger.CODE in workflow.dag_settings.rerun_triggers:
-        sys.exit(
-            "The rerun trigger 'code' would train again after every git checkout; leave it out: "
-            "--rerun-triggers mtime params input software-env, as profiles/default does."
-        )
+    if (
+        not workflow.is_main_process
+        or RerunTrigger.CODE not in workflow.dag_settings.rerun_triggers
+    ):
+        return
+    sentence = (
+        "The rerun trigger 'code' would train again after every git checkout; leave it out: "
+        "--rerun-triggers mtime params input software-env, as profiles/default does."
+    )
+    if not IMPORTED:
+        sys.exit(sentence)
+    warn_once(f"detoxmerge: {sentence}")  # other rules of the importer may want it
 
 
 def requests():

@@ -1,7 +1,9 @@
 """The one exception that means: the user can mend this. All else is our bug, with its traceback."""
 
 import errno
+import functools
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -11,6 +13,12 @@ NO_SPACE = ("No space left on device", "os error 28", "PytorchStreamWriter faile
 
 class UserError(Exception):
     """What is wrong, where, and how to mend it, in one sentence."""
+
+
+@functools.cache
+def warn_once(sentence: str) -> None:
+    """Print a warning to standard error, the first time that this process meets it."""
+    print(sentence, file=sys.stderr)
 
 
 def nearest(word: object, known: Iterable[object]) -> str:

@@ -30,6 +30,8 @@ def session(job: Any, *, online: bool = False) -> Iterator[None]:
     if not online:
         os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a job has the threads Snakemake gave it
+    # a workflow that imports this one runs in a folder without our matplotlibrc
+    os.environ["MATPLOTLIBRC"] = str(Path(__file__).parents[3])
     screen = os.dup(2)
     Path(job.log[0]).parent.mkdir(parents=True, exist_ok=True)
     with open(job.log[0], "w", buffering=1) as log:

@@ -1,0 +1,203 @@
+"""The workflow imported by another one: from a folder, and from a git host."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pico
+import pytest
+import yaml
+from dag.conftest import HERE, write_comments
+from dag.house import ROOT, House, job_stats
+
+pytestmark = pytest.mark.dag
+
+BY_PATH = f'"{ROOT}/workflow/Snakefile"'
+MODULE = """
+configfile: "importer.yaml"
+
+
+rule first:
+    input:
+        "{results}/tables/main.csv",
+    output:
+        "header.txt",
+    shell:
+        "head -n 1 {{input}} > {{output}}"
+
+
+module detoxmerge:
+    snakefile:
+        {snakefile}
+    config:
+        config["detoxmerge"]
+{prefix}
+
+use rule * from detoxmerge as detox_*
+"""
+PREFIX = """    prefix:
+        "detox"
+"""
+# the triggers of profiles/default, which an importer does not read
+TRIGGERS = ("--rerun-triggers", "mtime", "params", "input", "software-env")
+
+
+class Importer(House):
+    """A folder with a workflow of its own that imports this one for the toy study."""
+
+    @classmethod
+    def write(cls, folder: Path, *, prefix: str = PREFIX, snakefile: str = BY_PATH) -> "House":
+        """Everything but results.
+
+        Args:
+            folder: is made.
+            prefix: of the module, as its lines stand in the Snakefile; or "".
+            snakefile: of the module, as it stands in the Snakefile.
+        """
+        house = cls(folder)
+        house.results = folder / ("detox/results/toy" if prefix else "results/toy")
+        pico.save(pico.gpt2(), house.path("models/pico"))
+        write_comments(house.path("raw/comments.jsonl"), rows=120, seed=2)
+        config = {"detoxmerge": yaml.safe_load((HERE / "toy.yaml").read_text())}
+        house.path("importer.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        text = MODULE.format(
+            snakefile=snakefile, prefix=prefix, results=house.results.relative_to(folder)
+        )
+        house.path("Snakefile").write_text(text)
+        return house
+
+    def append(self, text: str) -> None:
+        """Add to the importer's Snakefile."""
+        with self.path("Snakefile").open("a") as file:
+            file.write(text)
+
+
+def jobs(screen: str) -> set[tuple[str, str]]:
+    """(rule, outputs) of a dry run's jobs, without `all`, names and paths as the plain run has."""
+    found = of_rules(screen, "output")
+    return {(rule.removeprefix("detox_"), out.replace("detox/", "")) for rule, out in found}
+
+
+def of_rules(screen: str, what: str) -> list[tuple[str, str]]:
+    """(rule, text after `what:`) of a dry run's jobs."""
+    lines = rf"^(?:local)?rule (\w+):\n(?:    (?!{what}).*\n)*    {what}: (.*)"
+    return re.findall(lines, screen, re.M)
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, ""])
+def test_module_plans_the_same_jobs(empty_house, tmp_path, prefix):
+    importer = Importer.write(tmp_path / "importer", prefix=prefix)
+    there = importer.snakemake("--dry-run", *TRIGGERS, "--", "detox_all")
+    assert there.returncode == 0, there.stdout
+
+    shutil.copy(HERE / "toy.yaml", empty_house.path("toy.yaml"))
+    for name in ("models", "raw"):
+        shutil.copytree(importer.path(name), empty_house.path(name))
+    here = empty_house.snakemake("--dry-run")
+
+    assert jobs(there.stdout) == jobs(here.stdout)
+    assert len(jobs(here.stdout)) > 20
+    outputs = re.findall(r"^    output: (.*)", there.stdout, re.M)
+    start = "detox/results/toy/" if prefix else "results/toy/"
+    assert all(path.startswith(start) for line in outputs for path in line.split(", "))
+    assert "detoxmerge: The rerun trigger 'code'" not in there.stdout
+
+
+def test_module_without_new_names_is_the_default_target_of_an_importer_without_rules(tmp_path):
+    importer = Importer.write(tmp_path / "importer")
+    text = importer.path("Snakefile").read_text().replace(" as detox_*", "")
+    importer.path("Snakefile").write_text(re.sub(r"rule first:.*?\n\n\n", "", text, flags=re.S))
+    planned = importer.planned()
+    assert planned["finetune_shard"] == 1 + 4
+    assert "first" not in planned
+
+
+def test_module_runs_to_its_end_with_the_numbers_of_the_plain_run(finished, tmp_path):
+    importer = Importer.write(tmp_path / "importer")
+    importer.run(*TRIGGERS, "--", "first", "detox_all")
+    assert importer.path("header.txt").read_text().startswith("model,")
+    assert sorted(path.name for path in importer.folder.iterdir() if path.is_dir()) == [
+        ".snakemake",
+        "detox",
+        "models",
+        "raw",
+    ]
+
+    def files(house: House) -> dict[str, Path]:
+        found = (path for path in house.results.rglob("*") if path.is_file())
+        return {str(path.relative_to(house.results)): path for path in found}
+
+    there, here = files(importer), files(finished)
+    assert there.keys() == here.keys()
+    kinds = (".safetensors", ".jsonl", ".txt", ".png")
+    numbers = [name for name in here if Path(name).suffix in kinds]
+    assert {Path(name).suffix for name in numbers} == set(kinds)
+    for name in numbers:
+        assert there[name].read_bytes() == here[name].read_bytes(), name
+    assert importer.planned(*TRIGGERS, "detox_all") == {}
+
+
+def test_one_rule_of_a_module_gets_other_resources(tmp_path):
+    importer = Importer.write(tmp_path / "importer")
+    importer.append(
+        "\n\nuse rule generate from detoxmerge as detox_generate with:\n"
+        "    resources:\n        mem_mb=4321,\n"
+    )
+    done = importer.snakemake("--dry-run", *TRIGGERS)
+    assert done.returncode == 0, done.stdout
+    assert job_stats(done.stdout)["first"] == 1  # the importer's own first rule is the default
+    asked = of_rules(done.stdout, "resources")
+    changed = {rule for rule, resources in asked if "mem_mb=4321" in resources}
+    assert changed == {"detox_generate"}
+    assert "detox/detox/" not in done.stdout
+
+
+def test_code_trigger_is_a_warning_in_a_module(tmp_path):
+    """The importer's other rules may want it, and Snakemake has it by default."""
+    done = Importer.write(tmp_path / "importer").snakemake("--dry-run")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("detoxmerge: The rerun trigger 'code' would train again") == 1
+
+
+def test_config_of_a_module_is_checked_and_the_importers_files_are_not(tmp_path):
+    importer = Importer.write(tmp_path / "importer")
+    with importer.path("importer.yaml").open("a") as file:
+        file.write("mine: 1\nmine: 2\n")
+    assert importer.planned(*TRIGGERS)
+    text = importer.path("importer.yaml").read_text()
+    importer.path("importer.yaml").write_text(text.replace("learning_rate", "learning_rat"))
+    done = importer.snakemake("--dry-run")
+    assert done.returncode != 0
+    sentence = "recipes.toy.learning_rat: unknown key; did you mean 'learning_rate'?"
+    assert sentence in done.stdout
+
+
+@pytest.fixture
+def hosted(tmp_path, monkeypatch):
+    """The workflow with the tag v1 on a git host, which is a folder; gives how it is named."""
+    house = House.build(tmp_path / "hosts/someone/detoxmerge")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"], ["tag", "v1"]):
+        subprocess.run([*git, *command], cwd=house.folder, check=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.file://{tmp_path}/hosts/.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "https://github.com/")
+    return 'github("someone/detoxmerge", path="workflow/Snakefile", tag="v1")'
+
+
+def test_module_of_a_git_host_runs_by_the_library_in_the_cache(hosted, tmp_path):
+    importer = Importer.write(tmp_path / "importer", snakefile=hosted)
+    assert importer.planned(*TRIGGERS)["detox_finetune_shard"] == 1 + 4
+    shutil.rmtree(tmp_path / "hosts")  # jobs on a cluster's nodes reach no host
+    importer.run(*TRIGGERS, "--", "detox/results/toy/models/pico/base/edit.json")
+    assert importer.path("detox/results/toy/models/pico/base/edit.json").is_file()
+
+
+def test_module_of_a_local_git_repository_is_refused(hosted, tmp_path):
+    hosts = tmp_path / "hosts/someone/detoxmerge"
+    local = f'gitfile("{hosts}", path="workflow/Snakefile", tag="v1")'
+    done = Importer.write(tmp_path / "importer", snakefile=local).snakemake("--dry-run")
+    assert done.returncode != 0
+    assert "clone the repository and give the path of its workflow/Snakefile" in done.stdout
