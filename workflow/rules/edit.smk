@@ -5,9 +5,17 @@ INPUTS   whatever the method's inputs() asks for
 OUTPUTS  results/models/{model}/{dataset}/{method}/{setting}/seed{seed}/edit.json (+ tensors)
 """
 
+from detoxmerge.plan.registry import VERBS, files_of_verb
+
 
 localrules:
     describe_edit,
+
+
+# `-` stands in the path of an edit that depends on no data set, or on no seed
+SEGMENTS = {"dataset": any_of([*CONFIG.datasets, "-"]), "seed": f"{INDEX}|-"}
+# verbs whose edits are but described: they have no tensors beside the manifest
+DESCRIBED = [verb for verb in VERBS if not files_of_verb(verb)]
 
 
 rule merge_edit:
@@ -24,9 +32,8 @@ rule merge_edit:
     benchmark:
         PATHS.benchmark(PATHS.edit)
     wildcard_constraints:
+        **SEGMENTS,
         method=any_of(of_kind("merge")),
-        dataset=any_of([*CONFIG.datasets, "-"]),
-        seed=f"{INDEX}|-",
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -40,9 +47,8 @@ rule merge_edit:
 
 use rule merge_edit as train_edit with:
     wildcard_constraints:
+        **SEGMENTS,
         method=any_of(of_kind("train")),
-        dataset=any_of([*CONFIG.datasets, "-"]),
-        seed=f"{INDEX}|-",
     threads: CPUS
     resources:
         gpu=GPU,
@@ -52,9 +58,8 @@ use rule merge_edit as train_edit with:
 
 use rule merge_edit as fit_edit with:
     wildcard_constraints:
+        **SEGMENTS,
         method=any_of(of_kind("fit", "delta")),
-        dataset=any_of([*CONFIG.datasets, "-"]),
-        seed=f"{INDEX}|-",
     threads: CPUS
     resources:
         gpu=GPU,
@@ -67,18 +72,16 @@ use rule fit_edit as fit_hooks with:
         edit=PATHS.edit,
         hooks=PATHS.edit.replace("edit.json", "hooks.safetensors"),
     wildcard_constraints:
+        **SEGMENTS,
         method=any_of(of_kind("fit", "hooks")),
-        dataset=any_of([*CONFIG.datasets, "-"]),
-        seed=f"{INDEX}|-",
 
 
 use rule merge_edit as describe_edit with:
     output:
         edit=PATHS.edit,
     wildcard_constraints:
-        method=any_of([*of_kind("fit", "logits"), *of_kind("fit", "choose")]),
-        dataset=any_of([*CONFIG.datasets, "-"]),
-        seed=f"{INDEX}|-",
+        **SEGMENTS,
+        method=any_of(name for verb in DESCRIBED for name in of_kind("fit", verb)),
     resources:
         mem_mb=2000,
         runtime=30,
