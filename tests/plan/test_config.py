@@ -556,9 +556,9 @@ def test_set_environment_variable_in_a_path_is_replaced(monkeypatch, tmp_path):
     assert config.datasets["rude"].path == ["$SET_HERE/x.csv"]  # results do not name this machine
 
 
-def given(*shards, n=1):
+def given(*tunes, n=1):
     """Changes of a study that merges fine-tunes made elsewhere."""
-    model = study()["models"]["small"] | {"shards": list(shards)}
+    model = study()["models"]["small"] | {"fine_tunes": list(tunes)}
     merged = {"methods.merge_given": {"n": n}, "run.methods": ["merge_given"]}
     return {"models.small": model} | merged
 
@@ -566,20 +566,26 @@ def given(*shards, n=1):
 def test_given_fine_tune_is_a_path_or_a_hub_id_at_a_revision(tmp_path):
     hub = {"hub": "a/b", "revision": HASH}
     config = load_config(study(given(str(tmp_path), hub, n=2)))
-    shards = config.models["small"].shards
-    assert [(s.path, s.hub) for s in shards] == [(str(tmp_path), None), (None, "a/b")]
+    tunes = config.models["small"].fine_tunes
+    assert [(t.path, t.hub) for t in tunes] == [(str(tmp_path), None), (None, "a/b")]
     assert load_config(config.model_dump()) == config
     assert "needs `revision`" in refusal(given({"hub": "a/b"}))
     found = refusal(given(hub | {"revison": HASH}))
-    assert found.endswith("shards.0.revison: unknown key; did you mean 'revision'?")
-    assert "'a/b' stands twice among `shards`" in refusal(given(hub, hub))
+    assert found.endswith("fine_tunes.0.revison: unknown key; did you mean 'revision'?")
+    assert "`fine_tunes` lists 'a/b' twice" in refusal(given(hub, hub))
+
+
+def test_old_name_of_the_fine_tunes_is_refused_with_the_new_one():
+    assert refusal({"models.small.shards": ["folder"]}) == (
+        "models.small: the key `shards` is now called `fine_tunes`; rename it"
+    )
 
 
 def test_too_few_given_fine_tunes_are_refused():
     hub = {"hub": "a/b", "revision": HASH}
     assert refusal(given(n=[1, 3])) == (
-        "models.small.shards: no fine-tunes made elsewhere, and a method takes the first 3; name "
-        "more, or lower its n"
+        "models.small.fine_tunes: no fine-tunes made elsewhere, and a method takes the first 3; "
+        "name more, or lower its n"
     )
     assert "1 fine-tune made elsewhere, and a method takes the first 2" in refusal(given(hub, n=2))
 
@@ -587,7 +593,9 @@ def test_too_few_given_fine_tunes_are_refused():
 def test_missing_given_fine_tune_is_refused_if_an_edit_takes_it(tmp_path):
     gone = f"{tmp_path}/gone"
     found = refusal(given(gone))
-    assert found.startswith(f"models.small.shards.0: no file or folder '{gone}'; mend the path")
+    assert found.startswith(
+        f"models.small.fine_tunes.0.path: no file or folder '{gone}'; mend the path"
+    )
     assert "the environment variable NOT_SET_HERE of" in refusal(given("$NOT_SET_HERE/x"))
     load_config(study(given(str(tmp_path), gone)))
     load_config(study(given(gone) | {"run.methods": ["merge"]}))

@@ -102,6 +102,7 @@ wildcard_constraints:
     seed=INDEX,
     n=r"[1-9]\d*",
     shard=INDEX,
+    finetune=INDEX,
     scale=r"[^/]+",
     edit=rf"base|{EDIT}",
 

@@ -8,7 +8,7 @@ from ..errors import UserError
 from ..plan.local import MODEL_FILES
 from ..storage.artefacts import sha256, write_manifest
 from ..storage.tensors import open_tensors
-from .places import download_model, model_folder, weight_files
+from .places import download_model, model_folder, place_of, weight_files
 
 
 def fetch_model(
@@ -26,12 +26,8 @@ def fetch_model(
         UserError: it cannot be fetched, or config, safetensors or tokenizer are missing or broken.
     """
     name = f"models.{alias}"
-    if pretrained:
-        place: dict[str, str] = {"path": str(pretrained.parent)}
-    elif protocol["path"]:
-        place = {"path": protocol["path"]}
-    else:
-        place = {"hub": protocol["hub"], "revision": protocol["revision"]}
+    place = {"path": str(pretrained.parent)} if pretrained else place_of(protocol)
+    if "hub" in place:
         download_model(place, name)
     folder = model_folder(place)
     weights = weight_files(folder, name)

@@ -43,9 +43,9 @@ class At:
         at = {"model": model or self.model, "dataset": self.dataset, "seed": self.seed}
         return self.paths.shard.format(recipe=recipe, n=n, shard=shard, **at)
 
-    def given(self, shard: int) -> str:
-        """Manifest of a fine-tune made elsewhere."""
-        return self.paths.given_shard.format(model=self.model, shard=shard)
+    def given_finetune(self, index: int) -> str:
+        """Manifest of a fine-tune made elsewhere, by its index in the model's `fine_tunes`."""
+        return self.paths.given_finetune.format(model=self.model, finetune=index)
 
     def edit(self, method: str, values: Mapping[str, Any], model: str | None = None) -> str:
         """Manifest of another edit, of the same data set and seed as far as its method uses them.

@@ -109,10 +109,10 @@ class Built:
         return self.tensors_beside(edit) or self.tensors_read(edit)
 
     @cached_property
-    def given_shards(self) -> list[tuple[str, int]]:
-        """Model and place in its list of every fine-tune made elsewhere that some edit takes."""
-        found = self.made_from(self.paths.given_shard)
-        return sorted({(w["model"], int(w["shard"])) for w in found})
+    def given_finetunes(self) -> list[tuple[str, int]]:
+        """Model and index in its `fine_tunes` of each one made elsewhere that some edit takes."""
+        found = self.made_from(self.paths.given_finetune)
+        return sorted({(w["model"], int(w["finetune"])) for w in found})
 
     @cached_property
     def fine_tunes(self) -> list[FineTune]:
@@ -163,7 +163,7 @@ class Built:
         while waiting:
             one = waiting.pop(0)
             inputs = self.inputs_of(one)
-            if any(p.wildcards(p.given_shard, path) for path in inputs):
+            if any(p.wildcards(p.given_finetune, path) for path in inputs):
                 return []
             found.append(p.benchmark(p.edit).format(**vars(one)))
             tunes = self.fine_tunes_of(one)

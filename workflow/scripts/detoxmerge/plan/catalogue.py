@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from .entries import SPEED, Entry, Labelled, Revision, Source, exactly_one
+from .entries import SPEED, Entry, Labelled, Source, exactly_one
+from .local import FINE_TUNE_FILES, TOKENIZER_FILES, LocalPath
+from .origin import Origin
 from .training import Pretrain, TrainScorer
 
 
@@ -63,49 +65,50 @@ class Corpus(Source):
         return self
 
 
-class Shard(Entry):
+class GivenFineTune(Origin):
     """A fine-tune made elsewhere: a model or LoRA adapter, or a task vector of this workflow."""
 
-    hub: str | None = Field(None, description="id on the Hugging Face hub")
-    revision: Revision | None = None
+    PATH_KIND = "file or folder"
+    FILES = FINE_TUNE_FILES
+
     path: str | None = Field(None, description="folder, or delta.safetensors of a task vector")
 
-    @model_validator(mode="after")
-    def _one_origin(self) -> "Shard":
-        exactly_one(self, "hub", "path")
-        if self.hub and not self.revision:
-            raise ValueError("a hub model needs `revision` (a commit hash)")
-        return self
 
-
-def _as_shard(value: Any) -> Any:
+def _as_fine_tune(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
 
-class Model(Entry):
+class Model(Origin):
     """A base model: a hub id, a local folder, or one that the workflow trains itself."""
 
-    hub: str | None = Field(None, description="model id on the Hugging Face hub")
-    revision: Revision | None = None
-    path: str | None = Field(None, description="local folder; $VARIABLES are expanded")
+    OTHERS = ("pretrain",)
+
     pretrain: Pretrain | None = None
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="weights when measured")
-    shards: list[
-        Annotated[Shard, BeforeValidator(_as_shard, json_schema_input_type=str | Shard)]
+    fine_tunes: list[
+        Annotated[
+            GivenFineTune,
+            BeforeValidator(_as_fine_tune, json_schema_input_type=str | GivenFineTune),
+        ]
     ] = Field(
         default=[],
         description="fine-tunes of it made elsewhere, for `merge_given`: local paths, or hub ids; "
         "$VARIABLES are expanded",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed_key(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "shards" in value:
+            raise ValueError("the key `shards` is now called `fine_tunes`; rename it")
+        return value
+
     @model_validator(mode="after")
-    def _one_origin(self) -> "Model":
-        exactly_one(self, "hub", "path", "pretrain")
-        if self.hub and not self.revision:
-            raise ValueError("a hub model needs `revision` (a commit hash)")
-        twice = [s.hub or s.path for i, s in enumerate(self.shards) if s in self.shards[:i]]
-        if twice:
-            raise ValueError(f"'{twice[0]}' stands twice among `shards`; leave one out")
+    def _fine_tunes_differ(self) -> "Model":
+        tunes = self.fine_tunes
+        repeated = [t.hub or t.path for i, t in enumerate(tunes) if t in tunes[:i]]
+        if repeated:
+            raise ValueError(f"`fine_tunes` lists '{repeated[0]}' twice; leave one out")
         return self
 
 
@@ -131,6 +134,22 @@ class Scorer(Entry):
     def _one_origin(self) -> "Scorer":
         exactly_one(self, "detoxify", "checkpoint", "train")
         return self
+
+    @property
+    def kind(self) -> str:
+        """The key that says what it is."""
+        return next(k for k in ("detoxify", "checkpoint", "train") if getattr(self, k) is not None)
+
+    def local_paths(self) -> list[LocalPath]:
+        """Its local files."""
+        if self.train:
+            return [path for source in self.train.sources for path in source.local_paths()]
+        if self.checkpoint:
+            return [
+                LocalPath("file", self.checkpoint.file),
+                LocalPath("tokenizer", self.checkpoint.tokenizer, "folder", TOKENIZER_FILES),
+            ]
+        return []
 
 
 class Selector(Entry):

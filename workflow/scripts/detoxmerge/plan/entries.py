@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from .local import LocalPath
+
 SPEED: dict[str, Any] = {"speed_only": True}
 LATER: dict[str, Any] = {"left_out_at_default": True}
 
@@ -146,6 +148,10 @@ class Source(Entry):
         if twice:
             raise ValueError(f"'{twice[0]}' stands twice in `path`; leave one out")
         return self
+
+    def local_paths(self) -> list[LocalPath]:
+        """Its local files, if it has any."""
+        return [LocalPath("path", path) for path in self.path or []]
 
 
 class Labelled(Source):

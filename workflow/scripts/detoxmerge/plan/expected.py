@@ -38,9 +38,9 @@ def _expected(grid: Grid) -> Expected:
     for tune in grid.fine_tunes:
         yield p.shard.format(**vars(tune)), protocol.shard(tune.recipe)
         yield p.partition.format(**vars(tune)), protocol.partition()
-    for model, shard in grid.given_shards:
-        path = p.given_shard.format(model=model, shard=shard)
-        yield path, protocol.given_shard(model, shard)
+    for model, index in grid.given_finetunes:
+        path = p.given_finetune.format(model=model, finetune=index)
+        yield path, protocol.given_finetune(model, index)
     for shards in grid.shard_sets:
         yield p.shard_statistics.format(**vars(shards)), protocol.shard_statistics()
     for path in exports_of(grid):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import UserError, sentence
 from .checks.methods import bad_methods, refused_by_methods
-from .checks.missing import missing_paths, missing_shards, missing_sources
+from .checks.missing import missing_finetunes, missing_paths, missing_sources
 from .checks.names import repetitions, unknown_aliases, unknown_exports
 from .checks.repeated_keys import repeated_keys
 from .checks.stages import bad_selectors, repeated_generations, shared_texts, trained_on
@@ -42,7 +42,7 @@ def load_config(raw: dict[str, Any], files: Iterable[Path | str] = ()) -> Config
             errors += [*trained_on(config), *refused_by_methods(config)]
         if not errors:  # a study with errors has no grid
             grid = Grid(config)
-            errors = [*missing_shards(grid), *missing_sources(grid), *unknown_exports(grid)]
+            errors = [*missing_finetunes(grid), *missing_sources(grid), *unknown_exports(grid)]
     except UserError as found:
         errors = [str(found)]
     except ValidationError as found:

@@ -40,7 +40,7 @@ class Paths:
         self.shard = shard + "/meta.json"
         self.shard_delta = shard + "/delta.safetensors"
         self.shard_loss = shard + "/loss.csv"
-        self.given_shard = models + "/-/shards/given/shard{shard}/meta.json"
+        self.given_finetune = models + "/-/finetunes/given{finetune}/meta.json"
         self.edit = models + "/{dataset}/{method}/{setting}/seed{seed}/edit.json"
         self.any_edit = models + "/{edit}/edit.json"
 

@@ -15,7 +15,7 @@ from .registry import METHODS, operator_of
 # Bump a number when the stage's numbers change, with a line in the changelog.
 VERSION = {
     "fetch_model": 1,
-    "fetch_shard": 1,
+    "fetch_finetune": 1,
     "pretrain_base": 2,
     "fetch_scorer": 1,
     "train_scorer": 1,
@@ -80,12 +80,11 @@ class Protocol:
 
     def base(self, alias: str) -> dict[str, Any]:
         """Where a base model comes from."""
-        entry = self.config.models[alias]
-        return self._of("fetch_model", hub=entry.hub, revision=entry.revision, path=entry.path)
+        return self._of("fetch_model", **self.config.models[alias].place())
 
-    def given_shard(self, model: str, shard: int) -> dict[str, Any]:
+    def given_finetune(self, model: str, index: int) -> dict[str, Any]:
         """Where a fine-tune made elsewhere comes from."""
-        return self._of("fetch_shard", **protocol(self.config.models[model].shards[shard]))
+        return self._of("fetch_finetune", **self.config.models[model].fine_tunes[index].place())
 
     def scorer(self, alias: str) -> dict[str, Any]:
         """Where a scorer comes from, or how it is trained."""

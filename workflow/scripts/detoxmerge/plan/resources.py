@@ -114,7 +114,7 @@ class Needs:
         operator = operator_of(wildcards.method, self.grid.find(wildcards).params)
         reads = getattr(operator, "READS", 1)
         seconds = 4 * num_weights(input.base) * (reads * len(input.manifests) + 1) / DISK
-        pattern = self.grid.paths.given_shard
+        pattern = self.grid.paths.given_finetune
         given = [_read(p) for p in input.manifests if self.grid.paths.wildcards(pattern, p)]
         held = sum(one["num_elements"] for one in given if one["kind"] == "adapter")
         return self._need(2000 + 8 * held / 1e6, seconds)

@@ -9,6 +9,7 @@ from ..plan.config import Stage
 from ..plan.edits import Edit
 from ..plan.entries import Source, protocol
 from ..plan.grid import Grid
+from ..plan.origin import words_of
 from ..plan.registry import METHODS, operator_of
 from ..storage.artefacts import read_json
 
@@ -86,19 +87,12 @@ def source(entry: Source) -> str:
 def _given(grid: Grid, edit: Edit) -> Iterator[dict[str, Any]]:
     """Each fine-tune made elsewhere, in words, and the checksums of its files."""
     for path in grid.inputs_of(edit):
-        if not grid.paths.wildcards(grid.paths.given_shard, path):
+        if not grid.paths.wildcards(grid.paths.given_finetune, path):
             continue
         made = read_json(path)
         place = dict(made["place"])
         sums = place.pop("sha256")
-        yield {"words": f"{made['kind']} {_place(**place)}", "sha256": sums}
-
-
-def _place(hub: str | None = None, revision: str | None = None, path: str | None = None) -> str:
-    """Of local files the name without their folders."""
-    if path:
-        return f"`{path.rstrip('/').rsplit('/', 1)[-1]}`, a local copy"
-    return f"`{hub}` at revision `{revision}`"
+        yield {"words": f"{made['kind']} {words_of(**place)}", "sha256": sums}
 
 
 def _base(grid: Grid, alias: str) -> dict[str, Any]:
@@ -107,10 +101,8 @@ def _base(grid: Grid, alias: str) -> dict[str, Any]:
         p, texts = entry.pretrain, "; ".join(map(source, entry.pretrain.texts))
         shape = f"{p.layers} layers of width {p.width}, {p.steps} steps, seed {p.seed}"
         words = f"a small model that the workflow trained itself ({shape}) on: {texts}"
-    elif entry.path:
-        words = f"the local folder `{entry.path.rstrip('/').rsplit('/', 1)[-1]}`"
     else:
-        words = f"`{entry.hub}` at revision `{entry.revision}`"
+        words = entry.words()
     sums = read_json(grid.paths.base.format(model=alias))["model"]["sha256"]
     weights = {name: checksum for name, checksum in sums.items() if name.endswith("safetensors")}
     return {"hub": entry.hub, "words": words, "sha256": weights}
