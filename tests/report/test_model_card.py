@@ -10,7 +10,7 @@ from detoxmerge.plan.catalogue import Corpus, Dataset
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.load import load_config
 from detoxmerge.report.model_card import model_card
-from detoxmerge.report.study import source, study_of
+from detoxmerge.report.study import study_of
 from detoxmerge.storage.artefacts import write_json
 
 HUB = {"hub": "owner/data", "revision": studies.HASH, "splits": ["train"]}
@@ -229,7 +229,7 @@ def make(path):
     ],
 )
 def test_source_is_told_without_folders_of_this_machine(entry, words):
-    assert source(Corpus(**entry)) == source(Dataset(**entry)) == words
+    assert Corpus(**entry).words() == Dataset(**entry).words() == words
 
 
 def test_selection_is_told_with_its_reason():

@@ -62,7 +62,7 @@ rule fetch_finetune:
 
 
 rule fetch_scorer:
-    """Find the toxicity scorer, check that Detoxify loads it, and write its manifest."""
+    """Find a toxicity scorer, check that it loads, and write its manifest."""
     input:
         local=local_scorer,
     output:
@@ -72,7 +72,7 @@ rule fetch_scorer:
     benchmark:
         PATHS.benchmark(PATHS.scorer)
     wildcard_constraints:
-        scorer=any_of(s for s, entry in CONFIG.scorers.items() if not entry.train),
+        scorer=any_of(s for s, e in CONFIG.scorers.items() if e.rule == "fetch_scorer"),
     conda:
         "../../envs/detoxmerge.yaml"
     resources:

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, create_model, model_validator
 
-from .entries import SPEED, Entry, Labelled, Source, exactly_one
-from .local import FINE_TUNE_FILES, TOKENIZER_FILES, LocalPath
+from .entries import SPEED, Entry, Labelled, Source, exactly_one, plain
+from .local import FINE_TUNE_FILES, LocalPath
 from .origin import Origin
-from .training import Pretrain, TrainScorer
+from .registry import SCORERS
+from .training import Pretrain
 
 
 class Dataset(Labelled):
@@ -112,44 +113,50 @@ class Model(Origin):
         return self
 
 
-class Checkpoint(Entry):
-    """A local checkpoint in Detoxify's format, with its tokenizer's folder."""
-
-    file: str = Field(description=".ckpt; $VARIABLES are expanded")
-    tokenizer: str = Field(description="folder with config.json and the tokenizer's files")
+def _kind_field(name: str) -> Any:
+    kind = SCORERS[name]
+    return kind.Value | None, Field(None, description=kind.__doc__.splitlines()[0])
 
 
-class Scorer(Entry):
-    """What scores toxicity: a variant of Detoxify, a local checkpoint, or one trained here."""
+_ScorerKinds: Any = create_model(
+    "_ScorerKinds", __base__=Entry, **{name: _kind_field(name) for name in SCORERS}
+)
 
-    detoxify: Literal["original", "unbiased", "multilingual"] | None = None
-    checkpoint: Checkpoint | None = None
-    train: TrainScorer | None = None
+
+class Scorer(_ScorerKinds):
+    """What scores toxicity: one of the kinds of models/scorers, and how its scores are read."""
+
     label: str = Field("toxicity", description="output of the scorer that is read")
     thresholds: list[float] = Field([0.2, 0.5, 0.8], description="shares of scores > these")
     any_above: float = Field(0.5, ge=0, lt=1, description="toxicity probability: any of K > this")
     batch_size: int = Field(64, ge=1, description="texts at a time", json_schema_extra=SPEED)
 
     @model_validator(mode="after")
-    def _one_origin(self) -> "Scorer":
-        exactly_one(self, "detoxify", "checkpoint", "train")
+    def _one_kind(self) -> "Scorer":
+        exactly_one(self, *SCORERS)
         return self
 
     @property
     def kind(self) -> str:
-        """The key that says what it is."""
-        return next(k for k in ("detoxify", "checkpoint", "train") if getattr(self, k) is not None)
+        """Its kind: the one key among those of models/scorers that it has."""
+        return next(name for name in SCORERS if getattr(self, name) is not None)
+
+    @property
+    def rule(self) -> str:
+        """What makes its manifest: ``fetch_scorer`` or ``train_scorer``."""
+        return SCORERS[self.kind].RULE
+
+    def protocol(self) -> dict[str, Any]:
+        """What decides its scores, under the name of its kind; nothing of the other kinds."""
+        return {self.kind: plain(getattr(self, self.kind))}
 
     def local_paths(self) -> list[LocalPath]:
-        """Its local files."""
-        if self.train:
-            return [path for source in self.train.sources for path in source.local_paths()]
-        if self.checkpoint:
-            return [
-                LocalPath("file", self.checkpoint.file),
-                LocalPath("tokenizer", self.checkpoint.tokenizer, "folder", TOKENIZER_FILES),
-            ]
-        return []
+        """The files of this machine that decide what it is."""
+        return SCORERS[self.kind].local_paths(getattr(self, self.kind))
+
+    def words(self) -> str:
+        """For a model card: what it is, and which of its outputs is read."""
+        return f"{SCORERS[self.kind].words(getattr(self, self.kind))}; label `{self.label}`"
 
 
 class Selector(Entry):

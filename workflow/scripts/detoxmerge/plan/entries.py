@@ -67,7 +67,7 @@ def protocol(entry: BaseModel, *, without: tuple[str, ...] = ()) -> dict[str, An
         marked `LATER` at their default.
     """
     return {
-        name: _plain(getattr(entry, name))
+        name: plain(getattr(entry, name))
         for name, field in type(entry).model_fields.items()
         if name not in without
         and field.json_schema_extra != SPEED
@@ -75,12 +75,13 @@ def protocol(entry: BaseModel, *, without: tuple[str, ...] = ()) -> dict[str, An
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of an entry as plain JSON; of nested entries what changes numbers."""
     if isinstance(value, BaseModel):
         return protocol(value)
     if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return [plain(v) for v in value]
+    return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 class Sample(Entry):
@@ -152,6 +153,24 @@ class Source(Entry):
     def local_paths(self) -> list[LocalPath]:
         """Its local files, if it has any."""
         return [LocalPath("path", path) for path in self.path or []]
+
+    def words(self) -> str:
+        """Where the texts come from, in Markdown, for a model card; folders are left out."""
+        if self.hub:
+            subset = f" ({self.subset})" if self.subset else ""
+            words = f"`{self.hub}`{subset}, {', '.join(self.splits or [])}, at `{self.revision}`"
+        elif self.path:
+            words = "local " + ", ".join(f"`{path.rsplit('/', 1)[-1]}`" for path in self.path)
+        else:
+            made = self.generated
+            words = f"{made.rows} {made.kind} of the workflow's own generator, seed {made.seed}"
+        if self.where:
+            words += ", where " + " and ".join(f"{k} is {v}" for k, v in self.where.items())
+        if self.part:
+            words += f", the {self.part} part of them"
+        if self.sample:
+            words += f", a sample of {self.sample.rows} rows, seed {self.sample.seed}"
+        return words
 
 
 class Labelled(Source):

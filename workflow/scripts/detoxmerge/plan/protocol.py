@@ -89,10 +89,7 @@ class Protocol:
     def scorer(self, alias: str) -> dict[str, Any]:
         """Where a scorer comes from, or how it is trained."""
         entry = self.config.scorers[alias]
-        if entry.train:
-            return self._of("train_scorer", **protocol(entry.train))
-        local = protocol(entry.checkpoint) if entry.checkpoint else None
-        return self._of("fetch_scorer", detoxify=entry.detoxify, checkpoint=local)
+        return self._of(entry.rule, **entry.protocol())
 
     def shard(self, recipe: str) -> dict[str, Any]:
         """The fine-tuning recipe; model, data set, N, shard and seed stand in the path."""

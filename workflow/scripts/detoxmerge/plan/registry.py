@@ -65,6 +65,7 @@ class Modules(UserDict[str, ModuleType]):
 METHODS = Modules("edit.methods")
 VERBS = Modules("edit.verbs")
 OPERATORS = Modules("merge.operators")
+SCORERS = Modules("models.scorers")
 
 
 def params_of(method: str, values: Mapping[str, Any]) -> type[BaseModel]:

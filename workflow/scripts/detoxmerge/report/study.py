@@ -4,10 +4,10 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..plan.catalogue import Model, Scorer
+from ..plan.catalogue import Model
 from ..plan.config import Stage
 from ..plan.edits import Edit
-from ..plan.entries import Source, protocol
+from ..plan.entries import protocol
 from ..plan.grid import Grid
 from ..plan.origin import words_of
 from ..plan.registry import METHODS, operator_of
@@ -43,12 +43,12 @@ def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
         "data": _data(grid, edit.dataset) if edit.dataset != "-" else None,
         "given": list(_given(grid, edit)),
         "prompts": {
-            alias: {"source": source(config.prompts[alias])}
+            alias: {"source": config.prompts[alias].words()}
             | protocol(config.prompts[alias].generate)
             for alias in _names(stages, "prompts")
         },
-        "corpora": {alias: source(config.corpora[alias]) for alias in _names(stages, "corpora")},
-        "scorers": {alias: _scorer(config.scorers[alias]) for alias in _names(stages, "scorers")},
+        "corpora": {alias: config.corpora[alias].words() for alias in _names(stages, "corpora")},
+        "scorers": {alias: config.scorers[alias].words() for alias in _names(stages, "scorers")},
         "measured_dtype": config.models[edit.model].dtype,
     }
 
@@ -56,32 +56,6 @@ def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
 def _names(stages: Iterable[Stage], kind: str) -> list[str]:
     """Aliases that the stages name, each once."""
     return list(dict.fromkeys(alias for stage in stages for alias in getattr(stage, kind)))
-
-
-def source(entry: Source) -> str:
-    """Where texts come from, in words; of local files the names without their folders.
-
-    Args:
-        entry: of the catalogue.
-
-    Returns:
-        Part of a sentence, Markdown.
-    """
-    if entry.hub:
-        subset = f" ({entry.subset})" if entry.subset else ""
-        words = f"`{entry.hub}`{subset}, {', '.join(entry.splits or [])}, at `{entry.revision}`"
-    elif entry.path:
-        words = "local " + ", ".join(f"`{path.rsplit('/', 1)[-1]}`" for path in entry.path)
-    else:
-        made = entry.generated
-        words = f"{made.rows} {made.kind} of the workflow's own generator, seed {made.seed}"
-    if entry.where:
-        words += ", where " + " and ".join(f"{k} is {v}" for k, v in entry.where.items())
-    if entry.part:
-        words += f", the {entry.part} part of them"
-    if entry.sample:
-        words += f", a sample of {entry.sample.rows} rows, seed {entry.sample.seed}"
-    return words
 
 
 def _given(grid: Grid, edit: Edit) -> Iterator[dict[str, Any]]:
@@ -98,7 +72,7 @@ def _given(grid: Grid, edit: Edit) -> Iterator[dict[str, Any]]:
 def _base(grid: Grid, alias: str) -> dict[str, Any]:
     entry: Model = grid.config.models[alias]
     if entry.pretrain:
-        p, texts = entry.pretrain, "; ".join(map(source, entry.pretrain.texts))
+        p, texts = entry.pretrain, "; ".join(text.words() for text in entry.pretrain.texts)
         shape = f"{p.layers} layers of width {p.width}, {p.steps} steps, seed {p.seed}"
         words = f"a small model that the workflow trained itself ({shape}) on: {texts}"
     else:
@@ -114,20 +88,9 @@ def _data(grid: Grid, alias: str) -> dict[str, Any]:
     return {
         "alias": alias,
         "hub": entry.hub,
-        "source": source(entry),
+        "source": entry.words(),
         "score": entry.score,
         "toxic_above": entry.toxic_above,
         "num_toxic": counts["num_toxic"],
         "partition_seed": grid.config.split.seed,
     }
-
-
-def _scorer(entry: Scorer) -> str:
-    if entry.detoxify:
-        words = f"Detoxify `{entry.detoxify}`"
-    elif entry.checkpoint:
-        words = f"the checkpoint `{entry.checkpoint.file.rsplit('/', 1)[-1]}`"
-    else:
-        words = "a small BERT trained by the workflow on: "
-        words += "; ".join(map(source, entry.train.texts))
-    return f"{words}; label `{entry.label}`"
