@@ -45,7 +45,7 @@ def test_checked_config_is_valid_again():
 
 def test_config_is_not_changed_by_the_check():
     raw = study({"run.scales": ["0.5"]})
-    load_config(raw)
+    load_config(raw, command_line={"run": {"scales": ["0.5"]}})
     assert raw == study({"run.scales": ["0.5"]})
 
 
@@ -704,7 +704,7 @@ def test_parameter_of_a_method_without_a_value_is_refused():
     assert found.startswith("methods.merge.recipe: ")
 
 
-# `--config run='{...}'`
+# `--config key=...`
 
 RUN_TEXT = (
     "{models: [small], datasets: [rude], methods: [merge], seeds: ['7'], scales: ['0.5', 2], "
@@ -717,8 +717,45 @@ def test_run_given_as_text_is_coerced():
     assert (run.seeds, run.scales, run.sweep.scorers) == ([7], [0.5, 2.0], ["judge"])
 
 
-def test_leaf_of_run_given_as_text_is_coerced():
-    assert load_config(study({"run.seeds": "[1, 2]"})).run.seeds == [1, 2]
+def given_with_config(**given):
+    """A config as Snakemake merges `--config`, whose scalars it leaves as text."""
+    raw = study()
+    update_config(raw, given)
+    return load_config(raw, command_line=given)
+
+
+def test_values_that_config_gives_are_read_as_yaml():
+    config = given_with_config(
+        run={"seeds": ["1", "2"], "scales": "[0.5]", "final": "null"},
+        methods={"merge": {"n": ["2", "4"]}},
+        statistics={"confidence": "0.9"},
+        recipes={"default": {"group_by_length": "false"}},
+        results="2024",
+        device="cpu",
+    )
+    assert (config.run.seeds, config.run.scales, config.run.final) == ([1, 2], [0.5], None)
+    assert config.methods["merge"]["n"] == [2, 4]
+    assert config.statistics.confidence == 0.9
+    assert config.recipes["default"].group_by_length is False
+    assert config.recipes["default"].epochs == 1  # of the file
+    assert config.results == "2024"
+
+
+def test_text_that_config_gives_stays_text():
+    sampling = {"prefix": "Answer: politely", "samples": "4"}
+    config = given_with_config(prompts={"openings": {"generate": sampling, "text": "text"}})
+    generate = config.prompts["openings"].generate
+    assert (generate.prefix, generate.samples) == ("Answer: politely", 4)
+
+
+def test_quoted_number_in_a_file_stays_text_beside_a_value_that_config_gives():
+    raw = study({"prompts.openings.where": {"rating": "1"}, "methods.merge.n": "4"})
+    given = {"prompts": {"openings": {"generate": {"samples": "4"}}}}
+    update_config(raw, given)
+    with pytest.raises(SystemExit, match=r"methods\.merge\.n: '4' is text to YAML"):
+        load_config(raw, command_line=given)
+    raw["methods"]["merge"]["n"] = 4
+    assert load_config(raw, command_line=given).prompts["openings"].where == {"rating": "1"}
 
 
 def test_run_given_as_text_is_checked():
@@ -734,10 +771,12 @@ def test_number_without_a_dot_in_run_given_as_text_is_explained():
     assert found.startswith("run.scales.0: '1e-5' is text to YAML")
 
 
-@pytest.mark.parametrize("changes", [{"run": "{models: [small"}, {"run.models": "[small"}])
-def test_run_given_as_text_that_is_no_yaml_is_refused_in_one_sentence(changes):
-    (place,) = changes
-    assert refusal(changes).startswith(f"{place}: ")
+@pytest.mark.parametrize("key", ["run", "methods"])
+def test_text_that_is_no_yaml_is_refused_in_one_sentence(key):
+    assert refusal({key: "{models: [small"}).startswith(f"{key}: its text is not YAML")
+    given = {key: {"models": "[small"}}
+    with pytest.raises(SystemExit, match=rf"{key}\.models: its text is not YAML"):
+        load_config(study({f"{key}.models": "[small"}), command_line=given)
 
 
 # all at once

@@ -24,7 +24,7 @@ from detoxmerge.plan.resources import Needs
 from detoxmerge.plan.slug import INDEX, SETTING, any_of, edit_pattern
 
 STARTED = time.time()
-CONFIG = load_config(config, workflow.configfiles)
+CONFIG = load_config(config, workflow.configfiles, workflow.config_settings.config)
 GRID = Grid(CONFIG)
 PATHS, PROTOCOL = GRID.paths, GRID.protocol
 NEEDS = Needs(CONFIG)
