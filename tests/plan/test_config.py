@@ -333,7 +333,7 @@ def test_what_would_fail_or_mean_something_else_later_is_refused(place, value, w
 
 def test_a_file_that_stands_twice_is_refused(tmp_path):
     twice = {"path": [str(tmp_path / "a.csv")] * 2}
-    assert "stands twice in `path`" in refusal({"datasets.rude": twice})
+    assert "`path` names" in refusal({"datasets.rude": twice})
 
 
 def test_a_key_that_stands_twice_in_a_file_is_refused_with_its_line(tmp_path):
@@ -345,8 +345,8 @@ def test_a_key_that_stands_twice_in_a_file_is_refused_with_its_line(tmp_path):
     with pytest.raises(SystemExit) as refused:
         load_config(study(), [file, tmp_path / "missing.yaml"])
     assert str(refused.value).splitlines()[1:] == [
-        f"  {file}, line 4: 'a' stands there twice; leave one out",
-        f"  {file}, line 6: 'run' stands there twice; leave one out",
+        f"  {file}, line 4: 'a' is there twice; leave one out",
+        f"  {file}, line 6: 'run' is there twice; leave one out",
     ]
     load_config(study(), sorted((ROOT / "config").glob("*.yaml")))
 
@@ -371,7 +371,7 @@ def test_a_key_that_is_no_text_is_refused():
 )
 def test_value_that_stands_twice_in_a_list_is_refused(place, values, twice):
     found = refusal({f"run.{place}": values})
-    assert found == f"run.{place}: {twice} stands there twice; leave one out"
+    assert found == f"run.{place}: {twice} is listed twice; leave one out"
 
 
 def test_scales_that_are_one_in_paths_count_as_twice():
@@ -669,7 +669,7 @@ def test_methods_parameter_out_of_range_is_refused(entry, place, words):
         ({"n": 2, "lines_beta": 0.5}, ": lines_beta needs lines_alpha"),
         (
             [{"n": [1, 2]}, {"n": 2, "operator": "mean"}],
-            ": a value stands there twice; leave one out",
+            ": a value is listed twice; leave one out",
         ),
         ([], ": an empty list sweeps nothing; give it a value"),
         ("ties", ": must be `parameter: value`, or a list of such entries, not 'ties'"),
@@ -686,7 +686,7 @@ def test_required_parameter_of_a_method_is_named():
 
 def test_value_that_a_method_sweeps_twice_is_refused():
     found = refusal({"methods.merge": {"n": [1, 2, 1]}})
-    assert found == "methods.merge: a value stands there twice; leave one out"
+    assert found == "methods.merge: a value is listed twice; leave one out"
 
 
 def test_empty_sweep_of_a_method_is_refused():

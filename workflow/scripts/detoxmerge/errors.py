@@ -16,10 +16,6 @@ class UserError(Exception):
 def nearest(word: object, known: Iterable[object]) -> str:
     """A hint for a name that is not known.
 
-    Args:
-        word: what was written.
-        known: the valid names.
-
     Returns:
         ``did you mean 'x'?`` or, when nothing is near, the list of valid names.
     """
@@ -35,12 +31,8 @@ def sentence(error: Mapping[str, Any], where: str, known: Iterable[str], kind: s
 
     Args:
         error: of `ValidationError.errors()`.
-        where: the place in the config.
         known: valid names there, for one that is not.
         kind: what an unknown name is called.
-
-    Returns:
-        A sentence.
     """
     value, name = error["input"], error["type"]
     if name == "extra_forbidden":
@@ -61,14 +53,7 @@ def sentence(error: Mapping[str, Any], where: str, known: Iterable[str], kind: s
 
 
 def user_sentence(error: BaseException) -> str | None:
-    """The sentence for an error that the user can mend.
-
-    Args:
-        error: what was raised.
-
-    Returns:
-        The sentence, or None for a bug of ours.
-    """
+    """The sentence for an error that the user can mend."""
     if isinstance(error, UserError):
         return str(error)
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch

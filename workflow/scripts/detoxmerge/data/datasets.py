@@ -18,7 +18,6 @@ def prepare_dataset(
     """Cut a data set by its score: toxic is strictly above, non-toxic strictly below.
 
     Args:
-        alias: the data set's name in the config.
         protocol: its entry: source, `text`, `score`, `toxic_above`, `nontoxic_below`,
             `nontoxic_share`, `nontoxic_seed`.
         out: manifest, with every count.
@@ -92,9 +91,6 @@ def split_dataset(dataset: Path, n: int, protocol: Mapping[str, Any], out: Path)
     sizes differ by at most one, shards are disjoint, and together they are the whole.
 
     Args:
-        dataset: manifest of the data set.
-        n: number of shards.
-        protocol: `seed`.
         out: the partition: `shards`, n lists of row numbers.
 
     Raises:
@@ -115,14 +111,6 @@ def split_dataset(dataset: Path, n: int, protocol: Mapping[str, Any], out: Path)
 
 def shard_texts(toxic: Path, partition: Path, shard: int) -> list[str]:
     """The texts of one shard, in the order of the partition.
-
-    Args:
-        toxic: the toxic texts.
-        partition: the partition file.
-        shard: 0-based number of the shard.
-
-    Returns:
-        The texts.
 
     Raises:
         UserError: the partition has no such shard.

@@ -52,9 +52,6 @@ def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Da
 def part_of(text: object) -> str:
     """The part a text belongs to: equal texts are never on both sides, whatever the seeds.
 
-    Args:
-        text: of a row.
-
     Returns:
         ``validation`` if the first byte of its SHA-256 is below 51 (a fifth), else ``test``.
     """
@@ -63,9 +60,6 @@ def part_of(text: object) -> str:
 
 def origin(source: Mapping[str, Any]) -> dict[str, Any]:
     """Where rows came from, for a manifest.
-
-    Args:
-        source: an entry of the config.
 
     Returns:
         Hub id and revision, or SHA-256 per local file, or the generator's arguments.
@@ -81,8 +75,6 @@ def require_text(frame: pd.DataFrame, column: str, name: str) -> tuple[pd.DataFr
     """Leave out rows without text.
 
     Args:
-        frame: rows.
-        column: the text's column.
         name: the source's name, for the error message.
 
     Returns:

@@ -18,7 +18,6 @@ def pooled(
     """The mean over positions of what modules give.
 
     Args:
-        model: a causal LM of transformers.
         rows: token ids of each text, one at least.
         modules: paths of `get_submodule`; each gives (1, tokens, width), alone or first of several.
         last: positions at the end that are averaged, of a shorter text all; none: all.
@@ -45,10 +44,6 @@ def pooled(
 @contextmanager
 def watched(model: Any, modules: list[str]) -> Iterator[dict[str, torch.Tensor]]:
     """Keep what modules give.
-
-    Args:
-        model: any module.
-        modules: paths of `get_submodule`.
 
     Yields:
         Path -> what the module gave in the last forward pass, its first value of several.

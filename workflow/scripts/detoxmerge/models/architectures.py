@@ -46,7 +46,6 @@ def modules_of(model: Any, part: Literal["blocks", "attention", "values"]) -> li
     """One module of each block, by its path.
 
     Args:
-        model: a causal LM of transformers.
         part: `attention` or `values` of `Layout`; `blocks` for the blocks themselves.
 
     Returns:

@@ -8,9 +8,6 @@ from ..errors import UserError
 def pick_device(asked: str) -> str:
     """The device that a job runs on.
 
-    Args:
-        asked: ``auto``, ``cpu`` or ``cuda``.
-
     Returns:
         ``cpu`` or ``cuda``; ``auto`` is a GPU where there is one, and the log says which.
 

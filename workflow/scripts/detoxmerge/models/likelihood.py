@@ -29,7 +29,6 @@ def window_nll(model: Any, ids: torch.Tensor, windows: list[Window], batch_size:
     """NLL of the scored tokens of each window.
 
     Args:
-        model: a causal LM.
         ids: (tokens,) int64.
         windows: of `make_windows`.
         batch_size: windows at a time, fewer where their logits would exceed `MAX_LOGITS`.
@@ -91,11 +90,6 @@ def tokenise(
 ) -> tuple[list[list[int]], np.ndarray]:
     """Tokenise each prompt together with its continuation; the border is told above.
 
-    Args:
-        tokenizer: the judge's.
-        prompts: what was continued.
-        texts: as many continuations.
-
     Returns:
         Token ids up to the last one to score, and how many at their end are to be scored (int64).
 
@@ -127,10 +121,7 @@ def conditional_nll(
     Rows of one shape share a batch, so nothing is padded.
 
     Args:
-        model: a causal LM.
-        rows: token ids.
         tokens: (rows,) how many at the end of each are scored.
-        batch_size: rows at a time.
 
     Returns:
         (rows,) sums over the scored tokens, fp64, nats; NaN where none is scored.

@@ -17,7 +17,6 @@ def fetch_model(
     """Find a base model, check that it is complete, and write its manifest: the null edit.
 
     Args:
-        alias: the model's name in the config.
         protocol: `hub` and `revision`, or `path`; none of them if the workflow trained it.
         pretrained: manifest of a base model trained here, its folder beside it.
         out: `edit.json` with `verb: none`, the model's place, checksums and parameter count.
@@ -50,14 +49,7 @@ def fetch_model(
 
 
 def load_model(place: Mapping[str, Any]) -> Any:
-    """The base model in fp32, ready for measurement (no dropout), on the CPU.
-
-    Args:
-        place: `model` of a base manifest.
-
-    Returns:
-        A causal LM of transformers; weights fp32 whatever the files hold.
-    """
+    """The base model in fp32, ready for measurement (no dropout), on the CPU."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -70,12 +62,7 @@ def cast(model: Any, device: str, dtype: Any) -> Any:
     """Move a model and cast its weights, in place.
 
     Args:
-        model: a causal LM of transformers.
-        device: ``cpu`` or ``cuda``.
         dtype: of the weights, a `torch.dtype`; not of the buffers: rotary frequencies stay fp32.
-
-    Returns:
-        The model.
     """
     model.to(device=device)
     for parameter in model.parameters():
@@ -86,9 +73,6 @@ def cast(model: Any, device: str, dtype: Any) -> Any:
 def parameter_shapes(place: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The parameters of a base model as `named_parameters` gives them, by its config alone.
 
-    Args:
-        place: `model` of a base manifest.
-
     Returns:
         name -> shape, sorted by name; tied weights once, no buffers. No weights are made.
     """
@@ -97,9 +81,6 @@ def parameter_shapes(place: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def input_first_weights(place: Mapping[str, Any]) -> set[str]:
     """The matrices of a base model that are stored as (in, out): those of GPT-2's Conv1D.
-
-    Args:
-        place: `model` of a base manifest.
 
     Returns:
         Names as in `named_parameters`; all other matrices are (out, in). No weights are made.
@@ -121,40 +102,19 @@ def _without_weights(place: Mapping[str, Any]) -> Any:
 
 
 def context_of(model: Any) -> int | None:
-    """Tokens that a model can read.
-
-    Args:
-        model: a causal LM.
-
-    Returns:
-        Positions; None where its config states no limit.
-    """
+    """Tokens that a model can read."""
     return getattr(model.config, "max_position_embeddings", None)
 
 
 def load_tokenizer(place: Mapping[str, Any]) -> Any:
-    """The tokenizer of a base model.
-
-    Args:
-        place: `model` of a base manifest.
-
-    Returns:
-        A tokenizer of transformers.
-    """
+    """The tokenizer of a base model."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(model_folder(place), local_files_only=True)
 
 
 def pad_token(tokenizer: Any) -> int:
-    """A token id for places that are never attended to nor scored.
-
-    Args:
-        tokenizer: of the model.
-
-    Returns:
-        Its pad token, else its end-of-text token, else 0.
-    """
+    """A token id for places that are never attended to nor scored."""
     ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     return next(token for token in ids if token is not None)
 

@@ -54,8 +54,6 @@ def continuations(
     """Sample continuations.
 
     Args:
-        model: a causal LM.
-        tokenizer: its tokenizer.
         prompts: P texts.
         protocol: as in `generate`.
         batch_size: rows (prompt and sample) at a time.
@@ -96,10 +94,8 @@ def uniforms(seed: int, prompt: int, sample: int, count: int, candidate: int = 0
     """The random numbers of one continuation.
 
     Args:
-        seed: of the protocol.
         prompt: 0-based position in the prompt set.
         sample: 0-based.
-        count: tokens.
         candidate: 0-based; the first one's numbers are those of a sample without candidates.
 
     Returns:

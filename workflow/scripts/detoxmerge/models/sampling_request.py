@@ -34,9 +34,6 @@ def candidates_at(scale: float) -> int:
     Args:
         scale: log2 N.
 
-    Returns:
-        N = round(2 ** scale); 1 at scale 0.
-
     Raises:
         ValueError: a scale below 0.
     """

@@ -52,9 +52,9 @@ class Prompts(Source):
 class Corpus(Source):
     """A text whose perplexity is measured in strided windows."""
 
-    join: str = Field("\n\n", description="what stands between two rows")
+    join: str = Field("\n\n", description="text put between two rows")
     window_tokens: int | None = Field(
-        None, ge=2, description="tokens a window holds; none: the model's context length"
+        None, ge=2, description="tokens a window holds; null: the model's context length"
     )
     stride_tokens: int = Field(512, ge=1, description="tokens between the starts of two windows")
     batch_size: int = Field(8, ge=1, description="windows at a time", json_schema_extra=SPEED)
@@ -114,10 +114,12 @@ class Model(Origin):
 
 
 def _kind_field(name: str) -> Any:
+    """The field of `Scorer` for a kind: its type and its description."""
     kind = SCORERS[name]
     return kind.Value | None, Field(None, description=kind.__doc__.splitlines()[0])
 
 
+# a field for each kind: a file that is added to models/scorers is a further key
 _ScorerKinds: Any = create_model(
     "_ScorerKinds", __base__=Entry, **{name: _kind_field(name) for name in SCORERS}
 )
@@ -172,9 +174,9 @@ class Selector(Entry):
     ratio: float | None = Field(None, gt=1, description="ppl-ratio: perplexity over the base's")
     to: str | None = Field(None, description="matched: the other edit, `method/setting`")
     by: str | None = Field(None, description="matched: the selector that chooses its scale")
-    prompts: str | None = Field(None, description="toxicity is read on; none: the sweep's first")
-    scorer: str | None = Field(None, description="and from; none: the sweep's first")
-    corpus: str | None = Field(None, description="perplexity is read on; none: the sweep's first")
+    prompts: str | None = Field(None, description="toxicity is read on; null: the sweep's first")
+    scorer: str | None = Field(None, description="and by; null: the sweep's first")
+    corpus: str | None = Field(None, description="perplexity is read on; null: the sweep's first")
 
     @model_validator(mode="after")
     def _what_its_rule_needs(self) -> "Selector":

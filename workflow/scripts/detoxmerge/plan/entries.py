@@ -1,8 +1,8 @@
 """What the entries of the config share: strictness, sources, and what of them changes numbers.
 
-`protocol(entry)` is what of an entry changes numbers; fields marked `SPEED` do not, and stand in
-no rule's params and in no measurement's key. A field that came later is marked `LATER`: it stands
-there unless it has its default, under which the numbers are those of before.
+`protocol(entry)` is the part of an entry that changes numbers. Fields marked `SPEED` do not, so
+no rule's params and no measurement's key have them. A field that was added later is marked `LATER`:
+it is left out at its default, which gives the numbers of before.
 """
 
 from typing import Annotated, Any, Literal
@@ -16,14 +16,7 @@ LATER: dict[str, Any] = {"left_out_at_default": True}
 
 
 def alias_of(kind: str) -> dict[str, Any]:
-    """Marks a method's parameter that names an entry of the catalogue.
-
-    Args:
-        kind: of the catalogue, for example ``prompts``.
-
-    Returns:
-        For `json_schema_extra` of its field.
-    """
+    """For `json_schema_extra` of a parameter that names an entry of this kind, e.g. ``prompts``."""
     return {"alias_of": kind}
 
 
@@ -40,7 +33,7 @@ Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="commit h
 def is_method_entry(value: object) -> bool:
     """Whether a value has the form of a method's entry."""
     if isinstance(value, list):
-        return all(isinstance(one, dict) for one in value)
+        return all(isinstance(entry, dict) for entry in value)
     return isinstance(value, dict | None)
 
 
@@ -56,11 +49,7 @@ def exactly_one(entry: Entry, *names: str) -> None:
 
 
 def protocol(entry: BaseModel, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What of an entry changes numbers, as plain JSON values.
-
-    Args:
-        entry: a catalogue entry.
-        without: names of further fields to leave out.
+    """The part of an entry that changes numbers, as plain JSON values.
 
     Returns:
         Field values by name, nested entries likewise, without the fields marked `SPEED`, and those
@@ -145,9 +134,9 @@ class Source(Entry):
                 f"`{of_hub[0]}` belongs to a hub data set and would not be read; leave it out (of "
                 "files, `where` or `part` choose rows)"
             )
-        twice = [path for i, path in enumerate(self.path or []) if path in self.path[:i]]
-        if twice:
-            raise ValueError(f"'{twice[0]}' stands twice in `path`; leave one out")
+        repeated = [path for i, path in enumerate(self.path or []) if path in self.path[:i]]
+        if repeated:
+            raise ValueError(f"`path` names '{repeated[0]}' twice; leave one out")
         return self
 
     def local_paths(self) -> list[LocalPath]:

@@ -1,4 +1,4 @@
-"""Which protocol each manifest of a study must have recorded."""
+"""The protocol that each manifest of a study must have recorded."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,9 +11,6 @@ Expected = Iterator[tuple[str, dict[str, Any]]]
 
 def expected_protocols(grid: Grid) -> dict[str, dict[str, Any]]:
     """Every manifest that the study makes or reads.
-
-    Args:
-        grid: the study.
 
     Returns:
         Path -> the protocol that it must have recorded.
@@ -68,7 +65,7 @@ def _sources(grid: Grid) -> Expected:
 
 
 def _samples(grid: Grid) -> Expected:
-    """What base models write and how it is scored, where edits are made from that."""
+    """Continuations of base models, and their scores, from which edits are made."""
     p, protocol = grid.paths, grid.protocol
     generations, toxicity = (x.replace("{edit}", "base") for x in (p.generations, p.toxicity))
     for w in grid.made_from(generations):

@@ -108,14 +108,14 @@ def _place(loc: tuple[Any, ...]) -> str:
 
 def _model_at(loc: tuple[Any, ...]) -> type[BaseModel]:
     """The entry class whose fields are valid at a place of the config."""
-    here: Any = Config
+    kind: Any = Config
     for part in loc:
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            here = here.model_fields[part].annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[part].annotation
         else:  # a key of a mapping, or a position in a list: go to the type of the values
-            here = typing.get_args(here)[-1]
-        here = _plain(here)
-    return here
+            kind = typing.get_args(kind)[-1]
+        kind = _plain(kind)
+    return kind
 
 
 def _plain(annotation: Any) -> Any:

@@ -15,14 +15,7 @@ CHECKSUM_BYTES = 1 << 18
 
 
 def sha256(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, in hex.
-
-    Args:
-        path: the file; read in blocks.
-
-    Returns:
-        64 hex digits.
-    """
+    """SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -115,22 +108,13 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text file, UTF-8, whole or not at all.
-
-    Args:
-        path: the file.
-        text: its content.
-    """
+    """Write a text file, UTF-8, whole or not at all."""
     with publish(path) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
 
 
 def write_json(path: Path | str, content: Any) -> None:
     """Write JSON, whole or not at all; NaN is refused, a missing number is null.
-
-    Args:
-        path: the file.
-        content: plain JSON values.
 
     Raises:
         ValueError: a number is NaN or infinite.
@@ -140,12 +124,6 @@ def write_json(path: Path | str, content: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """Read JSON.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Plain JSON values.
 
     Raises:
         UserError: the file is missing or is not JSON.
@@ -172,11 +150,9 @@ def write_manifest(
     whenever they do; times and hosts are left out, so it changes only then.
 
     Args:
-        path: the manifest.
         protocol: what decided the numbers, with the stage's VERSION.
         inputs: manifests it was made from; their checksums are taken.
         files: name -> SHA-256 of the tensors, tables or texts beside the manifest.
-        content: results.
     """
     made_from = {str(given): sha256(given) for given in inputs}
     write_json(path, {"protocol": protocol, "inputs": made_from, "files": files, **content})

@@ -86,11 +86,7 @@ class Weights:
         """Where an element lies in its file, in bytes.
 
         Args:
-            name: of the tensor.
             start: place of the element, row-major.
-
-        Returns:
-            From the start of the file.
         """
         stored = self.stored[name]
         itemsize = stored.num_bytes // max(1, math.prod(stored.shape))
@@ -103,9 +99,6 @@ class Weights:
             name: of the tensor; fp32, bf16 or fp16.
             start: place of the first element, row-major.
             out: (count,), fp32; is filled.
-
-        Returns:
-            `out`.
         """
         kind = FLOATS[self.layout[name][0]]
         if kind is np.float32:
@@ -124,12 +117,8 @@ class Weights:
         """Bytes of a tensor of any dtype.
 
         Args:
-            name: of the tensor.
             start: place of the first byte in the tensor.
             out: contiguous; is filled.
-
-        Returns:
-            `out`.
 
         Raises:
             UserError: the file has become shorter since it was opened.

@@ -15,8 +15,6 @@ def record_path(manifest: Path, scale: str, suffix: str = ".json") -> Path:
     """Where a scale's record, or what it stands for, lies: beside the manifest.
 
     Args:
-        manifest: for example `generations.json`.
-        scale: as it stands in paths.
         suffix: with its dot.
 
     Returns:
@@ -30,7 +28,6 @@ def chosen_scales(given: list[str] | None, choices: Sequence[Path | str]) -> lis
 
     Args:
         given: as they stand in paths; None where choices decide.
-        choices: manifests of `select_scale`.
 
     Returns:
         What was given, or every chosen scale once, ascending; selectors that choose the same
@@ -59,13 +56,9 @@ def each_scale(
     declared to Snakemake: a kill, a failure or a rerun loses no scale that was finished.
 
     Args:
-        manifest: the declared output.
-        scales: as they stand in paths.
         key: scale -> what decides the numbers: protocol, checksums of edit, data, scorer.
         measure: writes the payload of a scale and returns its summary.
         payload: suffix of the payload, with its dot.
-        protocol: recorded in the manifest.
-        inputs: manifests this was made from.
 
     Returns:
         How many scales were measured now.
@@ -128,13 +121,6 @@ def read_generations(lines: Path) -> pd.DataFrame:
 def read_record(manifest: Path, scale: str) -> dict[str, Any]:
     """The record of one scale, the very one that the manifest certifies.
 
-    Args:
-        manifest: of a measurement.
-        scale: as it stands in paths.
-
-    Returns:
-        The record.
-
     Raises:
         UserError: the manifest does not hold the scale, or the record is not the one it holds.
     """
@@ -149,13 +135,6 @@ def read_record(manifest: Path, scale: str) -> dict[str, Any]:
 
 def read_payload(manifest: Path, scale: str) -> pd.DataFrame:
     """The table behind a record.
-
-    Args:
-        manifest: of a measurement whose payload is parquet.
-        scale: as it stands in paths.
-
-    Returns:
-        The table.
 
     Raises:
         UserError: as `read_record`, or the table is not the one of the record.

@@ -17,9 +17,6 @@ Shape = tuple[int, ...]
 def open_tensors(path: Path) -> Any:
     """Open a safetensors file for reading by numpy.
 
-    Args:
-        path: the file.
-
     Returns:
         safetensors' handle, to be used in a `with`.
 
@@ -42,9 +39,6 @@ def open_tensors(path: Path) -> Any:
 def layout(path: Path) -> dict[str, tuple[str, Shape]]:
     """Names, dtypes and shapes of a safetensors file.
 
-    Args:
-        path: the file.
-
     Returns:
         name -> (dtype as in the file, e.g. ``F32``; shape), sorted by name.
     """
@@ -60,9 +54,7 @@ def require_layout(
 
     Args:
         a: name -> (dtype, shape).
-        b: the other.
         of_a: what a belongs to, for the message.
-        of_b: what b belongs to.
     """
     for name in sorted({*a, *b}):
         if a.get(name) == b.get(name):
@@ -97,7 +89,6 @@ def parts_of_rows(shape: Shape, row: int | None) -> bool:
     """Whether a block of columns has less than the whole rows of its tensor.
 
     Args:
-        shape: of the block.
         row: length of the tensor's rows; None of a block of rows.
     """
     return row is not None and row != math.prod(shape[1:])

@@ -72,9 +72,7 @@ class TensorWriter:
         """Put elements of a tensor at their place; any thread or forked process may.
 
         Args:
-            tensor: its name.
             start: place of the first element in the tensor.
-            block: as in `write`.
             row: length of the tensor's rows, if the block is some of its columns.
         """
         at = self._data + self._at[tensor] + start * block.itemsize
@@ -85,8 +83,6 @@ class TensorWriter:
         """Take note of what `write_at` has written.
 
         Args:
-            tensor: its name.
-            elements: how many.
             complete_to: place of an element; all before it, in this tensor and those stored before
                 it, is written for good, and may go to the disk and into the checksum.
         """
@@ -137,9 +133,6 @@ def write_tensors(path: Path, shapes: Mapping[str, Shape]) -> Iterator[TensorWri
     Args:
         path: the file. It appears when all tensors are there, and not if anything fails.
         shapes: name -> shape, in the order of writing.
-
-    Yields:
-        The writer, which takes a checksum.
     """
     tensors = {n: Stored("F32", s, 4 * int(np.prod(s, dtype=np.int64))) for n, s in shapes.items()}
     with ThreadPoolExecutor(1) as hasher, write_stored(path, tensors, {}, hasher) as writer:
@@ -156,13 +149,8 @@ def write_stored(
     """As `write_tensors`, of any dtypes.
 
     Args:
-        path: as there.
         tensors: name -> header entry, in the order of writing.
-        metadata: texts for the header.
         hasher: of one thread; none: no checksum is taken.
-
-    Yields:
-        The writer.
     """
     with publish(path) as part, open(part, "w+b") as file:
         writer = TensorWriter(file, tensors, metadata, hasher)
