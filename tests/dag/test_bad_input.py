@@ -149,7 +149,7 @@ def test_a_gpu_where_there_is_none(house: House) -> None:
         pytest.skip("this machine has a GPU")
     target = f"evals/pico/{EDIT}/polite/perplexity.json"
     forget(house, target)
-    words = "`device: cuda` was asked and PyTorch sees no GPU"
+    words = "`device: cuda` was asked for, and PyTorch sees no GPU"
     refused(house, target, words, "--config", "device=cuda")
 
 

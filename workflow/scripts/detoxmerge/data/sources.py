@@ -40,17 +40,17 @@ def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Da
                 f"{', '.join(map(str, frame.columns))})"
             )
     for column, value in source["where"].items():
-        frame = _kept(frame, frame[column] == value, name, f"where '{column}' is {value!r}")
+        frame = _kept(frame, frame[column] == value, name, f"one where '{column}' is {value!r}")
     if part := source.get("part"):
         of_text = frame[source["text"]].map(part_of)
-        frame = _kept(frame, of_text == part, name, f"of part '{part}'")
+        frame = _kept(frame, of_text == part, name, f"one of part '{part}'")
     if source["sample"]:
         frame = _sampled(frame, name, **source["sample"])
     return frame[columns].reset_index(drop=True)
 
 
 def part_of(text: object) -> str:
-    """The part a text belongs to: equal texts are never on both sides, whatever the seeds.
+    """The part that a text belongs to: equal texts are in the same part, whatever the seeds.
 
     Returns:
         ``validation`` if the first byte of its SHA-256 is below 51 (a fifth), else ``test``.
@@ -72,13 +72,13 @@ def origin(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_text(frame: pd.DataFrame, column: str, name: str) -> tuple[pd.DataFrame, int]:
-    """Leave out rows without text.
+    """Leave out rows whose column has no text.
 
     Args:
         name: the source's name, for the error message.
 
     Returns:
-        The rows whose text is a string that is not blank, and how many were left out.
+        The rows whose value is a string that is not blank, and how many were left out.
 
     Raises:
         UserError: no row is left.
@@ -89,9 +89,9 @@ def require_text(frame: pd.DataFrame, column: str, name: str) -> tuple[pd.DataFr
     return frame[good].reset_index(drop=True), int((~good).sum())
 
 
-def _kept(frame: pd.DataFrame, keep: pd.Series, name: str, told: str) -> pd.DataFrame:
+def _kept(frame: pd.DataFrame, keep: pd.Series, name: str, condition: str) -> pd.DataFrame:
     if len(frame) and not keep.any():
-        raise UserError(f"{name}: none of {len(frame)} rows is one {told}; mend it in the config")
+        raise UserError(f"{name}: none of {len(frame)} rows is {condition}; mend it in the config")
     return frame[keep]
 
 
@@ -114,26 +114,26 @@ def _loaded(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Data
 
     datasets.disable_progress_bars()
     if source["path"]:
-        with open_files(source["path"], source["text"], name) as found:
-            return _columns(found, source, name, columns)
+        with open_files(source["path"], source["text"], name) as rows:
+            return _columns(rows, source, name, columns)
     return _columns(_load_hub(source, name), source, name, columns)
 
 
-def _columns(found: Any, source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
-    """What is needed of a `datasets.Dataset`, in memory."""
+def _columns(rows: Any, source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
+    """The columns that are needed of a `datasets.Dataset`, in memory."""
     if any("." in column for column in {*columns, *source["where"]}):
-        found = found.flatten()
-    wanted = [c for c in found.column_names if c in {*columns, *source["where"]}]
+        rows = rows.flatten()
+    wanted = [c for c in rows.column_names if c in {*columns, *source["where"]}]
     for column in wanted:
-        if type(found.features[column]).__name__ == "Json":
+        if type(rows.features[column]).__name__ == "Json":
             raise UserError(
                 f"{name}: '{column}' holds values of different types, numbers among texts for "
                 "example; give all rows one type"
             )
-    # the rest is dropped before it is copied into memory, unless a field is missing: then the
-    # message lists what there is
+    # other columns are dropped before they are copied into memory, unless a field is missing: then
+    # the error lists what there is
     missing = {*columns, *source["where"]} - set(wanted)
-    table = found.select_columns(found.column_names if missing else wanted).with_format("arrow")[:]
+    table = rows.select_columns(rows.column_names if missing else wanted).with_format("arrow")[:]
     try:
         table.validate(full=True)
     except ValueError as error:

@@ -10,7 +10,7 @@ from .sources import origin, read_rows, require_text
 
 
 def prepare_prompts(alias: str, protocol: Mapping[str, Any], out: Path, lines: Path) -> None:
-    """Choose the prompts.
+    """Choose the prompts of a source.
 
     Args:
         lines: JSON lines with `text`, one per prompt.
@@ -34,7 +34,7 @@ def prepare_prompts(alias: str, protocol: Mapping[str, Any], out: Path, lines: P
 
 
 def read_prompts(lines: Path) -> list[str]:
-    """The prompts of a prompt set."""
+    """The prompts of a prompt set, in order, from JSON lines with `text`."""
     with open(lines, encoding="utf-8") as file:
         return [json.loads(line)["text"] for line in file]
 
@@ -42,7 +42,7 @@ def read_prompts(lines: Path) -> list[str]:
 def prepare_corpus(alias: str, protocol: Mapping[str, Any], out: Path, text_file: Path) -> None:
     """Join a corpus into the one text whose perplexity is measured.
 
-    Blank rows stay: in WikiText they stand between paragraphs and are part of the joined text.
+    Blank rows stay: in WikiText they separate paragraphs and are part of the joined text.
 
     Args:
         protocol: its source and `join`.

@@ -1,7 +1,7 @@
 """Where the parts of a decoder lie, by the `model_type` of its config.
 
-By name and not by what looks alike: BLOOM has Falcon's paths, but its attention adds the residual
-itself, so the same place would be another one.
+By name and not by similar paths: BLOOM has Falcon's paths, but its attention adds the residual
+itself, so the same path would mean something else.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -10,11 +10,11 @@ from ..errors import UserError
 
 
 class Layout(NamedTuple):
-    """Paths of `get_submodule`: of the list of blocks, and within a block.
+    """Paths for `get_submodule`: of the list of blocks, and within a block.
 
     Attributes:
-        blocks: the list; what a block gives is the residual stream after it.
-        attention: what it gives is the attention's output, projected, before the residual add.
+        blocks: the list; the output of a block is the residual stream after it.
+        attention: its output is that of the attention, projected, before the residual is added.
         values: the last linear layer of the MLP, whose input neurons each have a value vector.
     """
 
@@ -57,9 +57,9 @@ def modules_of(model: Any, part: Literal["blocks", "attention", "values"]) -> li
     kind = model.config.model_type
     if kind not in LAYOUTS:
         raise UserError(
-            f"it is not known where the blocks of a model of type '{kind}' lie; this method works "
+            f"it is not known where the blocks of a model of type '{kind}' are; this method works "
             f"with {', '.join(LAYOUTS)}"
         )
     layout = LAYOUTS[kind]
     blocks = [f"{layout.blocks}.{i}" for i in range(len(model.get_submodule(layout.blocks)))]
-    return blocks if part == "blocks" else [f"{at}.{getattr(layout, part)}" for at in blocks]
+    return blocks if part == "blocks" else [f"{block}.{getattr(layout, part)}" for block in blocks]

@@ -17,7 +17,7 @@ def fetch_model(
     """Find a base model, check that it is complete, and write its manifest: the null edit.
 
     Args:
-        protocol: `hub` and `revision`, or `path`; none of them if the workflow trained it.
+        protocol: `hub` and `revision`, or `path`; all None if the workflow trained it.
         pretrained: manifest of a base model trained here, its folder beside it.
         out: `edit.json` with `verb: none`, the model's place, checksums and parameter count.
 
@@ -49,7 +49,7 @@ def fetch_model(
 
 
 def load_model(place: Mapping[str, Any]) -> Any:
-    """The base model in fp32, ready for measurement (no dropout), on the CPU."""
+    """The base model in fp32 whatever its files have, on the CPU, without dropout."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -59,10 +59,10 @@ def load_model(place: Mapping[str, Any]) -> Any:
 
 
 def cast(model: Any, device: str, dtype: Any) -> Any:
-    """Move a model and cast its weights, in place.
+    """Move a model and cast its weights, in place; returns the model.
 
     Args:
-        dtype: of the weights, a `torch.dtype`; not of the buffers: rotary frequencies stay fp32.
+        dtype: a `torch.dtype`, of the weights and not of the buffers: rotary frequencies stay fp32.
     """
     model.to(device=device)
     for parameter in model.parameters():
@@ -74,7 +74,7 @@ def parameter_shapes(place: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """The parameters of a base model as `named_parameters` gives them, by its config alone.
 
     Returns:
-        name -> shape, sorted by name; tied weights once, no buffers. No weights are made.
+        name -> shape, sorted by name; tied weights once, no buffers. No weights are allocated.
     """
     return {name: tuple(p.shape) for name, p in sorted(_without_weights(place).named_parameters())}
 
@@ -83,7 +83,7 @@ def input_first_weights(place: Mapping[str, Any]) -> set[str]:
     """The matrices of a base model that are stored as (in, out): those of GPT-2's Conv1D.
 
     Returns:
-        Names as in `named_parameters`; all other matrices are (out, in). No weights are made.
+        Names as in `named_parameters`; all other matrices are (out, in).
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -92,7 +92,7 @@ def input_first_weights(place: Mapping[str, Any]) -> set[str]:
 
 
 def _without_weights(place: Mapping[str, Any]) -> Any:
-    """A base model by its config alone."""
+    """A base model by its config alone, on the meta device."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -102,7 +102,7 @@ def _without_weights(place: Mapping[str, Any]) -> Any:
 
 
 def context_of(model: Any) -> int | None:
-    """Tokens that a model can read."""
+    """Tokens that a model can read; None where its config states no limit."""
     return getattr(model.config, "max_position_embeddings", None)
 
 
@@ -114,7 +114,7 @@ def load_tokenizer(place: Mapping[str, Any]) -> Any:
 
 
 def pad_token(tokenizer: Any) -> int:
-    """A token id for places that are never attended to nor scored."""
+    """A token id for padding: the pad token, else the end-of-text token, else 0."""
     ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     return next(token for token in ids if token is not None)
 
@@ -133,7 +133,7 @@ def _num_elements(file: Path) -> int:
 
 def _require_tokenizer(folder: Path, name: str) -> None:
     try:
-        # transformers makes up an empty tokenizer where a folder has none
+        # transformers invents an empty tokenizer where a folder has none
         tokens = load_tokenizer({"path": str(folder)})("two words")["input_ids"]
         why = "it gives no tokens for 'two words'"
     except Exception as error:

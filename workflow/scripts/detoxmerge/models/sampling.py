@@ -1,10 +1,10 @@
 """Sampling of continuations, each by random numbers of its own.
 
 One uniform number per token is drawn from (seed, prompt, sample). The token is the one at which the
-cumulated probability passes that number. So what is sampled for a prompt does not depend on which
-prompts share its batch, but for what the library makes unavoidable: matrix products of another
-batch shape, and left padding, change logits in their last bits, and a token flips where the number
-lies within that distance of a border.
+cumulative probability passes that number. So the samples of a prompt do not depend on the prompts
+that share its batch, except for what the library makes unavoidable: matrix products of another
+batch shape, and left padding, change the last bits of the logits, and another token is chosen where
+the number lies that close to a border.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ from .sampling_request import PLAIN, Sampling
 
 
 class Row(NamedTuple):
-    """One continuation to be drawn, by 0-based places."""
+    """One continuation to be drawn; all indices are 0-based."""
 
     prompt: int
     sample: int
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 
 class Continuation(NamedTuple):
-    """What was sampled after a prompt; `truncated`: no end-of-text token within `new_tokens`."""
+    """A text sampled after a prompt; `truncated`: no end-of-text token within `new_tokens`."""
 
     text: str
     truncated: bool
@@ -55,9 +55,8 @@ def continuations(
 
     Args:
         prompts: P texts.
-        protocol: as in `generate`.
+        protocol: as `Protocol.generate` gives it.
         batch_size: rows (prompt and sample) at a time.
-        asked: what the edit asks of sampling.
 
     Returns:
         P lists of K: what follows the prompt, up to the end-of-text token.
@@ -66,7 +65,7 @@ def continuations(
         UserError: a prompt is longer than the model's context allows, or has no tokens; logits are
             NaN.
     """
-    # what a model folder says about sampling must not seep in: generate() fills gaps from it
+    # generate() fills gaps from what the model folder says about sampling: let it say nothing
     model.generation_config = GenerationConfig()
     rows = tokenizer([protocol["prefix"] + text for text in prompts])["input_ids"]
     _require_fit(rows, prompts, model, protocol["new_tokens"], asked.context_taken)
@@ -82,21 +81,21 @@ def continuations(
 
     kept = [*product(range(len(prompts)), range(protocol["samples"]))]
     groups = [[drawn[Row(p, k, c)] for c in of_each] for p, k in kept]
-    # all at once, so that a scorer has full batches
+    # pick from all groups at once, so that a scorer has full batches
     picked = asked.pick([[c.text for c in g] for g in groups]) if asked.pick else [0] * len(groups)
-    found: list[list[Continuation]] = [[] for _ in prompts]
+    chosen: list[list[Continuation]] = [[] for _ in prompts]
     for (prompt, _), group, place in zip(kept, groups, picked, strict=True):
-        found[prompt].append(group[place])
-    return found
+        chosen[prompt].append(group[place])
+    return chosen
 
 
 def uniforms(seed: int, prompt: int, sample: int, count: int, candidate: int = 0) -> np.ndarray:
-    """The random numbers of one continuation.
+    """The random numbers of one continuation, one per token.
 
     Args:
         prompt: 0-based position in the prompt set.
         sample: 0-based.
-        candidate: 0-based; the first one's numbers are those of a sample without candidates.
+        candidate: 0-based; the first one has the numbers of a sample without candidates.
 
     Returns:
         `count` numbers in [0, 1), fp64, by numpy's PCG64.
@@ -108,12 +107,13 @@ def uniforms(seed: int, prompt: int, sample: int, count: int, candidate: int = 0
 class InverseCdf(LogitsProcessor):
     """Leaves one token per row: the first at which the cumulated probability exceeds u.
 
-    P(token) is the softmax of the scores it is given, so greedy search over what is left is exact
-    sampling, with random numbers that belong to the row.
+    P(token) is the softmax of the scores, so greedy search over what is left is exact sampling,
+    with random numbers that belong to the row.
     """
 
     def __init__(self, numbers: torch.Tensor, prompt_tokens: int) -> None:
-        """
+        """Keep the numbers.
+
         Args:
             numbers: (rows, new tokens), fp64, in [0, 1).
             prompt_tokens: padded length of the prompts.
@@ -121,7 +121,8 @@ class InverseCdf(LogitsProcessor):
         self.numbers, self.prompt_tokens = numbers, prompt_tokens
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """
+        """Choose a token for each row.
+
         Args:
             input_ids: (rows, tokens so far), int64.
             scores: (rows, vocabulary), any float; excluded tokens are -inf.
@@ -186,15 +187,15 @@ def _sample(
 
 
 def _texts_after(tokenizer: Any, rows: list[list[int]], new: list[list[int]]) -> list[str]:
-    """What tokens add to the text of those before: alone some tokenizers drop their first space."""
+    """The text that tokens add to those before: decoded alone, some lose their first space."""
     whole = [before + after for before, after in zip(rows, new, strict=True)]
     starts, ends, alone = (
         tokenizer.batch_decode(ids, skip_special_tokens=True) for ids in (rows, whole, new)
     )
-    # a character whose bytes the two share has another text in each
+    # where a character's bytes are split between the two, the beginnings differ
     return [
-        end[len(start) :] if end.startswith(start) else own
-        for start, end, own in zip(starts, ends, alone, strict=True)
+        end[len(start) :] if end.startswith(start) else text
+        for start, end, text in zip(starts, ends, alone, strict=True)
     ]
 
 
