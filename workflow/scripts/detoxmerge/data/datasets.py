@@ -28,6 +28,7 @@ def prepare_dataset(
         UserError: a field is missing, a score lies outside 0..1, or no text is toxic.
     """
     name = f"datasets.{alias}"
+    # every row that is left out is counted: it would be missing from the study without a trace
     text, score = protocol["text"], protocol["score"]
     raw = read_rows(protocol, name, [text, score])
     rows, no_text = require_text(raw, text, name)

@@ -10,19 +10,22 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ..errors import UserError
 from ..plan.local import expand_path
 
+if TYPE_CHECKING:
+    import datasets
+
 FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 @contextlib.contextmanager
-def open_files(paths: list[str], text: str, name: str) -> Iterator[Any]:
+def open_files(paths: list[str], text: str, name: str) -> Iterator["datasets.Dataset"]:
     """The rows of some files, one after another, as a `datasets.Dataset` while the context lasts.
 
     Args:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,9 @@ from ..models.places import hub_sentence
 from ..plan.local import expand_path
 from ..storage.artefacts import sha256
 from .rows import open_files
+
+if TYPE_CHECKING:
+    import datasets
 
 
 def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
@@ -119,7 +122,9 @@ def _loaded(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Data
     return _columns(_load_hub(source, name), source, name, columns)
 
 
-def _columns(rows: Any, source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
+def _columns(
+    rows: "datasets.Dataset", source: Mapping[str, Any], name: str, columns: list[str]
+) -> pd.DataFrame:
     """The columns that are needed of a `datasets.Dataset`, in memory."""
     if any("." in column for column in {*columns, *source["where"]}):
         rows = rows.flatten()
@@ -144,7 +149,7 @@ def _columns(rows: Any, source: Mapping[str, Any], name: str, columns: list[str]
     return table.to_pandas()
 
 
-def _load_hub(source: Mapping[str, Any], name: str) -> Any:
+def _load_hub(source: Mapping[str, Any], name: str) -> "datasets.Dataset":
     import datasets
 
     try:

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from ..errors import UserError
 
 
 @torch.no_grad()
 def pooled(
-    model: Any, rows: list[list[int]], modules: list[str], last: int | None = None
+    model: PreTrainedModel, rows: list[list[int]], modules: list[str], last: int | None = None
 ) -> np.ndarray:
     """The mean over positions of the outputs of modules.
 
@@ -43,7 +44,7 @@ def pooled(
 
 
 @contextmanager
-def watched(model: Any, modules: list[str]) -> Iterator[dict[str, torch.Tensor]]:
+def watched(model: torch.nn.Module, modules: list[str]) -> Iterator[dict[str, torch.Tensor]]:
     """Keep the outputs of modules, by their `get_submodule` paths.
 
     Yields:

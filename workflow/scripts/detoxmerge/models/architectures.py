@@ -4,9 +4,12 @@ By name and not by similar paths: BLOOM has Falcon's paths, but its attention ad
 itself, so the same path would mean something else.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Layout(NamedTuple):
@@ -42,7 +45,9 @@ LAYOUTS = {
 }
 
 
-def modules_of(model: Any, part: Literal["blocks", "attention", "values"]) -> list[str]:
+def modules_of(
+    model: "PreTrainedModel", part: Literal["blocks", "attention", "values"]
+) -> list[str]:
     """One module of each block, by its path.
 
     Args:

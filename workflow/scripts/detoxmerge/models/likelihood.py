@@ -5,11 +5,12 @@ belongs to g if it ends after the last character of p. So a token across the bor
 a whole. The first token of the text has nothing to be predicted from and is not scored.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import UserError
 
@@ -25,7 +26,9 @@ class Window(NamedTuple):
 
 
 @torch.no_grad()
-def window_nll(model: Any, ids: torch.Tensor, windows: list[Window], batch_size: int) -> np.ndarray:
+def window_nll(
+    model: PreTrainedModel, ids: torch.Tensor, windows: list[Window], batch_size: int
+) -> np.ndarray:
     """NLL of the scored tokens of each window.
 
     Args:
@@ -59,7 +62,9 @@ def _groups(windows: list[Window], batch_size: int, vocabulary: int) -> list[lis
     return groups
 
 
-def _scored_nll(model: Any, batch: torch.Tensor, scored: int, vocabulary: int) -> np.ndarray:
+def _scored_nll(
+    model: PreTrainedModel, batch: torch.Tensor, scored: int, vocabulary: int
+) -> np.ndarray:
     """NLL of the last `scored` tokens of each row; long rows in pieces, by the key-value cache."""
     length, rows = batch.shape[1], batch.shape[0]
     piece = max(1, MAX_LOGITS // (rows * vocabulary))
@@ -86,7 +91,7 @@ def _nll(logits: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
 
 
 def tokenise(
-    tokenizer: Any, prompts: list[str], texts: list[str]
+    tokenizer: PreTrainedTokenizerBase, prompts: list[str], texts: list[str]
 ) -> tuple[list[list[int]], np.ndarray]:
     """Tokenise each prompt with its continuation, for the tokenizer of the judge.
 
@@ -114,7 +119,7 @@ def tokenise(
 
 
 def conditional_nll(
-    model: Any, rows: list[list[int]], tokens: np.ndarray, batch_size: int
+    model: PreTrainedModel, rows: list[list[int]], tokens: np.ndarray, batch_size: int
 ) -> np.ndarray:
     """NLL of the tokens at the end of each row of token ids, given those before.
 

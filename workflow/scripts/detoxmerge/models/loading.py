@@ -1,14 +1,20 @@
 """Base models: checked once, then referred to by a manifest (where, revision, checksums)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..plan.local import MODEL_FILES
 from ..storage.artefacts import sha256, write_manifest
 from ..storage.tensors import open_tensors
-from .places import download_model, model_folder, place_of, weight_files
+from .places import Place, download_model, model_folder, place_of, weight_files
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def fetch_model(
@@ -28,6 +34,7 @@ def fetch_model(
     place = {"path": str(pretrained.parent)} if pretrained else place_of(protocol)
     if "hub" in place:
         download_model(place, name)
+    # look at all files now: a broken one would fail only in the first job that loads the model
     folder = model_folder(place)
     weights = weight_files(folder, name)
     try:
@@ -35,6 +42,7 @@ def fetch_model(
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     _require_tokenizer(folder, name)
+    # the checksums make another version in the same folder another model
     files = sorted({*weights, *(f for pattern in MODEL_FILES for f in folder.glob(pattern))})
     write_manifest(
         out,
@@ -48,7 +56,7 @@ def fetch_model(
     print(f"{name}: {folder}, {count / 1e6:.2f} million parameters in {len(weights)} file(s)")
 
 
-def load_model(place: Mapping[str, Any]) -> Any:
+def load_model(place: Place) -> PreTrainedModel:
     """The base model in fp32 whatever its files have, on the CPU, without dropout."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -58,11 +66,11 @@ def load_model(place: Mapping[str, Any]) -> Any:
     ).eval()
 
 
-def cast(model: Any, device: str, dtype: Any) -> Any:
+def cast(model: PreTrainedModel, device: str, dtype: torch.dtype) -> PreTrainedModel:
     """Move a model and cast its weights, in place; returns the model.
 
     Args:
-        dtype: a `torch.dtype`, of the weights and not of the buffers: rotary frequencies stay fp32.
+        dtype: of the weights and not of the buffers: rotary frequencies stay fp32.
     """
     model.to(device=device)
     for parameter in model.parameters():
@@ -70,7 +78,7 @@ def cast(model: Any, device: str, dtype: Any) -> Any:
     return model
 
 
-def parameter_shapes(place: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(place: Place) -> dict[str, tuple[int, ...]]:
     """The parameters of a base model as `named_parameters` gives them, by its config alone.
 
     Returns:
@@ -79,7 +87,7 @@ def parameter_shapes(place: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(p.shape) for name, p in sorted(_without_weights(place).named_parameters())}
 
 
-def input_first_weights(place: Mapping[str, Any]) -> set[str]:
+def input_first_weights(place: Place) -> set[str]:
     """The matrices of a base model that are stored as (in, out): those of GPT-2's Conv1D.
 
     Returns:
@@ -91,7 +99,7 @@ def input_first_weights(place: Mapping[str, Any]) -> set[str]:
     return {f"{name}.weight" for name, module in modules if isinstance(module, Conv1D)}
 
 
-def _without_weights(place: Mapping[str, Any]) -> Any:
+def _without_weights(place: Place) -> PreTrainedModel:
     """A base model by its config alone, on the meta device."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -101,19 +109,19 @@ def _without_weights(place: Mapping[str, Any]) -> Any:
         return AutoModelForCausalLM.from_config(config)
 
 
-def context_of(model: Any) -> int | None:
+def context_of(model: PreTrainedModel) -> int | None:
     """Tokens that a model can read; None where its config states no limit."""
     return getattr(model.config, "max_position_embeddings", None)
 
 
-def load_tokenizer(place: Mapping[str, Any]) -> Any:
+def load_tokenizer(place: Place) -> PreTrainedTokenizerBase:
     """The tokenizer of a base model."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(model_folder(place), local_files_only=True)
 
 
-def pad_token(tokenizer: Any) -> int:
+def pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
     """A token id for padding: the pad token, else the end-of-text token, else 0."""
     ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     return next(token for token in ids if token is not None)

@@ -110,6 +110,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
         UserError: config, weights or one of the files are missing.
     """
     read_config(folder, name)
+    # a model in several files has an index, which shows whether one of them is missing
     index, tensors = folder / "model.safetensors.index.json", {}
     if index.is_file():
         try:
@@ -129,6 +130,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     for file in names:
         if not (folder / file).is_file():
             raise UserError(f"{name}: '{folder / file}' is missing; fetch the model again")
+    # a file can be complete and still belong to another version than the index
     files = [folder / file for file in names]
     if missing := tensors.keys() - {tensor for file in files for tensor in layout(file)}:
         raise UserError(
@@ -144,7 +146,7 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
         name: of the model, for the error message.
 
     Raises:
-        UserError: it is missing, or is no JSON object.
+        UserError: it is missing, or is not a JSON object.
     """
     file = folder / "config.json"
     if not file.is_file():

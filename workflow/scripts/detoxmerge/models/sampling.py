@@ -18,6 +18,8 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -44,8 +46,8 @@ class Continuation(NamedTuple):
 
 
 def continuations(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: list[str],
     protocol: Mapping[str, Any],
     batch_size: int,
@@ -147,14 +149,15 @@ class InverseCdf(LogitsProcessor):
 
 @torch.no_grad()
 def _sample(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     rows: list[list[int]],
     jobs: list[Row],
     protocol: Mapping[str, Any],
-    before: Sequence[Any],
+    before: Sequence[LogitsProcessor],
 ) -> list[Continuation]:
     """One batch: left-padded, filtered by the library's warpers, sampled by `InverseCdf`."""
+    # padding on the left, so that all rows continue at the same position
     width, new = max(map(len, rows)), protocol["new_tokens"]
     pad = pad_token(tokenizer)
     ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)
@@ -162,12 +165,14 @@ def _sample(
         [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
     )
     numbers = np.stack([uniforms(protocol["seed"], p, k, new, c) for p, k, c in jobs])
+    # in the order of generate() itself; processors of the edit see the raw logits
     steps = [*before, TemperatureLogitsWarper(protocol["temperature"])]
     if protocol["top_k"]:
         steps.append(TopKLogitsWarper(protocol["top_k"]))
     if protocol["top_p"] < 1:
         steps.append(TopPLogitsWarper(protocol["top_p"]))
     steps.append(InverseCdf(torch.from_numpy(numbers).to(model.device), width))
+    # InverseCdf leaves one token, so greedy search takes it
     config = GenerationConfig(
         max_new_tokens=new,
         do_sample=False,
@@ -180,13 +185,16 @@ def _sample(
         generation_config=config,
         logits_processor=LogitsProcessorList(steps),
     )
+    # what follows an end-of-text token is padding
     new_ids, eos = [row[width:].tolist() for row in out], tokenizer.eos_token_id
     kept = [ids[: ids.index(eos)] if eos in ids else ids for ids in new_ids]
     texts = _texts_after(tokenizer, rows, kept)
     return [Continuation(t, eos not in ids) for t, ids in zip(texts, new_ids, strict=True)]
 
 
-def _texts_after(tokenizer: Any, rows: list[list[int]], new: list[list[int]]) -> list[str]:
+def _texts_after(
+    tokenizer: PreTrainedTokenizerBase, rows: list[list[int]], new: list[list[int]]
+) -> list[str]:
     """The text that tokens add to those before: decoded alone, some lose their first space."""
     whole = [before + after for before, after in zip(rows, new, strict=True)]
     starts, ends, alone = (
@@ -199,13 +207,13 @@ def _texts_after(tokenizer: Any, rows: list[list[int]], new: list[list[int]]) ->
     ]
 
 
-def _batches(jobs: list[Any], size: int) -> Iterator[list[Any]]:
+def _batches(jobs: list[Row], size: int) -> Iterator[list[Row]]:
     for start in tqdm(range(0, len(jobs), size), desc="generate", mininterval=5):
         yield jobs[start : start + size]
 
 
 def _require_fit(
-    rows: list[list[int]], prompts: list[str], model: Any, new: int, taken: int
+    rows: list[list[int]], prompts: list[str], model: PreTrainedModel, new: int, taken: int
 ) -> None:
     limit = context_of(model)
     less = f" less {taken} that the edit takes" if taken else ""

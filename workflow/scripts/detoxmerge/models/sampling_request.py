@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import LogitsProcessor
 
 
 @dataclass(frozen=True)
@@ -12,14 +15,14 @@ class Sampling:
     """How continuations of an edited model are drawn.
 
     Attributes:
-        processors: of transformers (`LogitsProcessor`); they come before those of the protocol.
+        processors: come before those of the protocol.
         candidates: continuations drawn for each one that is kept.
         pick: from the texts of the candidates of every continuation, the index of the one that is
             kept of each; None where there is one candidate.
         context_taken: tokens of the model's context that are not left to prompt and continuation.
     """
 
-    processors: tuple[Any, ...] = ()
+    processors: tuple[LogitsProcessor, ...] = ()
     candidates: int = 1
     pick: Callable[[list[list[str]]], list[int]] | None = None
     context_taken: int = 0

@@ -21,8 +21,10 @@ def expected_protocols(grid: Grid) -> dict[str, dict[str, Any]]:
 def _expected(grid: Grid) -> Expected:
     p, protocol = grid.paths, grid.protocol
     yield from _sources(grid)
+    # the base has no cost of its own: it is timed in the job of each edit
     for alias in grid.run.models:
         yield from _measurements(grid, alias, "base")
+    # more edits are built than measured: some are only made for others
     for path, edit in grid.built.items():
         yield path, protocol.edit(edit.method, edit.params)
     for edit in grid.edits:
@@ -78,17 +80,17 @@ def _samples(grid: Grid) -> Expected:
 
 
 def _measurements(grid: Grid, model: str, edit: str) -> Expected:
-    p, protocol, at = grid.paths, grid.protocol, {"model": model, "edit": edit}
+    p, protocol, names = grid.paths, grid.protocol, {"model": model, "edit": edit}
     for stage in grid.run.stages.values():
         for prompts in stage.prompts:
-            generations = p.generations.format(prompts=prompts, **at)
+            generations = p.generations.format(prompts=prompts, **names)
             yield generations, protocol.generate(model, prompts)
             for scorer in stage.scorers:
-                path = p.toxicity.format(prompts=prompts, scorer=scorer, **at)
+                path = p.toxicity.format(prompts=prompts, scorer=scorer, **names)
                 yield path, protocol.toxicity(scorer)
-            yield p.fluency.format(prompts=prompts, **at), protocol.fluency(model)
+            yield p.fluency.format(prompts=prompts, **names), protocol.fluency(model)
         for corpus in stage.corpora:
-            path = p.perplexity.format(corpus=corpus, **at)
+            path = p.perplexity.format(corpus=corpus, **names)
             yield path, protocol.perplexity(model, corpus)
     for selector, path in zip(grid.run.selectors, grid.choices(model, edit), strict=False):
         yield path, protocol.selection(selector)

@@ -43,6 +43,7 @@ def by_workers(work: Callable[[A], B], items: Iterable[A], workers: int) -> Iter
     if workers == 1:
         yield from map(work, items)
         return
+    # forked, so that open files and mapped memory need not be sent to the workers
     fork = multiprocessing.get_context("fork")
     (to_take, to_give), receivers, processes = os.pipe(), [], []
     try:
@@ -53,9 +54,9 @@ def by_workers(work: Callable[[A], B], items: Iterable[A], workers: int) -> Iter
             process = fork.Process(target=_worker, args=arguments, daemon=True)
             process.start()
             processes.append(process)
-            sender.close()
+            sender.close()  # or the end of the worker would not end the pipe
         yield from _collected(receivers, to_give)
-    finally:
+    finally:  # also where the caller stops early
         for process in processes:
             process.terminate()
             process.join()

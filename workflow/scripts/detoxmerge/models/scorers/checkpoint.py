@@ -72,7 +72,7 @@ def load(manifest: Mapping[str, Any], device: str) -> LoadedScorer:
         content = torch.load(file, map_location="cpu", weights_only=True)
         arch = content["config"]["arch"]["args"]
         with _view(folder, arch["num_classes"]) as view:
-            arch["model_type"] = view
+            arch["model_type"] = view  # where Detoxify looks for config and tokenizer
             copy = io.BytesIO()
             torch.save({"config": content["config"], "state_dict": content["state_dict"]}, copy)
             copy.seek(0)

@@ -23,6 +23,7 @@ def unknown_aliases(raw: dict[str, Any]) -> list[str]:
     """
     run = raw.get("run") if isinstance(raw.get("run"), dict) else {}
     errors = []
+    # what has the wrong form is skipped: pydantic reports it
     for place, kind, names in _named(run):
         known = raw.get(kind, {} if kind == "selectors" else None)
         if not isinstance(names, list) or not isinstance(known, dict):
@@ -32,6 +33,7 @@ def unknown_aliases(raw: dict[str, Any]) -> list[str]:
             for i, name in enumerate(names)
             if isinstance(name, str) and name not in known
         ]
+    # single names, outside of the lists
     judge, models = run.get("fluency_judge"), raw.get("models")
     if isinstance(judge, str) and isinstance(models, dict) and judge not in models:
         errors.append(f"run.fluency_judge: '{judge}' is not among models; {nearest(judge, models)}")
@@ -41,6 +43,7 @@ def unknown_aliases(raw: dict[str, Any]) -> list[str]:
         for name in (scales if isinstance(scales, dict) else {})
         if isinstance(selected, list) and name not in selected
     ]
+    # the catalogue of methods names files, whether `run` uses them or not
     methods = raw.get("methods")
     return errors + [
         f"methods.{name}: no file edit/methods/{name}.py; {nearest(name, METHODS)}"

@@ -1,7 +1,6 @@
 """Config errors about the two stages: texts that both would see, and rules that cannot choose."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from ...errors import nearest
 from ..config import Config, Run
@@ -78,9 +77,11 @@ def bad_selectors(config: Config) -> Iterator[str]:
     ]
     for alias in run.selectors:
         entry, where = config.selectors[alias], f"selectors.{alias}"
+        # a fixed scale must be one at which every method is measured
         for key, scales in _scales(run).items():
             if entry.scale is not None and slug(entry.scale) not in map(slug, scales):
                 yield f"{where}.scale: {slug(entry.scale)} is not among run.{key}"
+        # an edit is matched at the one scale that another rule chooses for it
         if entry.to is not None:
             yield from _unless_in(entry.to, edits, f"{where}.to", "edits (method/setting)")
             choosing = [
@@ -90,6 +91,7 @@ def bad_selectors(config: Config) -> Iterator[str]:
             ]
             yield from _several(run, entry.to.split("/")[0], f"{where}.to")
             yield from _unless_in(entry.by, choosing, f"{where}.by", "rules that choose one scale")
+        # a selector reads what the sweep measures, and nothing else
         for key, kind in (("prompts", "prompts"), ("scorer", "scorers"), ("corpus", "corpora")):
             if (name := getattr(entry, key)) is not None:
                 known = getattr(run.sweep, kind)
@@ -115,7 +117,7 @@ def _several(run: Run, method: str, where: str) -> Iterator[str]:
             )
 
 
-def _unless_in(name: Any, known: list[str], where: str, what: str) -> Iterator[str]:
+def _unless_in(name: str | None, known: list[str], where: str, what: str) -> Iterator[str]:
     if name not in known:
         yield f"{where}: '{name}' is not among {what}; {nearest(name, known)}"
 
