@@ -16,7 +16,9 @@ FLOORS = (
     "errors", "plan", "storage", "models", "data", "merge", "train", "edit", "measure", "report",
     "session", "cli", "__main__",
 )  # fmt: skip
-WITHOUT_TORCH = ("errors", "plan", "storage", "merge", "session", "cli", "edit.methods")
+WITHOUT_TORCH = (
+    "errors", "plan", "storage", "models.scorers", "merge", "session", "cli", "edit.methods",
+)  # fmt: skip
 HEAVY = {"torch", "transformers", "accelerate", "detoxify"}
 
 MODULES = {

@@ -104,13 +104,13 @@ def test_a_given_fine_tune_whose_download_was_truncated(house: House) -> None:
     weights = house.path("given/model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-100])
     with house.config() as config:
-        config["models"]["pico"]["shards"] = ["given"]
+        config["models"]["pico"]["fine_tunes"] = ["given"]
         config["methods"]["merge_given"] = {"n": 1}
         config["run"]["methods"] = ["merge", "merge_given"]
-    words = r"models\.pico\.shards\.0: given/model\.safetensors is truncated or no safetensors file"
+    words = r"models\.pico\.fine_tunes\.0: given/model\.safetensors is truncated"
     refused(house, "models/pico/-/merge_given/n=1/seed-/edit.json", words)
-    words = "models.pico.shards has no entry 1; name it there"
-    target = "results/toy/models/pico/-/shards/given/shard1/meta.json"
+    words = "models.pico.fine_tunes has no entry 1; add it there"
+    target = "results/toy/models/pico/-/finetunes/given1/meta.json"
     assert words in house.snakemake("--dry-run", "--", target).stdout
 
 
@@ -149,7 +149,7 @@ def test_a_gpu_where_there_is_none(house: House) -> None:
         pytest.skip("this machine has a GPU")
     target = f"evals/pico/{EDIT}/polite/perplexity.json"
     forget(house, target)
-    words = "`device: cuda` was asked and PyTorch sees no GPU"
+    words = "`device: cuda` was asked for, and PyTorch sees no GPU"
     refused(house, target, words, "--config", "device=cuda")
 
 

@@ -212,13 +212,13 @@ def test_given_fine_tunes_added_then_one_more(house):
                 model.get_parameter(name).add_(change)
         model.save_pretrained(house.path(f"given/{i}"))
     with house.config() as config:
-        config["models"]["pico"]["shards"] = ["given/0", "given/1"]
+        config["models"]["pico"]["fine_tunes"] = ["given/0", "given/1"]
     assert house.planned() == {}
 
     with house.config() as config:
         config["methods"]["merge_given"] = {"n": [1, 2]}
         config["run"]["methods"] = ["merge", "merge_given"]
-    assert house.planned() == {"fetch_shard": 2} | edits(2)
+    assert house.planned() == {"fetch_finetune": 2} | edits(2)
     house.run()
     assert house.planned() == {}
     of = "-/merge_given/n={}/seed-"
@@ -238,14 +238,14 @@ def test_given_fine_tunes_added_then_one_more(house):
 
     logs = house.logs()
     with house.config() as config:
-        config["models"]["pico"]["shards"].append("given/2")
+        config["models"]["pico"]["fine_tunes"].append("given/2")
         config["methods"]["merge_given"]["n"] = [1, 2, 3]
-    assert house.planned() == {"fetch_shard": 1} | edits(1)
+    assert house.planned() == {"fetch_finetune": 1} | edits(1)
     house.run()
     assert house.measured(logs) == {(of.format(3), stem): (2, 2) for stem in stems()}
 
     shutil.copy(house.path("given/2/model.safetensors"), house.path("given/1/model.safetensors"))
-    assert house.planned() == {"fetch_shard": 1} | edits(2)
+    assert house.planned() == {"fetch_finetune": 1} | edits(2)
 
 
 def test_split_count_dropped(house):

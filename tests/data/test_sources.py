@@ -225,12 +225,12 @@ def test_missing_file_is_refused(tmp_path):
 
 def test_unknown_format_is_refused_with_the_known_ones(tmp_path):
     said = refused(path=write(tmp_path / "x.txt"))
-    assert said.endswith("x.txt' is none of .parquet, .jsonl, .json, .csv")
+    assert said.endswith("x.txt' has none of the formats .parquet, .jsonl, .json, .csv")
 
 
 def test_files_of_different_formats_are_refused(tmp_path):
     said = refused(path=[write(tmp_path / "x.csv"), write(tmp_path / "x.jsonl")])
-    assert said == "datasets.rude: its files are of different formats: csv, json"
+    assert said == "datasets.rude: its files have different formats: csv, json"
 
 
 @pytest.mark.parametrize(

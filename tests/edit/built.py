@@ -13,7 +13,7 @@ from detoxmerge.data.texts import prepare_prompts
 from detoxmerge.edit.build import make_edit
 from detoxmerge.measure.generation import generate
 from detoxmerge.measure.toxicity import score_toxicity
-from detoxmerge.merge.made_elsewhere import fetch_shard
+from detoxmerge.merge.made_elsewhere import fetch_finetune
 from detoxmerge.models.loading import fetch_model
 from detoxmerge.plan.edits import Edit
 from detoxmerge.plan.grid import Grid
@@ -44,7 +44,7 @@ class Artefacts:
         self.changes: dict[str, Any] = {
             "results": str(folder / "results"),
             "models": {"small": {"path": str(folder / "model")}},
-            "models.small.shards": [str(path) for path in self.given],
+            "models.small.fine_tunes": [str(path) for path in self.given],
             "datasets.rude": comments(toxic_above=0.5, nontoxic_below=0.5)
             | {"generated": {"kind": "comments", "rows": 60, "seed": 1}},
             "recipes.default": {
@@ -107,7 +107,7 @@ class Artefacts:
             p.dataset: self._dataset,
             p.partition: self._partition,
             p.shard: self._shard,
-            p.given_shard: self._given,
+            p.given_finetune: self._given,
             p.prompts: self._prompts,
             p.scorer: self._scorer,
             p.generations.replace("{edit}", "base"): self._samples,
@@ -143,9 +143,10 @@ class Artefacts:
         files = {file.name: sha256(file)}
         write_manifest(out, protocol=protocol, inputs=[], files=files, num_texts=10)
 
-    def _given(self, grid: Grid, out: Path, model: str, shard: str) -> None:
+    def _given(self, grid: Grid, out: Path, model: str, finetune: str) -> None:
         base = self._make(grid, grid.paths.base.format(model=model))
-        fetch_shard("models.small", grid.protocol.given_shard(model, int(shard)), base, out)
+        protocol = grid.protocol.given_finetune(model, int(finetune))
+        fetch_finetune("models.small", protocol, base, out)
 
     def _prompts(self, grid: Grid, out: Path, prompts: str) -> None:
         lines = out.with_name("prompts.jsonl")

@@ -93,6 +93,6 @@ def test_the_base_has_scale_0_only(gpt2_base: Path) -> None:
 
 def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="`device: cuda` was asked and PyTorch sees no GPU"):
+    with pytest.raises(UserError, match="`device: cuda` was asked for, and PyTorch sees no GPU"):
         pick_device("cuda")
     assert pick_device("auto") == pick_device("cpu") == "cpu"

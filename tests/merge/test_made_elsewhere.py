@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from detoxmerge.edit.edited import EditedModel
 from detoxmerge.edit.methods import merge_given
 from detoxmerge.errors import UserError
-from detoxmerge.merge.made_elsewhere import fetch_shard, open_base
+from detoxmerge.merge.made_elsewhere import fetch_finetune, open_base
 from detoxmerge.merge.merging import merge_deltas
 from detoxmerge.models.loading import parameter_shapes
 from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
@@ -45,7 +45,7 @@ def given(base: Path, shards: list[Path]) -> list[Path]:
     """The manifests of fine-tunes; in the order of their names."""
     out = [base.parent / f"given/shard{i}/meta.json" for i in range(len(shards))]
     for path, shard in zip(out, shards, strict=True):
-        fetch_shard("models.m.shards.0", place(path=str(shard)), base, path)
+        fetch_finetune("models.m.fine_tunes.0", place(path=str(shard)), base, path)
     return out
 
 
@@ -176,7 +176,7 @@ def test_fine_tune_of_the_hub_is_pinned(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     out, pin = tmp_path / "meta.json", {"hub": "owner/model", "revision": "f" * 40}
-    fetch_shard("models.m.shards.0", place(**pin), base_of(base), out)
+    fetch_finetune("models.m.fine_tunes.0", place(**pin), base_of(base), out)
     sums = {FILE: sha256(shards[0] / FILE)}
     assert read_json(out)["place"] == pin | {"sha256": sums}
     assert asked == [("owner/model", "f" * 40, False), ("owner/model", "f" * 40, True)]
@@ -194,7 +194,7 @@ def test_bad_fine_tunes_are_one_sentence_that_names_the_entry(tmp_path: Path, ki
     base, shards = finetunes(tmp_path, count=1)
     spoil, said = BAD[kind]
     spoil(shards[0])
-    with pytest.raises(UserError, match=rf"^models\.m\.shards\.0: .*{said}"):
+    with pytest.raises(UserError, match=rf"^models\.m\.fine_tunes\.0: .*{said}"):
         given(base_of(base), shards)
     assert not list(tmp_path.rglob("meta.json"))
 
@@ -232,7 +232,7 @@ def test_weights_must_be_given() -> None:
 
 
 def test_inputs_are_the_base_and_the_first_n() -> None:
-    at = SimpleNamespace(base=lambda: "base", given=lambda shard: f"given{shard}")
+    at = SimpleNamespace(base=lambda: "base", given_finetune=lambda index: f"given{index}")
     assert merge_given.inputs(merge_given.Params(n=2), at) == ["base", "given0", "given1"]
 
 

@@ -148,7 +148,7 @@ def test_model_that_was_never_fetched_is_refused_on_a_machine_without_internet()
 
 def test_missing_folder_is_refused(tmp_path, out):
     said = refused(local(tmp_path / "gone"), out)
-    assert said == f"no model folder '{tmp_path}/gone'; mend `path` in the config"
+    assert said == f"no model folder '{tmp_path}/gone'; mend its path in the config"
 
 
 def test_folder_without_config_is_refused(folder, out):

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from detoxmerge.errors import UserError
-from detoxmerge.models import scorers
-from detoxmerge.models.scorers import fetch_scorer, load_scorer
+from detoxmerge.models.scorers import detoxify, fetch_scorer
+from detoxmerge.models.scorers.checkpoint import load
 from detoxmerge.storage.artefacts import sha256
 
 BYTES = b"a checkpoint"
 PREFIX = hashlib.sha256(BYTES).hexdigest()[:8]
-UNBIASED = {"version": 1, "detoxify": "unbiased", "checkpoint": None}
+UNBIASED = {"version": 1, "detoxify": "unbiased"}
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +46,8 @@ def given(monkeypatch, tmp_path):
 @pytest.fixture
 def variant(monkeypatch):
     """The unbiased variant, with the checksum of `BYTES`."""
-    known = scorers.VARIANTS["unbiased"] | {"sha256_prefix": PREFIX}
-    monkeypatch.setitem(scorers.VARIANTS, "unbiased", known)
+    known = detoxify.VARIANTS["unbiased"] | {"sha256_prefix": PREFIX}
+    monkeypatch.setitem(detoxify.VARIANTS, "unbiased", known)
     return known
 
 
@@ -66,7 +66,7 @@ def save(path, content=None):
 
 def local(file, tokenizer):
     place = {"file": str(file), "tokenizer": str(tokenizer)}
-    return {"version": 1, "detoxify": None, "checkpoint": place}
+    return {"version": 1, "checkpoint": place}
 
 
 def download(monkeypatch, effect):
@@ -99,9 +99,7 @@ def test_unreachable_checkpoint_is_refused_with_its_address_and_a_way_out(
     said = refused(UNBIASED, out)
     assert said.startswith(f"the checkpoint {variant['url']} could not be fetched (")
     assert "no route" in said
-    assert (
-        "replace `detoxify` in scorers.judge by `checkpoint: {file: ..., tokenizer: ...}`" in said
-    )
+    assert "replace, in scorers.judge, `detoxify` by `checkpoint: {file: ..., tokenizer" in said
     assert list(out.parent.iterdir()) == []
 
 
@@ -141,8 +139,8 @@ def test_checkpoint_with_another_checksum_is_fetched_again(monkeypatch, variant,
 
 def test_fetched_checkpoint_is_pinned_and_recorded(monkeypatch, tmp_path, out, given):
     source = save(tmp_path / "source.ckpt")
-    known = scorers.VARIANTS["unbiased"] | {"sha256_prefix": sha256(source)[:8]}
-    monkeypatch.setitem(scorers.VARIANTS, "unbiased", known)
+    known = detoxify.VARIANTS["unbiased"] | {"sha256_prefix": sha256(source)[:8]}
+    monkeypatch.setitem(detoxify.VARIANTS, "unbiased", known)
     asked = []
 
     def fetch(url, path, hash_prefix, progress):
@@ -164,6 +162,7 @@ def test_fetched_checkpoint_is_pinned_and_recorded(monkeypatch, tmp_path, out, g
     found = json.loads(out.read_text())
     assert found["files"] == {"checkpoint.ckpt": sha256(source)}
     assert found["labels"] == ["toxicity", "insult"]
+    assert found["kind"] == "detoxify"
     assert found["tokenizer"] == {"hub": known["hub"], "revision": known["revision"]}
     assert found["protocol"] == UNBIASED
 
@@ -184,7 +183,7 @@ def test_detoxify_gets_a_copy_that_looks_for_nothing_on_the_hub(tmp_path, given)
     file = save(tmp_path / "own.ckpt")
     before = sha256(file)
     fields = {"checkpoint": str(file), "tokenizer": {"path": str(tmp_path)}}
-    load_scorer(fields, "cpu")
+    load(fields, "cpu")
     (call,) = given
     assert call.kept["config"]["arch"]["args"]["model_type"] == call.view
     assert call.config["model_type"] == "roberta"
@@ -197,14 +196,17 @@ def test_detoxify_gets_a_copy_that_looks_for_nothing_on_the_hub(tmp_path, given)
 
 def test_missing_checkpoint_is_refused(tmp_path, out):
     said = refused(local(tmp_path / "gone.ckpt", tmp_path), out)
-    assert said == f"no scorer checkpoint '{tmp_path}/gone.ckpt'; mend its path in the config"
+    assert said == (
+        f"scorers.judge.checkpoint.file: no file '{tmp_path}/gone.ckpt'; mend its path in the "
+        "config"
+    )
 
 
 def test_truncated_checkpoint_is_refused(tmp_path, out, given):
     file = save(tmp_path / "own.ckpt")
     file.write_bytes(file.read_bytes()[:-200])
     said = refused(local(file, tmp_path), out)
-    assert said.startswith(f"{file} (with the tokenizer in {tmp_path}) is no checkpoint that ")
+    assert said.startswith(f"{file} (with the tokenizer in {tmp_path}) is not a checkpoint that ")
     assert "fetch it again" in said
     assert given == []
 
@@ -214,7 +216,7 @@ def test_truncated_checkpoint_is_refused(tmp_path, out, given):
 )
 def test_checkpoint_of_another_form_is_refused(tmp_path, out, given, content):
     said = refused(local(save(tmp_path / "own.ckpt", content), tmp_path), out)
-    assert "is no checkpoint that Detoxify can load" in said
+    assert "is not a checkpoint that Detoxify can load" in said
     assert given == []
 
 
@@ -242,4 +244,4 @@ def test_tokenizer_that_was_never_fetched_is_refused_where_there_is_no_internet(
     place = {"hub": "no-such-owner/no-such-model", "revision": "0" * 40}
     fields = {"checkpoint": str(save(tmp_path / "own.ckpt")), "tokenizer": place}
     with pytest.raises(UserError, match="no-such-owner/no-such-model"):
-        load_scorer(fields, "cpu")
+        load(fields, "cpu")

@@ -45,7 +45,7 @@ def test_checked_config_is_valid_again():
 
 def test_config_is_not_changed_by_the_check():
     raw = study({"run.scales": ["0.5"]})
-    load_config(raw)
+    load_config(raw, command_line={"run": {"scales": ["0.5"]}})
     assert raw == study({"run.scales": ["0.5"]})
 
 
@@ -333,7 +333,7 @@ def test_what_would_fail_or_mean_something_else_later_is_refused(place, value, w
 
 def test_a_file_that_stands_twice_is_refused(tmp_path):
     twice = {"path": [str(tmp_path / "a.csv")] * 2}
-    assert "stands twice in `path`" in refusal({"datasets.rude": twice})
+    assert "`path` names" in refusal({"datasets.rude": twice})
 
 
 def test_a_key_that_stands_twice_in_a_file_is_refused_with_its_line(tmp_path):
@@ -345,8 +345,8 @@ def test_a_key_that_stands_twice_in_a_file_is_refused_with_its_line(tmp_path):
     with pytest.raises(SystemExit) as refused:
         load_config(study(), [file, tmp_path / "missing.yaml"])
     assert str(refused.value).splitlines()[1:] == [
-        f"  {file}, line 4: 'a' stands there twice; leave one out",
-        f"  {file}, line 6: 'run' stands there twice; leave one out",
+        f"  {file}, line 4: 'a' is there twice; leave one out",
+        f"  {file}, line 6: 'run' is there twice; leave one out",
     ]
     load_config(study(), sorted((ROOT / "config").glob("*.yaml")))
 
@@ -371,7 +371,7 @@ def test_a_key_that_is_no_text_is_refused():
 )
 def test_value_that_stands_twice_in_a_list_is_refused(place, values, twice):
     found = refusal({f"run.{place}": values})
-    assert found == f"run.{place}: {twice} stands there twice; leave one out"
+    assert found == f"run.{place}: {twice} is listed twice; leave one out"
 
 
 def test_scales_that_are_one_in_paths_count_as_twice():
@@ -556,9 +556,9 @@ def test_set_environment_variable_in_a_path_is_replaced(monkeypatch, tmp_path):
     assert config.datasets["rude"].path == ["$SET_HERE/x.csv"]  # results do not name this machine
 
 
-def given(*shards, n=1):
+def given(*tunes, n=1):
     """Changes of a study that merges fine-tunes made elsewhere."""
-    model = study()["models"]["small"] | {"shards": list(shards)}
+    model = study()["models"]["small"] | {"fine_tunes": list(tunes)}
     merged = {"methods.merge_given": {"n": n}, "run.methods": ["merge_given"]}
     return {"models.small": model} | merged
 
@@ -566,20 +566,26 @@ def given(*shards, n=1):
 def test_given_fine_tune_is_a_path_or_a_hub_id_at_a_revision(tmp_path):
     hub = {"hub": "a/b", "revision": HASH}
     config = load_config(study(given(str(tmp_path), hub, n=2)))
-    shards = config.models["small"].shards
-    assert [(s.path, s.hub) for s in shards] == [(str(tmp_path), None), (None, "a/b")]
+    tunes = config.models["small"].fine_tunes
+    assert [(t.path, t.hub) for t in tunes] == [(str(tmp_path), None), (None, "a/b")]
     assert load_config(config.model_dump()) == config
     assert "needs `revision`" in refusal(given({"hub": "a/b"}))
     found = refusal(given(hub | {"revison": HASH}))
-    assert found.endswith("shards.0.revison: unknown key; did you mean 'revision'?")
-    assert "'a/b' stands twice among `shards`" in refusal(given(hub, hub))
+    assert found.endswith("fine_tunes.0.revison: unknown key; did you mean 'revision'?")
+    assert "`fine_tunes` lists 'a/b' twice" in refusal(given(hub, hub))
+
+
+def test_old_name_of_the_fine_tunes_is_refused_with_the_new_one():
+    assert refusal({"models.small.shards": ["folder"]}) == (
+        "models.small: the key `shards` is now called `fine_tunes`; rename it"
+    )
 
 
 def test_too_few_given_fine_tunes_are_refused():
     hub = {"hub": "a/b", "revision": HASH}
     assert refusal(given(n=[1, 3])) == (
-        "models.small.shards: no fine-tunes made elsewhere, and a method takes the first 3; name "
-        "more, or lower its n"
+        "models.small.fine_tunes: no fine-tunes made elsewhere, and a method takes the first 3; "
+        "name more, or lower its n"
     )
     assert "1 fine-tune made elsewhere, and a method takes the first 2" in refusal(given(hub, n=2))
 
@@ -587,7 +593,9 @@ def test_too_few_given_fine_tunes_are_refused():
 def test_missing_given_fine_tune_is_refused_if_an_edit_takes_it(tmp_path):
     gone = f"{tmp_path}/gone"
     found = refusal(given(gone))
-    assert found.startswith(f"models.small.shards.0: no file or folder '{gone}'; mend the path")
+    assert found.startswith(
+        f"models.small.fine_tunes.0.path: no file or folder '{gone}'; mend the path"
+    )
     assert "the environment variable NOT_SET_HERE of" in refusal(given("$NOT_SET_HERE/x"))
     load_config(study(given(str(tmp_path), gone)))
     load_config(study(given(gone) | {"run.methods": ["merge"]}))
@@ -661,7 +669,7 @@ def test_methods_parameter_out_of_range_is_refused(entry, place, words):
         ({"n": 2, "lines_beta": 0.5}, ": lines_beta needs lines_alpha"),
         (
             [{"n": [1, 2]}, {"n": 2, "operator": "mean"}],
-            ": a value stands there twice; leave one out",
+            ": a value is listed twice; leave one out",
         ),
         ([], ": an empty list sweeps nothing; give it a value"),
         ("ties", ": must be `parameter: value`, or a list of such entries, not 'ties'"),
@@ -678,7 +686,7 @@ def test_required_parameter_of_a_method_is_named():
 
 def test_value_that_a_method_sweeps_twice_is_refused():
     found = refusal({"methods.merge": {"n": [1, 2, 1]}})
-    assert found == "methods.merge: a value stands there twice; leave one out"
+    assert found == "methods.merge: a value is listed twice; leave one out"
 
 
 def test_empty_sweep_of_a_method_is_refused():
@@ -696,7 +704,7 @@ def test_parameter_of_a_method_without_a_value_is_refused():
     assert found.startswith("methods.merge.recipe: ")
 
 
-# `--config run='{...}'`
+# `--config key=...`
 
 RUN_TEXT = (
     "{models: [small], datasets: [rude], methods: [merge], seeds: ['7'], scales: ['0.5', 2], "
@@ -709,8 +717,45 @@ def test_run_given_as_text_is_coerced():
     assert (run.seeds, run.scales, run.sweep.scorers) == ([7], [0.5, 2.0], ["judge"])
 
 
-def test_leaf_of_run_given_as_text_is_coerced():
-    assert load_config(study({"run.seeds": "[1, 2]"})).run.seeds == [1, 2]
+def given_with_config(**given):
+    """A config as Snakemake merges `--config`, whose scalars it leaves as text."""
+    raw = study()
+    update_config(raw, given)
+    return load_config(raw, command_line=given)
+
+
+def test_values_that_config_gives_are_read_as_yaml():
+    config = given_with_config(
+        run={"seeds": ["1", "2"], "scales": "[0.5]", "final": "null"},
+        methods={"merge": {"n": ["2", "4"]}},
+        statistics={"confidence": "0.9"},
+        recipes={"default": {"group_by_length": "false"}},
+        results="2024",
+        device="cpu",
+    )
+    assert (config.run.seeds, config.run.scales, config.run.final) == ([1, 2], [0.5], None)
+    assert config.methods["merge"]["n"] == [2, 4]
+    assert config.statistics.confidence == 0.9
+    assert config.recipes["default"].group_by_length is False
+    assert config.recipes["default"].epochs == 1  # of the file
+    assert config.results == "2024"
+
+
+def test_text_that_config_gives_stays_text():
+    sampling = {"prefix": "Answer: politely", "samples": "4"}
+    config = given_with_config(prompts={"openings": {"generate": sampling, "text": "text"}})
+    generate = config.prompts["openings"].generate
+    assert (generate.prefix, generate.samples) == ("Answer: politely", 4)
+
+
+def test_quoted_number_in_a_file_stays_text_beside_a_value_that_config_gives():
+    raw = study({"prompts.openings.where": {"rating": "1"}, "methods.merge.n": "4"})
+    given = {"prompts": {"openings": {"generate": {"samples": "4"}}}}
+    update_config(raw, given)
+    with pytest.raises(SystemExit, match=r"methods\.merge\.n: '4' is text to YAML"):
+        load_config(raw, command_line=given)
+    raw["methods"]["merge"]["n"] = 4
+    assert load_config(raw, command_line=given).prompts["openings"].where == {"rating": "1"}
 
 
 def test_run_given_as_text_is_checked():
@@ -726,10 +771,12 @@ def test_number_without_a_dot_in_run_given_as_text_is_explained():
     assert found.startswith("run.scales.0: '1e-5' is text to YAML")
 
 
-@pytest.mark.parametrize("changes", [{"run": "{models: [small"}, {"run.models": "[small"}])
-def test_run_given_as_text_that_is_no_yaml_is_refused_in_one_sentence(changes):
-    (place,) = changes
-    assert refusal(changes).startswith(f"{place}: ")
+@pytest.mark.parametrize("key", ["run", "methods"])
+def test_text_that_is_no_yaml_is_refused_in_one_sentence(key):
+    assert refusal({key: "{models: [small"}).startswith(f"{key}: its text is not YAML")
+    given = {key: {"models": "[small"}}
+    with pytest.raises(SystemExit, match=rf"{key}\.models: its text is not YAML"):
+        load_config(study({f"{key}.models": "[small"}), command_line=given)
 
 
 # all at once

@@ -35,7 +35,7 @@ def test_an_edit_is_made_by_its_own_job_and_by_those_of_all_that_it_is_made_from
 
 def test_nobody_knows_the_time_of_what_was_made_elsewhere():
     hub = [{"hub": f"owner/tune{i}", "revision": f"{i}" * 40} for i in range(3)]
-    small = {"pretrain": {"texts": [comments()]}, "shards": hub}
+    small = {"pretrain": {"texts": [comments()]}, "fine_tunes": hub}
     merged = {"methods.merge_given": {"n": [1, 3]}, "run.methods": ["merge", "merge_given"]}
     study_grid = grid({"models.small": small} | merged)
     times = {e.method: study_grid.benchmarks_of(e) for e in study_grid.edits}

@@ -135,7 +135,7 @@ def test_method_without_training_is_not_multiplied_by_data_sets_and_seeds(shift)
 def given(count, **more):
     """Changes of a study that also merges fine-tunes made elsewhere, of which it has so many."""
     hub = [{"hub": f"owner/tune{i}", "revision": f"{i}" * 40} for i in range(count)]
-    own = {"models.small": {"pretrain": {"texts": [comments()]}, "shards": hub}}
+    own = {"models.small": {"pretrain": {"texts": [comments()]}, "fine_tunes": hub}}
     merged = {"methods.merge_given": {"n": [1, count]}, "run.methods": ["merge", "merge_given"]}
     return own | merged | more
 
@@ -148,11 +148,11 @@ def test_given_fine_tunes_are_merged_once_whatever_the_data_sets_and_seeds():
         "-/merge_given/n=1/seed-",
         "-/merge_given/n=3/seed-",
     ]
-    folder = "results/models/small/-/shards/given"
+    folder = "results/models/small/-/finetunes"
     base = "results/models/small/base/edit.json"
-    metas = [f"{folder}/shard{i}/meta.json" for i in range(3)]
+    metas = [f"{folder}/given{i}/meta.json" for i in range(3)]
     assert study_grid.inputs_of(edits[1]) == [base, *metas]
-    assert study_grid.given_shards == [("small", 0), ("small", 1), ("small", 2)]
+    assert study_grid.given_finetunes == [("small", 0), ("small", 1), ("small", 2)]
     assert set(metas) <= set(expected_protocols(study_grid))
     assert expected_protocols(study_grid)[metas[1]] == {
         "version": 1, "hub": "owner/tune1", "revision": "1" * 40, "path": None,

@@ -15,6 +15,7 @@ VALUES = {
     "recipe": "default",
     "n": 4,
     "shard": 0,
+    "finetune": 0,
     "seed": 42,
     "method": "merge",
     "setting": "n=4",

@@ -114,6 +114,7 @@ def test_scorers_protocol_says_where_it_comes_from(tmp_path):
     local = {"checkpoint": {"file": str(file), "tokenizer": str(tmp_path)}}
     changes = {"scorers.local": local, "scorers.known": {"detoxify": "unbiased"}}
     protocol = Grid(load_config(study(changes))).protocol
-    assert protocol.scorer("local")["checkpoint"] == local["checkpoint"]
-    assert protocol.scorer("known")["detoxify"] == "unbiased"
-    assert protocol.scorer("judge")["epochs"] == 2
+    assert protocol.scorer("local") == {"version": 1, **local}
+    assert protocol.scorer("known") == {"version": 1, "detoxify": "unbiased"}
+    assert protocol.scorer("judge").keys() == {"version", "train"}
+    assert protocol.scorer("judge")["train"]["epochs"] == 2

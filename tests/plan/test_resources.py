@@ -106,7 +106,7 @@ def test_merging_needs_no_more_for_a_larger_model(tmp_path: Path, base: str) -> 
 
 def test_a_merge_of_adapters_holds_their_factors(base: str, tmp_path: Path) -> None:
     hub = [{"hub": f"a/b{i}", "revision": "0" * 40} for i in range(2)]
-    model = study()["models"]["small"] | {"shards": hub}
+    model = study()["models"]["small"] | {"fine_tunes": hub}
     changes = {"results": str(tmp_path), "models.small": model}
     merged = {"methods.merge_given": {"n": 2}, "run.methods": ["merge_given"]}
     found = needs(**changes | merged)

@@ -122,8 +122,8 @@ def test_splits_and_files_of_their_own_are_disjoint(tmp_path) -> None:
 
 
 def test_matched_beside_edits_without_a_data_set_and_seed_needs_a_single_one() -> None:
-    shards = [{"hub": "a/b", "revision": "0" * 40}]
-    own = study()["models"]["small"] | {"shards": shards}
+    tunes = [{"hub": "a/b", "revision": "0" * 40}]
+    own = study()["models"]["small"] | {"fine_tunes": tunes}
     changes = FINAL | {
         "models.small": own,
         "methods.merge_given": {"n": 1},

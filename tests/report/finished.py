@@ -44,9 +44,9 @@ def write(study):
         if edit.dataset != "-":
             manifest(p.partition, p.dataset, at=at)
         for shard in range(edit.params.n):
-            at_shard = at | {"shard": shard}
+            at_shard = at | {"shard": shard, "finetune": shard}
             if edit.dataset == "-":
-                manifest(p.given_shard, p.base, at=at_shard)
+                manifest(p.given_finetune, p.base, at=at_shard)
             else:
                 manifest(p.shard, p.base, p.dataset, p.partition, at=at_shard)
         manifest(p.edit, p.base, *study.inputs_of(edit), at=at)

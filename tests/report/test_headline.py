@@ -78,8 +78,8 @@ def test_given_fine_tunes_stand_against_the_first_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shards = [{"hub": f"a/b{i}", "revision": "0" * 40} for i in range(2)]
-    model = grid().config.models["small"].model_dump() | {"shards": shards}
+    tunes = [{"hub": f"a/b{i}", "revision": "0" * 40} for i in range(2)]
+    model = grid().config.models["small"].model_dump() | {"fine_tunes": tunes}
     given = {"methods.merge_given": {"n": [1, 2]}, "run.methods": ["merge", "merge_given"]}
     study = grid({"models.small": model} | given)
     write(study)

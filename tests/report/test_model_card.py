@@ -10,7 +10,7 @@ from detoxmerge.plan.catalogue import Corpus, Dataset
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.load import load_config
 from detoxmerge.report.model_card import model_card
-from detoxmerge.report.study import source, study_of
+from detoxmerge.report.study import study_of
 from detoxmerge.storage.artefacts import write_json
 
 HUB = {"hub": "owner/data", "revision": studies.HASH, "splits": ["train"]}
@@ -195,15 +195,15 @@ def test_given_fine_tunes_are_told_with_their_checksums(tmp_path, monkeypatch):
     own = tmp_path / "folder" / "mine"
     own.mkdir(parents=True)
     pin = {"hub": "owner/tune", "revision": "0" * 40}
-    model = studies.study()["models"]["small"] | {"shards": [str(own), pin]}
+    model = studies.study()["models"]["small"] | {"fine_tunes": [str(own), pin]}
     changes = {"models.small": model, "methods.merge_given": {"n": 2}}
     grid = Grid(load_config(studies.study(changes | {"run.methods": ["merge_given"]})))
     (edit,), p = grid.edits, grid.paths
     write_json(make(p.base.format(model="small")), {"model": {"sha256": {}}})
     write_json(make(p.edit.format(**vars(edit))), {"sign": -1})
-    for shard, (kind, place) in enumerate([("model", {"path": str(own)}), ("adapter", pin)]):
-        meta = {"kind": kind, "place": place | {"sha256": {"w.safetensors": f"abc{shard}"}}}
-        write_json(make(p.given_shard.format(model="small", shard=shard)), meta)
+    for index, (kind, place) in enumerate([("model", {"path": str(own)}), ("adapter", pin)]):
+        meta = {"kind": kind, "place": place | {"sha256": {"w.safetensors": f"abc{index}"}}}
+        write_json(make(p.given_finetune.format(model="small", finetune=index)), meta)
     text = model_card(content(study=content()["study"] | study_of(grid, edit)))
     assert "- Fine-tune made elsewhere: model `mine`, a local copy.\n" in text
     assert str(own) not in text
@@ -229,7 +229,7 @@ def make(path):
     ],
 )
 def test_source_is_told_without_folders_of_this_machine(entry, words):
-    assert source(Corpus(**entry)) == source(Dataset(**entry)) == words
+    assert Corpus(**entry).words() == Dataset(**entry).words() == words
 
 
 def test_selection_is_told_with_its_reason():

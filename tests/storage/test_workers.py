@@ -70,7 +70,7 @@ def test_a_worker_ended_from_outside_is_one_sentence() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return item
 
-    with pytest.raises(UserError, match="a worker was ended from outside"):
+    with pytest.raises(UserError, match="a worker was killed"):
         list(by_workers(work, range(100), 2))
     assert multiprocessing.active_children() == []
 

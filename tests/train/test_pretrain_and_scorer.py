@@ -13,8 +13,10 @@ from transformers import RobertaConfig, RobertaForSequenceClassification
 from detoxmerge.errors import UserError
 from detoxmerge.models.loading import fetch_model, load_model, load_tokenizer
 from detoxmerge.models.scorers import fetch_scorer, load_scorer
+from detoxmerge.models.scorers.checkpoint import load
+from detoxmerge.models.scorers.train import TrainScorer
 from detoxmerge.plan.entries import protocol
-from detoxmerge.plan.training import Pretrain, TrainScorer
+from detoxmerge.plan.training import Pretrain
 from detoxmerge.storage.artefacts import read_json, sha256
 from detoxmerge.train.pretrain import pretrain_base
 from detoxmerge.train.scorer import roc_auc, train_scorer
@@ -32,7 +34,7 @@ def scorer_protocol(**changed: Any) -> dict[str, Any]:
     test = {"generated": {"kind": "comments", "rows": 80, "seed": 2}}
     texts = [{"generated": {"kind": "comments", "rows": 500, "seed": 1}}]
     entry = {"texts": texts, "test": {"held-out": test}, "max_tokens": 32, "epochs": 4}
-    return protocol(TrainScorer(**(SMALL | entry | {"learning_rate": 5e-3} | changed)))
+    return {"train": protocol(TrainScorer(**(SMALL | entry | {"learning_rate": 5e-3} | changed)))}
 
 
 def test_the_base_is_an_ordinary_model_folder(tmp_path: Path) -> None:
@@ -89,7 +91,7 @@ def test_a_local_checkpoint_is_found_by_its_paths(scorer: Path, tmp_path: Path) 
     place = {"file": str(scorer.with_name("scorer.ckpt")), "tokenizer": str(scorer.parent)}
     place["tokenizer"] += "/tokenizer"
     out = tmp_path / "scorer.json"
-    fetch_scorer("local", {"detoxify": None, "checkpoint": place}, out)
+    fetch_scorer("local", {"checkpoint": place}, out)
     assert read_json(out)["labels"] == ["toxicity"]
     texts = ["You are a fool.", "What a nice day."]
     assert load_scorer(out, "cpu").predict(texts) == load_scorer(scorer, "cpu").predict(texts)
@@ -101,9 +103,9 @@ def test_a_checkpoint_that_could_run_code_is_refused(scorer: Path, tmp_path: Pat
             return (Path.touch, (tmp_path / "was-run",))
 
     torch.save({"config": Evil(), "state_dict": {}}, tmp_path / "evil.ckpt")
-    place = {"checkpoint": str(tmp_path / "evil.ckpt"), "tokenizer": {"path": str(tmp_path)}}
+    fields = {"checkpoint": str(tmp_path / "evil.ckpt"), "tokenizer": {"path": str(tmp_path)}}
     with pytest.raises(UserError, match="tensors and plain values"):
-        load_scorer(place, "cpu")
+        load(fields, "cpu")
     assert not (tmp_path / "was-run").exists()
 
 
@@ -128,7 +130,7 @@ def test_a_checkpoint_like_the_released_ones_is_loaded(tmp_path: Path) -> None:
     torch.save({"config": config, "state_dict": state}, tmp_path / "released.ckpt")
     place = {"file": str(tmp_path / "released.ckpt"), "tokenizer": str(folder)}
     out = tmp_path / "s" / "scorer.json"
-    fetch_scorer("s", {"detoxify": None, "checkpoint": place}, out)
+    fetch_scorer("s", {"checkpoint": place}, out)
     detoxify = load_scorer(out, "cpu")
     found = detoxify.predict(["You are a fool.", "Good morning to the gardener."])
     assert list(found) == names
@@ -141,9 +143,9 @@ def test_a_checkpoint_like_the_released_ones_is_loaded(tmp_path: Path) -> None:
 def test_a_truncated_checkpoint_is_one_sentence(scorer: Path, tmp_path: Path, cut: int) -> None:
     broken = tmp_path / "broken.ckpt"
     broken.write_bytes(scorer.with_name("scorer.ckpt").read_bytes()[:-cut])
-    place = {"checkpoint": str(broken), "tokenizer": {"path": str(scorer.parent / "tokenizer")}}
-    with pytest.raises(UserError, match="is no checkpoint that Detoxify can load"):
-        load_scorer(place, "cpu")
+    fields = {"checkpoint": str(broken), "tokenizer": {"path": str(scorer.parent / "tokenizer")}}
+    with pytest.raises(UserError, match="is not a checkpoint that Detoxify can load"):
+        load(fields, "cpu")
 
 
 def test_roc_auc_by_counting_pairs() -> None:

@@ -47,7 +47,9 @@ from detoxmerge.plan.slug import INDEX, SETTING, any_of, edit_pattern
 
 STARTED = time.time()
 IMPORTED = not workflow.modifier.is_main_snakefile()
-CONFIG = load_config(config, [] if IMPORTED else workflow.configfiles)
+# of the importer, in a module: its files and command line are not this workflow's
+COMMAND_LINE = {} if IMPORTED else workflow.config_settings.config
+CONFIG = load_config(config, [] if IMPORTED else workflow.configfiles, COMMAND_LINE)
 if IMPORTED:
     # the importer's prefix goes into `results`, and so once to all that is made: scripts compute
     # paths from the config, and local files that it names lie where it says
@@ -139,6 +141,7 @@ wildcard_constraints:
     seed=INDEX,
     n=r"[1-9]\d*",
     shard=INDEX,
+    finetune=INDEX,
     scale=r"[^/]+",
     edit=rf"base|{EDIT}",
 

@@ -3,13 +3,13 @@ Snakemake itself runs, and not as cluster jobs.
 
 INPUTS   the catalogue of the config; local files that it names
 OUTPUTS  results/data/{datasets,prompts,corpora,scorers}/...   results/models/{model}/base/edit.json
-         results/models/{model}/-/shards/given/shard{shard}/meta.json
+         results/models/{model}/-/finetunes/given{finetune}/meta.json
 """
 
 
 localrules:
     fetch_model,
-    fetch_shard,
+    fetch_finetune,
     fetch_scorer,
     prepare_dataset,
     split_dataset,
@@ -39,32 +39,32 @@ rule fetch_model:
         "../scripts/fetch_model.py"
 
 
-rule fetch_shard:
+rule fetch_finetune:
     """Find a fine-tune made elsewhere, check that it belongs to its base, and write its manifest."""
     input:
         base=PATHS.base,
-        local=local_shard,
+        local=local_finetune,
     output:
-        PATHS.given_shard,
+        PATHS.given_finetune,
     log:
-        PATHS.log(PATHS.given_shard),
+        PATHS.log(PATHS.given_finetune),
     benchmark:
-        PATHS.benchmark(PATHS.given_shard)
+        PATHS.benchmark(PATHS.given_finetune)
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
         mem_mb=4000,
         runtime=240,
     params:
-        protocol=lambda w: PROTOCOL.given_shard(w.model, int(w.shard)),
+        protocol=lambda w: PROTOCOL.given_finetune(w.model, int(w.finetune)),
     script:
-        "../scripts/fetch_shard.py"
+        "../scripts/fetch_finetune.py"
 
 
 rule fetch_scorer:
-    """Find the toxicity scorer, check that Detoxify loads it, and write its manifest."""
+    """Find a toxicity scorer, check that it loads, and write its manifest."""
     input:
-        local=local_checkpoint,
+        local=local_scorer,
     output:
         PATHS.scorer,
     log:
@@ -72,7 +72,7 @@ rule fetch_scorer:
     benchmark:
         PATHS.benchmark(PATHS.scorer)
     wildcard_constraints:
-        scorer=any_of(s for s, entry in CONFIG.scorers.items() if not entry.train),
+        scorer=any_of(s for s, e in CONFIG.scorers.items() if e.rule == "fetch_scorer"),
     conda:
         "../../envs/detoxmerge.yaml"
     resources:

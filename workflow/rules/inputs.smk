@@ -4,7 +4,7 @@ INPUTS   the grid, and local files that the config names
 OUTPUTS  input functions
 """
 
-from detoxmerge.plan.local import expand_path, files_of_model, files_of_scorer, files_of_shard
+from detoxmerge.plan.local import files_of
 
 
 def pretrained(wildcards):
@@ -17,28 +17,28 @@ def pretrained(wildcards):
 def local_files(*sources):
     """Local files of config entries, so that one that changes is prepared again."""
     refuse_code_trigger()
-    return [expand_path(path) for source in sources for path in source.path or []]
+    return [file for source in sources for file in files_of(source.local_paths())]
 
 
 def local_model(wildcards):
     """The files of a base model in a local folder: other weights there are another model."""
     refuse_code_trigger()
-    return files_of_model(CONFIG.models[wildcards.model])
+    return files_of(CONFIG.models[wildcards.model].local_paths())
 
 
-def local_shard(wildcards):
+def local_finetune(wildcards):
     """The files of a fine-tune made elsewhere, or a sentence for one that the model lacks."""
     refuse_code_trigger()
-    known = CONFIG.models[wildcards.model].shards
-    if int(wildcards.shard) >= len(known):
-        sys.exit(f"models.{wildcards.model}.shards has no entry {wildcards.shard}; name it there")
-    return files_of_shard(known[int(wildcards.shard)])
+    tunes, index = CONFIG.models[wildcards.model].fine_tunes, int(wildcards.finetune)
+    if index >= len(tunes):
+        sys.exit(f"models.{wildcards.model}.fine_tunes has no entry {index}; add it there")
+    return files_of(tunes[index].local_paths())
 
 
-def local_checkpoint(wildcards):
-    """The files of a scorer's local checkpoint."""
+def local_scorer(wildcards):
+    """The local files that decide what a scorer is."""
     refuse_code_trigger()
-    return files_of_scorer(CONFIG.scorers[wildcards.scorer])
+    return files_of(CONFIG.scorers[wildcards.scorer].local_paths())
 
 
 def raw(kind):

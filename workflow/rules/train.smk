@@ -35,7 +35,7 @@ rule pretrain_base:
 rule train_scorer:
     """Train a small toxicity scorer in Detoxify's checkpoint format."""
     input:
-        raw=lambda w: local_files(*CONFIG.scorers[w.scorer].train.sources),
+        raw=local_scorer,
     output:
         PATHS.scorer,
     log:
@@ -43,7 +43,7 @@ rule train_scorer:
     benchmark:
         PATHS.benchmark(PATHS.scorer)
     wildcard_constraints:
-        scorer=any_of(s for s, entry in CONFIG.scorers.items() if entry.train),
+        scorer=any_of(s for s, e in CONFIG.scorers.items() if e.rule == "train_scorer"),
     conda:
         "../../envs/detoxmerge.yaml"
     threads: CPUS

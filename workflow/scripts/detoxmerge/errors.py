@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this. All else is our bug, with its traceback."""
+"""The one exception that means: the user can mend this. All others are bugs, with a traceback."""
 
 import errno
 import functools
@@ -22,14 +22,10 @@ def warn_once(sentence: str) -> None:
 
 
 def nearest(word: object, known: Iterable[object]) -> str:
-    """A hint for a name that is not known.
-
-    Args:
-        word: what was written.
-        known: the valid names.
+    """A hint for a name that is not among the known ones.
 
     Returns:
-        ``did you mean 'x'?`` or, when nothing is near, the list of valid names.
+        ``did you mean 'x'?`` or, if no name is similar, the list of valid names.
     """
     names = sorted(map(str, known))
     near = get_close_matches(str(word), names, n=1, cutoff=0.6)
@@ -43,12 +39,8 @@ def sentence(error: Mapping[str, Any], where: str, known: Iterable[str], kind: s
 
     Args:
         error: of `ValidationError.errors()`.
-        where: the place in the config.
-        known: valid names there, for one that is not.
+        known: the valid names there, for an unknown one.
         kind: what an unknown name is called.
-
-    Returns:
-        A sentence.
     """
     value, name = error["input"], error["type"]
     if name == "extra_forbidden":
@@ -69,19 +61,12 @@ def sentence(error: Mapping[str, Any], where: str, known: Iterable[str], kind: s
 
 
 def user_sentence(error: BaseException) -> str | None:
-    """The sentence for an error that the user can mend.
-
-    Args:
-        error: what was raised.
-
-    Returns:
-        The sentence, or None for a bug of ours.
-    """
+    """The sentence for an error that the user can mend; None for a bug."""
     if isinstance(error, UserError):
         return str(error)
     if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
         return (
-            f"the GPU's memory does not suffice ({str(error).splitlines()[0]}); lower batch_size "
+            f"the GPU has too little memory ({str(error).splitlines()[0]}); lower batch_size "
             "in the recipe, prompts or corpus that this job uses"
         )
     seen: BaseException | None = error

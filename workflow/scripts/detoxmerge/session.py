@@ -1,4 +1,4 @@
-"""What every script runs inside: output to the rule's log, and a user's error as one sentence."""
+"""What every script runs in: output goes to the rule's log, a user's error is one sentence."""
 
 import contextlib
 import gc
@@ -12,7 +12,7 @@ from typing import Any
 from .errors import user_sentence
 from .plan.cluster import CLUSTER_JOB, seconds_left
 
-TRY_AGAIN = 75  # exit status of sysexits.h for what another attempt may well finish
+TRY_AGAIN = 75  # exit status of sysexits.h for a failure that another attempt may not have
 
 
 @contextlib.contextmanager
@@ -20,8 +20,8 @@ def session(job: Any, *, online: bool = False) -> Iterator[None]:
     """Run a rule's body.
 
     Standard output and standard error go to the log. A `UserError`, a full disk or an exhausted
-    GPU ends the process with status 2 and one sentence, in the log and on the screen; a used-up
-    time likewise with status 75; any other exception keeps its traceback, in the log too.
+    GPU ends the process with status 2 and one sentence, in the log and on the screen. When the
+    time is used up, the status is 75. Any other exception keeps its traceback, in the log too.
 
     Args:
         job: Snakemake's `snakemake` object; `rule` and `log` are read.
@@ -35,7 +35,7 @@ def session(job: Any, *, online: bool = False) -> Iterator[None]:
     screen = os.dup(2)
     Path(job.log[0]).parent.mkdir(parents=True, exist_ok=True)
     with open(job.log[0], "w", buffering=1) as log:
-        # at the level of file descriptors, so that what C++ prints goes to the log as well
+        # file descriptors and not sys.stdout: what C++ prints goes to the log as well
         sys.stdout.flush()
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -54,15 +54,15 @@ def session(job: Any, *, online: bool = False) -> Iterator[None]:
             os._exit(status)  # past the interpreter's own traceback
         finally:
             sys.stdout.flush()
-            gc.freeze()  # else the interpreter's last collection walks all of torch: a second a job
+            gc.freeze()  # or the last collection walks through all of torch: a second per job
 
 
 def seconds_of(job: Any) -> float | None:
-    """The time that a cluster gives this job; on one's own machine nothing enforces `runtime`.
+    """The time that a cluster gives this job; on other machines nothing enforces `runtime`.
 
     Args:
         job: Snakemake's `snakemake` object; `resources.runtime` is read, in minutes, where SLURM
-            itself does not tell what is left.
+            itself does not say what is left.
 
     Returns:
         Seconds from now, or None without a limit.

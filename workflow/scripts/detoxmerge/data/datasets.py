@@ -1,4 +1,4 @@
-"""A labelled data set becomes its toxic and its non-toxic part, and the toxic part N shards."""
+"""A labelled data set is cut into a toxic and a non-toxic part, the toxic part into N shards."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,17 +18,17 @@ def prepare_dataset(
     """Cut a data set by its score: toxic is strictly above, non-toxic strictly below.
 
     Args:
-        alias: the data set's name in the config.
         protocol: its entry: source, `text`, `score`, `toxic_above`, `nontoxic_below`,
             `nontoxic_share`, `nontoxic_seed`.
         out: manifest, with every count.
         toxic: parquet with `text` and `score`, in the order of the source.
-        nontoxic: likewise, a seeded sample of the given share.
+        nontoxic: likewise; a seeded sample of `nontoxic_share`.
 
     Raises:
         UserError: a field is missing, a score lies outside 0..1, or no text is toxic.
     """
     name = f"datasets.{alias}"
+    # every row that is left out is counted: it would be missing from the study without a trace
     text, score = protocol["text"], protocol["score"]
     raw = read_rows(protocol, name, [text, score])
     rows, no_text = require_text(raw, text, name)
@@ -92,10 +92,7 @@ def split_dataset(dataset: Path, n: int, protocol: Mapping[str, Any], out: Path)
     sizes differ by at most one, shards are disjoint, and together they are the whole.
 
     Args:
-        dataset: manifest of the data set.
-        n: number of shards.
-        protocol: `seed`.
-        out: the partition: `shards`, n lists of row numbers.
+        out: the partition, with `shards`: n lists of row numbers.
 
     Raises:
         UserError: n is larger than the number of toxic texts.
@@ -114,21 +111,15 @@ def split_dataset(dataset: Path, n: int, protocol: Mapping[str, Any], out: Path)
 
 
 def shard_texts(toxic: Path, partition: Path, shard: int) -> list[str]:
-    """The texts of one shard, in the order of the partition.
-
-    Args:
-        toxic: the toxic texts.
-        partition: the partition file.
-        shard: 0-based number of the shard.
-
-    Returns:
-        The texts.
+    """The texts of one shard (0-based), in the order of the partition.
 
     Raises:
         UserError: the partition has no such shard.
     """
     shards = read_json(partition)["shards"]
     if shard >= len(shards):
-        raise UserError(f"{partition} has {len(shards)} shards, 0..{len(shards) - 1}: no {shard}")
+        raise UserError(
+            f"{partition} has {len(shards)} shards, 0 to {len(shards) - 1}, and no shard {shard}"
+        )
     texts = pd.read_parquet(toxic, columns=["text"])["text"]
     return texts.iloc[shards[shard]].tolist()

@@ -147,7 +147,7 @@ def _rules(text: str) -> Words:
 
 def _topics(text: str, acts: list[str]) -> list[Words]:
     """Return the word lists of each topic; people do its own acts and the given ones."""
-    found = []
+    topics = []
     fields = ("where", "good", "bad", "people", "things", "acts")
     for topic in text.replace("\n  ", " / ").splitlines():
         name, lists = topic.split(": ")
@@ -155,8 +155,8 @@ def _topics(text: str, acts: list[str]) -> list[Words]:
         pairs = [act.split(":") for act in words["acts"] + acts]
         words["past"] = [past for _, past in pairs]
         words["base"] = [f"{verb} {past.split(' ', 1)[1]}" for verb, past in pairs]
-        found.append(words | {"topic": [name]})
-    return found
+        topics.append(words | {"topic": [name]})
+    return topics
 
 
 _RULES = _rules(_RULE_TEXT)

@@ -1,6 +1,6 @@
 """Rows of local .parquet, .jsonl, .json and .csv files, through `datasets`.
 
-Its cache takes a file for unchanged whose time is: what is read is kept nowhere.
+Its cache trusts the time of a file to see whether it changed, so nothing is kept in the cache.
 """
 
 import contextlib
@@ -10,32 +10,31 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from ..errors import UserError
 from ..plan.local import expand_path
 
+if TYPE_CHECKING:
+    import datasets
+
 FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
 OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 
 @contextlib.contextmanager
-def open_files(paths: list[str], text: str, name: str) -> Iterator[Any]:
-    """The rows of some files, one after another, as long as the context lasts.
+def open_files(paths: list[str], text: str, name: str) -> Iterator["datasets.Dataset"]:
+    """The rows of some files, one after another, as a `datasets.Dataset` while the context lasts.
 
     Args:
-        paths: of one format; $VARIABLES are expanded. Of a CSV all words are text in the column
-            `text`, ``NA`` and ``null`` among them, and only what is empty is missing.
-        text: name of that column.
+        paths: of one format; $VARIABLES are expanded. In the column `text` of a CSV all words are
+            text, also ``NA`` and ``null``, and only an empty field is missing.
         name: what the config calls them, for error messages.
 
-    Yields:
-        A `datasets.Dataset`.
-
     Raises:
-        UserError: a file is missing, is none of the formats, or cannot be read.
+        UserError: a file is missing, has another format, or cannot be read.
     """
     import datasets
 
@@ -44,24 +43,24 @@ def open_files(paths: list[str], text: str, name: str) -> Iterator[Any]:
     cache = Path(datasets.config.HF_DATASETS_CACHE)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        kept = tempfile.TemporaryDirectory(dir=cache)
+        temporary = tempfile.TemporaryDirectory(dir=cache)
     except OSError as error:
-        _of_the_machine(error)
+        _raise_fault_of_the_machine(error)
         raise
-    how: dict[str, Any] = {"split": "train"}
+    options: dict[str, Any] = {"split": "train"}
     if kind == "csv":
-        how |= {"keep_default_na": False, "na_values": [""], "index_col": False}
-        how["converters"] = {text: str}
-    with kept as own, warnings.catch_warnings():
+        options |= {"keep_default_na": False, "na_values": [""], "index_col": False}
+        options["converters"] = {text: str}
+    with temporary as folder, warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            # a name is no pattern, whatever brackets it has
+            # a file name may have brackets, and is not a pattern
             names = [glob.escape(str(file)) for file in files]
-            found = datasets.load_dataset(kind, data_files=names, cache_dir=own, **how)
+            rows = datasets.load_dataset(kind, data_files=names, cache_dir=folder, **options)
         except Exception as error:  # each format's reader raises its own types
-            _of_the_machine(error)
+            _raise_fault_of_the_machine(error)
             raise UserError(f"{name}: {', '.join(map(str, files))} {_why(error)}") from error
-        yield found
+        yield rows
 
 
 def _format(files: list[Path], name: str) -> str:
@@ -71,10 +70,10 @@ def _format(files: list[Path], name: str) -> str:
             raise UserError(f"{name}: no file '{file}'; mend its path in the config")
         suffix = next((s for s in reversed(file.suffixes) if s in FORMATS), None)
         if suffix is None:
-            raise UserError(f"{name}: '{file}' is none of {', '.join(FORMATS)}")
+            raise UserError(f"{name}: '{file}' has none of the formats {', '.join(FORMATS)}")
         kinds.add(FORMATS[suffix])
     if len(kinds) > 1:
-        raise UserError(f"{name}: its files are of different formats: {', '.join(sorted(kinds))}")
+        raise UserError(f"{name}: its files have different formats: {', '.join(sorted(kinds))}")
     return kinds.pop()
 
 
@@ -85,8 +84,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen = seen.__cause__ or seen.__context__
 
 
-def _of_the_machine(error: Exception) -> None:
-    """Raise what is no fault of the file: a full disk, no permission."""
+def _raise_fault_of_the_machine(error: Exception) -> None:
+    """Raise what is not the fault of the file: a full disk, a missing permission."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in OF_THE_MACHINE:
             if cause.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,9 @@ from ..models.places import hub_sentence
 from ..plan.local import expand_path
 from ..storage.artefacts import sha256
 from .rows import open_files
+
+if TYPE_CHECKING:
+    import datasets
 
 
 def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
@@ -40,20 +43,17 @@ def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Da
                 f"{', '.join(map(str, frame.columns))})"
             )
     for column, value in source["where"].items():
-        frame = _kept(frame, frame[column] == value, name, f"where '{column}' is {value!r}")
+        frame = _kept(frame, frame[column] == value, name, f"one where '{column}' is {value!r}")
     if part := source.get("part"):
         of_text = frame[source["text"]].map(part_of)
-        frame = _kept(frame, of_text == part, name, f"of part '{part}'")
+        frame = _kept(frame, of_text == part, name, f"one of part '{part}'")
     if source["sample"]:
         frame = _sampled(frame, name, **source["sample"])
     return frame[columns].reset_index(drop=True)
 
 
 def part_of(text: object) -> str:
-    """The part a text belongs to: equal texts are never on both sides, whatever the seeds.
-
-    Args:
-        text: of a row.
+    """The part that a text belongs to: equal texts are in the same part, whatever the seeds.
 
     Returns:
         ``validation`` if the first byte of its SHA-256 is below 51 (a fifth), else ``test``.
@@ -63,9 +63,6 @@ def part_of(text: object) -> str:
 
 def origin(source: Mapping[str, Any]) -> dict[str, Any]:
     """Where rows came from, for a manifest.
-
-    Args:
-        source: an entry of the config.
 
     Returns:
         Hub id and revision, or SHA-256 per local file, or the generator's arguments.
@@ -78,15 +75,13 @@ def origin(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_text(frame: pd.DataFrame, column: str, name: str) -> tuple[pd.DataFrame, int]:
-    """Leave out rows without text.
+    """Leave out rows whose column has no text.
 
     Args:
-        frame: rows.
-        column: the text's column.
         name: the source's name, for the error message.
 
     Returns:
-        The rows whose text is a string that is not blank, and how many were left out.
+        The rows whose value is a string that is not blank, and how many were left out.
 
     Raises:
         UserError: no row is left.
@@ -97,9 +92,9 @@ def require_text(frame: pd.DataFrame, column: str, name: str) -> tuple[pd.DataFr
     return frame[good].reset_index(drop=True), int((~good).sum())
 
 
-def _kept(frame: pd.DataFrame, keep: pd.Series, name: str, told: str) -> pd.DataFrame:
+def _kept(frame: pd.DataFrame, keep: pd.Series, name: str, condition: str) -> pd.DataFrame:
     if len(frame) and not keep.any():
-        raise UserError(f"{name}: none of {len(frame)} rows is one {told}; mend it in the config")
+        raise UserError(f"{name}: none of {len(frame)} rows is {condition}; mend it in the config")
     return frame[keep]
 
 
@@ -122,26 +117,28 @@ def _loaded(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.Data
 
     datasets.disable_progress_bars()
     if source["path"]:
-        with open_files(source["path"], source["text"], name) as found:
-            return _columns(found, source, name, columns)
+        with open_files(source["path"], source["text"], name) as rows:
+            return _columns(rows, source, name, columns)
     return _columns(_load_hub(source, name), source, name, columns)
 
 
-def _columns(found: Any, source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
-    """What is needed of a `datasets.Dataset`, in memory."""
+def _columns(
+    rows: "datasets.Dataset", source: Mapping[str, Any], name: str, columns: list[str]
+) -> pd.DataFrame:
+    """The columns that are needed of a `datasets.Dataset`, in memory."""
     if any("." in column for column in {*columns, *source["where"]}):
-        found = found.flatten()
-    wanted = [c for c in found.column_names if c in {*columns, *source["where"]}]
+        rows = rows.flatten()
+    wanted = [c for c in rows.column_names if c in {*columns, *source["where"]}]
     for column in wanted:
-        if type(found.features[column]).__name__ == "Json":
+        if type(rows.features[column]).__name__ == "Json":
             raise UserError(
                 f"{name}: '{column}' holds values of different types, numbers among texts for "
                 "example; give all rows one type"
             )
-    # the rest is dropped before it is copied into memory, unless a field is missing: then the
-    # message lists what there is
+    # other columns are dropped before they are copied into memory, unless a field is missing: then
+    # the error lists what there is
     missing = {*columns, *source["where"]} - set(wanted)
-    table = found.select_columns(found.column_names if missing else wanted).with_format("arrow")[:]
+    table = rows.select_columns(rows.column_names if missing else wanted).with_format("arrow")[:]
     try:
         table.validate(full=True)
     except ValueError as error:
@@ -152,7 +149,7 @@ def _columns(found: Any, source: Mapping[str, Any], name: str, columns: list[str
     return table.to_pandas()
 
 
-def _load_hub(source: Mapping[str, Any], name: str) -> Any:
+def _load_hub(source: Mapping[str, Any], name: str) -> "datasets.Dataset":
     import datasets
 
     try:

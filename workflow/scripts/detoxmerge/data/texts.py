@@ -10,12 +10,9 @@ from .sources import origin, read_rows, require_text
 
 
 def prepare_prompts(alias: str, protocol: Mapping[str, Any], out: Path, lines: Path) -> None:
-    """Choose the prompts.
+    """Choose the prompts of a source.
 
     Args:
-        alias: the prompt set's name in the config.
-        protocol: its source.
-        out: manifest.
         lines: JSON lines with `text`, one per prompt.
 
     Raises:
@@ -37,14 +34,7 @@ def prepare_prompts(alias: str, protocol: Mapping[str, Any], out: Path, lines: P
 
 
 def read_prompts(lines: Path) -> list[str]:
-    """The prompts of a prompt set.
-
-    Args:
-        lines: JSON lines with `text`.
-
-    Returns:
-        The texts, in order.
-    """
+    """The prompts of a prompt set, in order, from JSON lines with `text`."""
     with open(lines, encoding="utf-8") as file:
         return [json.loads(line)["text"] for line in file]
 
@@ -52,13 +42,10 @@ def read_prompts(lines: Path) -> list[str]:
 def prepare_corpus(alias: str, protocol: Mapping[str, Any], out: Path, text_file: Path) -> None:
     """Join a corpus into the one text whose perplexity is measured.
 
-    Blank rows stay: in WikiText they stand between paragraphs and are part of the joined text.
+    Blank rows stay: in WikiText they separate paragraphs and are part of the joined text.
 
     Args:
-        alias: the corpus' name in the config.
         protocol: its source and `join`.
-        out: manifest.
-        text_file: the joined text, UTF-8.
 
     Raises:
         UserError: the source cannot be read or has no text.

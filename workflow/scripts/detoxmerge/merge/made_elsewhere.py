@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..models.loading import parameter_shapes
-from ..models.places import download_model, model_folder, weight_files
+from ..models.places import download_model, model_folder, place_of, weight_files
 from ..plan.local import expand_path
 from ..storage.artefacts import read_json, sha256, write_manifest
 from ..storage.reading import Weights
@@ -16,7 +16,7 @@ from .parameter_names import stored_names
 from .task_vectors import Vector, open_shard
 
 
-def fetch_shard(name: str, protocol: Mapping[str, Any], base: Path, out: Path) -> None:
+def fetch_finetune(name: str, protocol: Mapping[str, Any], base: Path, out: Path) -> None:
     """Find a fine-tune, check that it belongs to its base, and write its manifest.
 
     Args:
@@ -28,7 +28,7 @@ def fetch_shard(name: str, protocol: Mapping[str, Any], base: Path, out: Path) -
     Raises:
         UserError: it cannot be fetched, is broken, or was made from another base.
     """
-    place = {key: protocol[key] for key in ("hub", "revision", "path") if protocol[key]}
+    place = place_of(protocol)
     if "hub" in place:
         download_model(place, name)
     try:

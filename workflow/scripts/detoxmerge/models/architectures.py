@@ -1,20 +1,23 @@
 """Where the parts of a decoder lie, by the `model_type` of its config.
 
-By name and not by what looks alike: BLOOM has Falcon's paths, but its attention adds the residual
-itself, so the same place would be another one.
+By name and not by similar paths: BLOOM has Falcon's paths, but its attention adds the residual
+itself, so the same path would mean something else.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..errors import UserError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class Layout(NamedTuple):
-    """Paths of `get_submodule`: of the list of blocks, and within a block.
+    """Paths for `get_submodule`: of the list of blocks, and within a block.
 
     Attributes:
-        blocks: the list; what a block gives is the residual stream after it.
-        attention: what it gives is the attention's output, projected, before the residual add.
+        blocks: the list; the output of a block is the residual stream after it.
+        attention: its output is that of the attention, projected, before the residual is added.
         values: the last linear layer of the MLP, whose input neurons each have a value vector.
     """
 
@@ -42,11 +45,12 @@ LAYOUTS = {
 }
 
 
-def modules_of(model: Any, part: Literal["blocks", "attention", "values"]) -> list[str]:
+def modules_of(
+    model: "PreTrainedModel", part: Literal["blocks", "attention", "values"]
+) -> list[str]:
     """One module of each block, by its path.
 
     Args:
-        model: a causal LM of transformers.
         part: `attention` or `values` of `Layout`; `blocks` for the blocks themselves.
 
     Returns:
@@ -58,9 +62,9 @@ def modules_of(model: Any, part: Literal["blocks", "attention", "values"]) -> li
     kind = model.config.model_type
     if kind not in LAYOUTS:
         raise UserError(
-            f"it is not known where the blocks of a model of type '{kind}' lie; this method works "
+            f"it is not known where the blocks of a model of type '{kind}' are; this method works "
             f"with {', '.join(LAYOUTS)}"
         )
     layout = LAYOUTS[kind]
     blocks = [f"{layout.blocks}.{i}" for i in range(len(model.get_submodule(layout.blocks)))]
-    return blocks if part == "blocks" else [f"{at}.{getattr(layout, part)}" for at in blocks]
+    return blocks if part == "blocks" else [f"{block}.{getattr(layout, part)}" for block in blocks]

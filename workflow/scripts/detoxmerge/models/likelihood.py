@@ -1,15 +1,16 @@
 """Negative log-likelihood of tokens under a causal LM, without padding.
 
-The border between a prompt p and its continuation g: both are tokenised as one text, and a token is
-g's if it ends behind the last character of p. A token across the border counts to g, whole; the
-very first token of the text has nothing to be predicted from and is not scored.
+The border between a prompt p and its continuation g: both are tokenised as one text, and a token
+belongs to g if it ends after the last character of p. So a token across the border belongs to g, as
+a whole. The first token of the text has nothing to be predicted from and is not scored.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import UserError
 
@@ -25,26 +26,27 @@ class Window(NamedTuple):
 
 
 @torch.no_grad()
-def window_nll(model: Any, ids: torch.Tensor, windows: list[Window], batch_size: int) -> np.ndarray:
+def window_nll(
+    model: PreTrainedModel, ids: torch.Tensor, windows: list[Window], batch_size: int
+) -> np.ndarray:
     """NLL of the scored tokens of each window.
 
     Args:
-        model: a causal LM.
         ids: (tokens,) int64.
-        windows: of `make_windows`.
+        windows: as `make_windows` gives them.
         batch_size: windows at a time, fewer where their logits would exceed `MAX_LOGITS`.
 
     Returns:
         (windows,) fp64, nats.
     """
-    found = np.zeros(len(windows))
+    nll = np.zeros(len(windows))
     vocabulary = model.get_output_embeddings().weight.shape[0]
     for group in tqdm(_groups(windows, batch_size, vocabulary), desc="perplexity", mininterval=5):
         batch = torch.stack([ids[windows[i].begin : windows[i].end] for i in group])
         first = windows[group[0]]
         scored = first.end - first.score_from
-        found[group] = _scored_nll(model, batch.to(model.device), scored, vocabulary)
-    return found
+        nll[group] = _scored_nll(model, batch.to(model.device), scored, vocabulary)
+    return nll
 
 
 def _groups(windows: list[Window], batch_size: int, vocabulary: int) -> list[list[int]]:
@@ -60,7 +62,9 @@ def _groups(windows: list[Window], batch_size: int, vocabulary: int) -> list[lis
     return groups
 
 
-def _scored_nll(model: Any, batch: torch.Tensor, scored: int, vocabulary: int) -> np.ndarray:
+def _scored_nll(
+    model: PreTrainedModel, batch: torch.Tensor, scored: int, vocabulary: int
+) -> np.ndarray:
     """NLL of the last `scored` tokens of each row; long rows in pieces, by the key-value cache."""
     length, rows = batch.shape[1], batch.shape[0]
     piece = max(1, MAX_LOGITS // (rows * vocabulary))
@@ -87,20 +91,15 @@ def _nll(logits: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
 
 
 def tokenise(
-    tokenizer: Any, prompts: list[str], texts: list[str]
+    tokenizer: PreTrainedTokenizerBase, prompts: list[str], texts: list[str]
 ) -> tuple[list[list[int]], np.ndarray]:
-    """Tokenise each prompt together with its continuation; the border is told above.
-
-    Args:
-        tokenizer: the judge's.
-        prompts: what was continued.
-        texts: as many continuations.
+    """Tokenise each prompt with its continuation, for the tokenizer of the judge.
 
     Returns:
-        Token ids up to the last one to score, and how many at their end are to be scored (int64).
+        Token ids up to the last scored one, and how many at their end are scored (int64).
 
     Raises:
-        UserError: the tokenizer does not say which characters a token stands for.
+        UserError: the tokenizer does not tell which characters a token covers.
     """
     if not tokenizer.is_fast:
         raise UserError(
@@ -108,29 +107,26 @@ def tokenise(
             "another judge as run.fluency_judge"
         )
     joined = [prompt + text for prompt, text in zip(prompts, texts, strict=True)]
-    found = tokenizer(joined, return_offsets_mapping=True, verbose=False)
+    encoded = tokenizer(joined, return_offsets_mapping=True, verbose=False)
     rows, tokens = [], np.zeros(len(texts), dtype=np.int64)
     for i, prompt in enumerate(prompts):
-        offsets = found["offset_mapping"][i]
-        # tokens that the tokenizer adds, as a beginning or an end of text, stand for no character
-        own = [at for at, (_, end) in enumerate(offsets) if at and end > len(prompt)]
-        tokens[i] = len(own)
-        rows.append(found["input_ids"][i][: own[-1] + 1] if own else [])
+        offsets = encoded["offset_mapping"][i]
+        # tokens that the tokenizer adds, for the beginning or end of text, cover no character
+        scored = [k for k, (_, end) in enumerate(offsets) if k and end > len(prompt)]
+        tokens[i] = len(scored)
+        rows.append(encoded["input_ids"][i][: scored[-1] + 1] if scored else [])
     return rows, tokens
 
 
 def conditional_nll(
-    model: Any, rows: list[list[int]], tokens: np.ndarray, batch_size: int
+    model: PreTrainedModel, rows: list[list[int]], tokens: np.ndarray, batch_size: int
 ) -> np.ndarray:
-    """NLL of the tokens at the end of each row, given those before.
+    """NLL of the tokens at the end of each row of token ids, given those before.
 
     Rows of one shape share a batch, so nothing is padded.
 
     Args:
-        model: a causal LM.
-        rows: token ids.
-        tokens: (rows,) how many at the end of each are scored.
-        batch_size: rows at a time.
+        tokens: (rows,), how many at the end of each are scored.
 
     Returns:
         (rows,) sums over the scored tokens, fp64, nats; NaN where none is scored.

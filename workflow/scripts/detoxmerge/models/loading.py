@@ -1,14 +1,20 @@
 """Base models: checked once, then referred to by a manifest (where, revision, checksums)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..plan.local import MODEL_FILES
 from ..storage.artefacts import sha256, write_manifest
 from ..storage.tensors import open_tensors
-from .places import download_model, model_folder, weight_files
+from .places import Place, download_model, model_folder, place_of, weight_files
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def fetch_model(
@@ -17,8 +23,7 @@ def fetch_model(
     """Find a base model, check that it is complete, and write its manifest: the null edit.
 
     Args:
-        alias: the model's name in the config.
-        protocol: `hub` and `revision`, or `path`; none of them if the workflow trained it.
+        protocol: `hub` and `revision`, or `path`; all None if the workflow trained it.
         pretrained: manifest of a base model trained here, its folder beside it.
         out: `edit.json` with `verb: none`, the model's place, checksums and parameter count.
 
@@ -26,13 +31,10 @@ def fetch_model(
         UserError: it cannot be fetched, or config, safetensors or tokenizer are missing or broken.
     """
     name = f"models.{alias}"
-    if pretrained:
-        place: dict[str, str] = {"path": str(pretrained.parent)}
-    elif protocol["path"]:
-        place = {"path": protocol["path"]}
-    else:
-        place = {"hub": protocol["hub"], "revision": protocol["revision"]}
+    place = {"path": str(pretrained.parent)} if pretrained else place_of(protocol)
+    if "hub" in place:
         download_model(place, name)
+    # look at all files now: a broken one would fail only in the first job that loads the model
     folder = model_folder(place)
     weights = weight_files(folder, name)
     try:
@@ -40,6 +42,7 @@ def fetch_model(
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     _require_tokenizer(folder, name)
+    # the checksums make another version in the same folder another model
     files = sorted({*weights, *(f for pattern in MODEL_FILES for f in folder.glob(pattern))})
     write_manifest(
         out,
@@ -53,15 +56,8 @@ def fetch_model(
     print(f"{name}: {folder}, {count / 1e6:.2f} million parameters in {len(weights)} file(s)")
 
 
-def load_model(place: Mapping[str, Any]) -> Any:
-    """The base model in fp32, ready for measurement (no dropout), on the CPU.
-
-    Args:
-        place: `model` of a base manifest.
-
-    Returns:
-        A causal LM of transformers; weights fp32 whatever the files hold.
-    """
+def load_model(place: Place) -> PreTrainedModel:
+    """The base model in fp32 whatever its files have, on the CPU, without dropout."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -70,16 +66,11 @@ def load_model(place: Mapping[str, Any]) -> Any:
     ).eval()
 
 
-def cast(model: Any, device: str, dtype: Any) -> Any:
-    """Move a model and cast its weights, in place.
+def cast(model: PreTrainedModel, device: str, dtype: torch.dtype) -> PreTrainedModel:
+    """Move a model and cast its weights, in place; returns the model.
 
     Args:
-        model: a causal LM of transformers.
-        device: ``cpu`` or ``cuda``.
-        dtype: of the weights, a `torch.dtype`; not of the buffers: rotary frequencies stay fp32.
-
-    Returns:
-        The model.
+        dtype: of the weights and not of the buffers: rotary frequencies stay fp32.
     """
     model.to(device=device)
     for parameter in model.parameters():
@@ -87,26 +78,20 @@ def cast(model: Any, device: str, dtype: Any) -> Any:
     return model
 
 
-def parameter_shapes(place: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(place: Place) -> dict[str, tuple[int, ...]]:
     """The parameters of a base model as `named_parameters` gives them, by its config alone.
 
-    Args:
-        place: `model` of a base manifest.
-
     Returns:
-        name -> shape, sorted by name; tied weights once, no buffers. No weights are made.
+        name -> shape, sorted by name; tied weights once, no buffers. No weights are allocated.
     """
     return {name: tuple(p.shape) for name, p in sorted(_without_weights(place).named_parameters())}
 
 
-def input_first_weights(place: Mapping[str, Any]) -> set[str]:
+def input_first_weights(place: Place) -> set[str]:
     """The matrices of a base model that are stored as (in, out): those of GPT-2's Conv1D.
 
-    Args:
-        place: `model` of a base manifest.
-
     Returns:
-        Names as in `named_parameters`; all other matrices are (out, in). No weights are made.
+        Names as in `named_parameters`; all other matrices are (out, in).
     """
     from transformers.pytorch_utils import Conv1D
 
@@ -114,8 +99,8 @@ def input_first_weights(place: Mapping[str, Any]) -> set[str]:
     return {f"{name}.weight" for name, module in modules if isinstance(module, Conv1D)}
 
 
-def _without_weights(place: Mapping[str, Any]) -> Any:
-    """A base model by its config alone."""
+def _without_weights(place: Place) -> PreTrainedModel:
+    """A base model by its config alone, on the meta device."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -124,41 +109,20 @@ def _without_weights(place: Mapping[str, Any]) -> Any:
         return AutoModelForCausalLM.from_config(config)
 
 
-def context_of(model: Any) -> int | None:
-    """Tokens that a model can read.
-
-    Args:
-        model: a causal LM.
-
-    Returns:
-        Positions; None where its config states no limit.
-    """
+def context_of(model: PreTrainedModel) -> int | None:
+    """Tokens that a model can read; None where its config states no limit."""
     return getattr(model.config, "max_position_embeddings", None)
 
 
-def load_tokenizer(place: Mapping[str, Any]) -> Any:
-    """The tokenizer of a base model.
-
-    Args:
-        place: `model` of a base manifest.
-
-    Returns:
-        A tokenizer of transformers.
-    """
+def load_tokenizer(place: Place) -> PreTrainedTokenizerBase:
+    """The tokenizer of a base model."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(model_folder(place), local_files_only=True)
 
 
-def pad_token(tokenizer: Any) -> int:
-    """A token id for places that are never attended to nor scored.
-
-    Args:
-        tokenizer: of the model.
-
-    Returns:
-        Its pad token, else its end-of-text token, else 0.
-    """
+def pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """A token id for padding: the pad token, else the end-of-text token, else 0."""
     ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     return next(token for token in ids if token is not None)
 
@@ -177,7 +141,7 @@ def _num_elements(file: Path) -> int:
 
 def _require_tokenizer(folder: Path, name: str) -> None:
     try:
-        # transformers makes up an empty tokenizer where a folder has none
+        # transformers invents an empty tokenizer where a folder has none
         tokens = load_tokenizer({"path": str(folder)})("two words")["input_ids"]
         why = "it gives no tokens for 'two words'"
     except Exception as error:

@@ -1,10 +1,10 @@
 """Sampling of continuations, each by random numbers of its own.
 
 One uniform number per token is drawn from (seed, prompt, sample). The token is the one at which the
-cumulated probability passes that number. So what is sampled for a prompt does not depend on which
-prompts share its batch, but for what the library makes unavoidable: matrix products of another
-batch shape, and left padding, change logits in their last bits, and a token flips where the number
-lies within that distance of a border.
+cumulative probability passes that number. So the samples of a prompt do not depend on the prompts
+that share its batch, except for what the library makes unavoidable: matrix products of another
+batch shape, and left padding, change the last bits of the logits, and another token is chosen where
+the number lies that close to a border.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +18,8 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -29,7 +31,7 @@ from .sampling_request import PLAIN, Sampling
 
 
 class Row(NamedTuple):
-    """One continuation to be drawn, by 0-based places."""
+    """One continuation to be drawn; all indices are 0-based."""
 
     prompt: int
     sample: int
@@ -37,15 +39,15 @@ class Row(NamedTuple):
 
 
 class Continuation(NamedTuple):
-    """What was sampled after a prompt; `truncated`: no end-of-text token within `new_tokens`."""
+    """A text sampled after a prompt; `truncated`: no end-of-text token within `new_tokens`."""
 
     text: str
     truncated: bool
 
 
 def continuations(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     prompts: list[str],
     protocol: Mapping[str, Any],
     batch_size: int,
@@ -54,12 +56,9 @@ def continuations(
     """Sample continuations.
 
     Args:
-        model: a causal LM.
-        tokenizer: its tokenizer.
         prompts: P texts.
-        protocol: as in `generate`.
+        protocol: as `Protocol.generate` gives it.
         batch_size: rows (prompt and sample) at a time.
-        asked: what the edit asks of sampling.
 
     Returns:
         P lists of K: what follows the prompt, up to the end-of-text token.
@@ -68,7 +67,7 @@ def continuations(
         UserError: a prompt is longer than the model's context allows, or has no tokens; logits are
             NaN.
     """
-    # what a model folder says about sampling must not seep in: generate() fills gaps from it
+    # generate() fills gaps from what the model folder says about sampling: let it say nothing
     model.generation_config = GenerationConfig()
     rows = tokenizer([protocol["prefix"] + text for text in prompts])["input_ids"]
     _require_fit(rows, prompts, model, protocol["new_tokens"], asked.context_taken)
@@ -84,23 +83,21 @@ def continuations(
 
     kept = [*product(range(len(prompts)), range(protocol["samples"]))]
     groups = [[drawn[Row(p, k, c)] for c in of_each] for p, k in kept]
-    # all at once, so that a scorer has full batches
+    # pick from all groups at once, so that a scorer has full batches
     picked = asked.pick([[c.text for c in g] for g in groups]) if asked.pick else [0] * len(groups)
-    found: list[list[Continuation]] = [[] for _ in prompts]
+    chosen: list[list[Continuation]] = [[] for _ in prompts]
     for (prompt, _), group, place in zip(kept, groups, picked, strict=True):
-        found[prompt].append(group[place])
-    return found
+        chosen[prompt].append(group[place])
+    return chosen
 
 
 def uniforms(seed: int, prompt: int, sample: int, count: int, candidate: int = 0) -> np.ndarray:
-    """The random numbers of one continuation.
+    """The random numbers of one continuation, one per token.
 
     Args:
-        seed: of the protocol.
         prompt: 0-based position in the prompt set.
         sample: 0-based.
-        count: tokens.
-        candidate: 0-based; the first one's numbers are those of a sample without candidates.
+        candidate: 0-based; the first one has the numbers of a sample without candidates.
 
     Returns:
         `count` numbers in [0, 1), fp64, by numpy's PCG64.
@@ -112,12 +109,13 @@ def uniforms(seed: int, prompt: int, sample: int, count: int, candidate: int = 0
 class InverseCdf(LogitsProcessor):
     """Leaves one token per row: the first at which the cumulated probability exceeds u.
 
-    P(token) is the softmax of the scores it is given, so greedy search over what is left is exact
-    sampling, with random numbers that belong to the row.
+    P(token) is the softmax of the scores, so greedy search over what is left is exact sampling,
+    with random numbers that belong to the row.
     """
 
     def __init__(self, numbers: torch.Tensor, prompt_tokens: int) -> None:
-        """
+        """Keep the numbers.
+
         Args:
             numbers: (rows, new tokens), fp64, in [0, 1).
             prompt_tokens: padded length of the prompts.
@@ -125,7 +123,8 @@ class InverseCdf(LogitsProcessor):
         self.numbers, self.prompt_tokens = numbers, prompt_tokens
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """
+        """Choose a token for each row.
+
         Args:
             input_ids: (rows, tokens so far), int64.
             scores: (rows, vocabulary), any float; excluded tokens are -inf.
@@ -150,14 +149,15 @@ class InverseCdf(LogitsProcessor):
 
 @torch.no_grad()
 def _sample(
-    model: Any,
-    tokenizer: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     rows: list[list[int]],
     jobs: list[Row],
     protocol: Mapping[str, Any],
-    before: Sequence[Any],
+    before: Sequence[LogitsProcessor],
 ) -> list[Continuation]:
     """One batch: left-padded, filtered by the library's warpers, sampled by `InverseCdf`."""
+    # padding on the left, so that all rows continue at the same position
     width, new = max(map(len, rows)), protocol["new_tokens"]
     pad = pad_token(tokenizer)
     ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)
@@ -165,12 +165,14 @@ def _sample(
         [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
     )
     numbers = np.stack([uniforms(protocol["seed"], p, k, new, c) for p, k, c in jobs])
+    # in the order of generate() itself; processors of the edit see the raw logits
     steps = [*before, TemperatureLogitsWarper(protocol["temperature"])]
     if protocol["top_k"]:
         steps.append(TopKLogitsWarper(protocol["top_k"]))
     if protocol["top_p"] < 1:
         steps.append(TopPLogitsWarper(protocol["top_p"]))
     steps.append(InverseCdf(torch.from_numpy(numbers).to(model.device), width))
+    # InverseCdf leaves one token, so greedy search takes it
     config = GenerationConfig(
         max_new_tokens=new,
         do_sample=False,
@@ -183,32 +185,35 @@ def _sample(
         generation_config=config,
         logits_processor=LogitsProcessorList(steps),
     )
+    # what follows an end-of-text token is padding
     new_ids, eos = [row[width:].tolist() for row in out], tokenizer.eos_token_id
     kept = [ids[: ids.index(eos)] if eos in ids else ids for ids in new_ids]
     texts = _texts_after(tokenizer, rows, kept)
     return [Continuation(t, eos not in ids) for t, ids in zip(texts, new_ids, strict=True)]
 
 
-def _texts_after(tokenizer: Any, rows: list[list[int]], new: list[list[int]]) -> list[str]:
-    """What tokens add to the text of those before: alone some tokenizers drop their first space."""
+def _texts_after(
+    tokenizer: PreTrainedTokenizerBase, rows: list[list[int]], new: list[list[int]]
+) -> list[str]:
+    """The text that tokens add to those before: decoded alone, some lose their first space."""
     whole = [before + after for before, after in zip(rows, new, strict=True)]
     starts, ends, alone = (
         tokenizer.batch_decode(ids, skip_special_tokens=True) for ids in (rows, whole, new)
     )
-    # a character whose bytes the two share has another text in each
+    # where a character's bytes are split between the two, the beginnings differ
     return [
-        end[len(start) :] if end.startswith(start) else own
-        for start, end, own in zip(starts, ends, alone, strict=True)
+        end[len(start) :] if end.startswith(start) else text
+        for start, end, text in zip(starts, ends, alone, strict=True)
     ]
 
 
-def _batches(jobs: list[Any], size: int) -> Iterator[list[Any]]:
+def _batches(jobs: list[Row], size: int) -> Iterator[list[Row]]:
     for start in tqdm(range(0, len(jobs), size), desc="generate", mininterval=5):
         yield jobs[start : start + size]
 
 
 def _require_fit(
-    rows: list[list[int]], prompts: list[str], model: Any, new: int, taken: int
+    rows: list[list[int]], prompts: list[str], model: PreTrainedModel, new: int, taken: int
 ) -> None:
     limit = context_of(model)
     less = f" less {taken} that the edit takes" if taken else ""

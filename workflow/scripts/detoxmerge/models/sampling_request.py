@@ -1,10 +1,13 @@
-"""What an edit asks of sampling beyond its next-token distribution; most ask nothing."""
+"""What an edit needs of sampling beyond its next-token distribution; most need nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import LogitsProcessor
 
 
 @dataclass(frozen=True)
@@ -12,14 +15,14 @@ class Sampling:
     """How continuations of an edited model are drawn.
 
     Attributes:
-        processors: of transformers (`LogitsProcessor`), before those of the protocol.
+        processors: come before those of the protocol.
         candidates: continuations drawn for each one that is kept.
-        pick: given the texts of the candidates of every continuation, the place of the one that is
-            kept of each; none where there is one candidate.
+        pick: from the texts of the candidates of every continuation, the index of the one that is
+            kept of each; None where there is one candidate.
         context_taken: tokens of the model's context that are not left to prompt and continuation.
     """
 
-    processors: tuple[Any, ...] = ()
+    processors: tuple[LogitsProcessor, ...] = ()
     candidates: int = 1
     pick: Callable[[list[list[str]]], list[int]] | None = None
     context_taken: int = 0
@@ -29,13 +32,10 @@ PLAIN = Sampling()
 
 
 def candidates_at(scale: float) -> int:
-    """How many continuations best-of-N draws for each one that is kept.
+    """N = round(2 ** scale), the continuations that best-of-N draws for each one that is kept.
 
     Args:
         scale: log2 N.
-
-    Returns:
-        N = round(2 ** scale); 1 at scale 0.
 
     Raises:
         ValueError: a scale below 0.

@@ -1,22 +1,17 @@
 """Scores of texts by a scorer: a failed one is missing, never a number."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
+from .scorers import LoadedScorer
 
-Predict = Callable[[list[str]], list[float]]
+Predict = Callable[[list[str]], list[float]]  # a score for each text
 
 
 def score_texts(texts: list[str], predict: Predict, batch_size: int) -> np.ndarray:
     """Score texts in batches; where a batch fails, one by one.
-
-    Args:
-        texts: any number.
-        predict: a list of texts -> as many scores.
-        batch_size: texts at a time.
 
     Returns:
         fp64, one per text; NaN where there is no finite score.
@@ -25,16 +20,16 @@ def score_texts(texts: list[str], predict: Predict, batch_size: int) -> np.ndarr
         UserError: not one text could be scored.
     """
     scores = np.full(len(texts), np.nan)
-    # similar lengths share a batch: little padding
+    # texts of similar lengths share a batch, so little is padded
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
     last: Exception | None = None
     for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+        batch = order[start : start + batch_size]
         try:
-            scores[chosen] = predict([texts[i] for i in chosen])
-        except Exception as error:  # counted below, and never turned into a number
+            scores[batch] = predict([texts[i] for i in batch])
+        except Exception as error:  # one bad text must not take its whole batch with it
             last = error
-            for i in chosen:
+            for i in batch:
                 try:
                     scores[i] = predict([texts[i]])[0]
                 except Exception as single:
@@ -45,28 +40,23 @@ def score_texts(texts: list[str], predict: Predict, batch_size: int) -> np.ndarr
     return scores
 
 
-def predictor(detoxify: Any, label: str, name: str) -> Predict:
-    """What `score_texts` calls.
+def predictor(scorer: LoadedScorer, label: str, name: str) -> Predict:
+    """What `score_texts` calls: the scores of one label.
 
     Args:
-        detoxify: of `load_scorer`.
         label: the output that is read.
         name: of the scorer, for the sentence.
-
-    Returns:
-        A list of texts -> as many scores.
 
     Raises:
         UserError: the scorer lacks the label.
     """
-    if label not in detoxify.class_names:
+    if label not in scorer.class_names:
         raise UserError(
-            f"the scorer {name} has no label '{label}'; it has {', '.join(detoxify.class_names)}"
+            f"the scorer {name} has no label '{label}'; it has {', '.join(scorer.class_names)}"
         )
 
     def predict(texts: list[str]) -> list[float]:
-        found = detoxify.predict(texts)[label]
-        # one text gives a bare number
-        return found if isinstance(found, list) else [found]
+        scores = scorer.predict(texts)[label]
+        return scores if isinstance(scores, list) else [scores]  # Detoxify: of one text a number
 
     return predict

@@ -1,4 +1,4 @@
-"""Where an edit stands, and the artefacts that its method may ask for, by their paths."""
+"""The place of an edit in the study, and the paths of what its method may ask for."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ class At:
     """What a method's `inputs()` asks for paths of manifests.
 
     Attributes:
-        paths: the grammar of the results folder.
         model: alias.
         dataset: alias; `-` for a method that uses none.
-        seed: of the training; `-` likewise.
-        edits: other edits that were asked for.
+        seed: of the training; `-` for a method that uses none.
+        edits: other edits that were asked for; the grid builds them too.
     """
 
     paths: Paths
@@ -40,23 +39,27 @@ class At:
 
     def shard(self, recipe: str, n: int, shard: int, model: str | None = None) -> str:
         """Manifest of the fine-tune of one of n shards; its delta lies beside it."""
-        at = {"model": model or self.model, "dataset": self.dataset, "seed": self.seed}
-        return self.paths.shard.format(recipe=recipe, n=n, shard=shard, **at)
+        return self.paths.shard.format(
+            model=model or self.model,
+            dataset=self.dataset,
+            recipe=recipe,
+            n=n,
+            shard=shard,
+            seed=self.seed,
+        )
 
-    def given(self, shard: int) -> str:
-        """Manifest of a fine-tune made elsewhere."""
-        return self.paths.given_shard.format(model=self.model, shard=shard)
+    def given_finetune(self, index: int) -> str:
+        """Manifest of a fine-tune made elsewhere, by its index in the model's `fine_tunes`."""
+        return self.paths.given_finetune.format(model=self.model, finetune=index)
 
     def edit(self, method: str, values: Mapping[str, Any], model: str | None = None) -> str:
-        """Manifest of another edit, of the same data set and seed as far as its method uses them.
+        """Manifest of another edit, with the same data set and seed where its method uses them.
+
+        It is built even if nothing else asks for it.
 
         Args:
-            method: its name.
             values: its parameters that differ from their defaults.
-            model: alias; none: the same.
-
-        Returns:
-            Path of its `edit.json`, which is built if nothing else asks for it.
+            model: alias; None: the same model.
         """
         params, uses = params_of(method, values)(**values), METHODS[method].USES
         other = Edit(
@@ -75,9 +78,10 @@ class At:
         return self.paths.generations.format(model=self.model, edit="base", prompts=prompts)
 
     def scores(self, prompts: str, scorer: str) -> str:
-        """Manifest of their toxicity by a scorer of the catalogue."""
-        at = {"model": self.model, "edit": "base", "prompts": prompts}
-        return self.paths.toxicity.format(scorer=scorer, **at)
+        """Manifest of the toxicity of these samples by a scorer of the catalogue."""
+        return self.paths.toxicity.format(
+            model=self.model, edit="base", prompts=prompts, scorer=scorer
+        )
 
     def scorer(self, alias: str) -> str:
         """Manifest of a scorer of the catalogue."""

@@ -19,13 +19,10 @@ from .slug import setting_slug
 
 
 class Built:
-    """The edits of a study: the selection (`run:`) crossed out over the catalogue."""
+    """The edits of a study: every combination of what the selection (`run:`) names."""
 
     def __init__(self, config: Config) -> None:
-        """
-        Args:
-            config: the checked config.
-        """
+        """Take a checked config; nothing is read from disk."""
         self.config, self.run = config, config.run
         self.paths = Paths(config.results)
         self.protocol = Protocol(config)
@@ -42,31 +39,34 @@ class Built:
     @cached_property
     def edits(self) -> list[Edit]:
         """Every edit but the base, in the order of the config."""
-        found = []
+        edits = []
         for model, (method, setting) in product(self.run.models, self.settings):
             uses = METHODS[method].USES
             datasets = self.run.datasets if "dataset" in uses else ["-"]
             seeds = [str(s) for s in self.run.seeds] if "seed" in uses else ["-"]
             params = self.settings[method, setting]
-            found += [
-                Edit(model, d, method, setting, s, params) for d, s in product(datasets, seeds)
+            edits += [
+                Edit(model, dataset, method, setting, seed, params)
+                for dataset, seed in product(datasets, seeds)
             ]
-        return found
+        return edits
 
     @cached_property
     def built(self) -> dict[str, Edit]:
-        """Path of its manifest -> edit, for every edit: those of the study, and those that others
-        are made from, which are not measured."""
-        found, waiting = {}, list(self.edits)
+        """Path of its manifest -> edit, of the study's edits and of those that they are made from.
+
+        The latter are not measured.
+        """
+        edits, waiting = {}, list(self.edits)
         while waiting:
             edit = waiting.pop(0)
             path = self.paths.edit.format(**vars(edit))
-            if path not in found:
-                found[path] = edit
+            if path not in edits:
+                edits[path] = edit
                 at = self._at(edit)
-                METHODS[edit.method].inputs(edit.params, at)
+                METHODS[edit.method].inputs(edit.params, at)  # it adds what it asks for to at.edits
                 waiting += at.edits
-        return found
+        return edits
 
     def _at(self, edit: Edit) -> At:
         return At(self.paths, edit.model, edit.dataset, edit.seed)
@@ -76,7 +76,7 @@ class Built:
         return METHODS[edit.method].inputs(edit.params, self._at(edit))
 
     def made_from(self, pattern: str) -> list[dict[str, str]]:
-        """Wildcards of all files of one kind that edits are made from, each once.
+        """Wildcards of all files of one pattern that edits are made from, each file once.
 
         Args:
             pattern: of `paths`, without `{edit}`.
@@ -84,14 +84,14 @@ class Built:
         Returns:
             A mapping per file, in the order of the edits.
         """
-        every = [path for edit in self.built.values() for path in self.inputs_of(edit)]
-        found = {path: self.paths.wildcards(pattern, path) for path in every}
-        return [wildcards for wildcards in found.values() if wildcards]
+        inputs = [path for edit in self.built.values() for path in self.inputs_of(edit)]
+        matches = {path: self.paths.wildcards(pattern, path) for path in inputs}
+        return [wildcards for wildcards in matches.values() if wildcards]
 
     def fine_tunes_of(self, edit: Edit) -> list[FineTune]:
         """The fine-tunes among what a method asks for."""
-        found = [self.paths.wildcards(self.paths.shard, path) for path in self.inputs_of(edit)]
-        return [FineTune(**w | {k: int(w[k]) for k in ("n", "shard")}) for w in found if w]
+        matches = [self.paths.wildcards(self.paths.shard, path) for path in self.inputs_of(edit)]
+        return [FineTune(**w | {k: int(w[k]) for k in ("n", "shard")}) for w in matches if w]
 
     def tensors_beside(self, edit: Edit) -> list[str]:
         """The tensor files that an edit's own job writes."""
@@ -100,12 +100,12 @@ class Built:
 
     def tensors_read(self, edit: Edit) -> list[str]:
         """The tensor files of what an edit is made from: of fine-tunes and of other edits."""
-        found = [self.paths.shard_delta.format(**vars(tune)) for tune in self.fine_tunes_of(edit)]
+        deltas = [self.paths.shard_delta.format(**vars(tune)) for tune in self.fine_tunes_of(edit)]
         others = [self.built[path] for path in self.inputs_of(edit) if path in self.built]
-        return found + [tensors for other in others for tensors in self.tensors_of(other)]
+        return deltas + [tensors for other in others for tensors in self.tensors_of(other)]
 
     def tensors_of(self, edit: Edit) -> list[str]:
-        """The tensor files that a loaded edit reads: its own, else those that it is made from."""
+        """The tensor files that a loaded edit reads: those beside it, else what it is made from."""
         return self.tensors_beside(edit) or self.tensors_read(edit)
 
     @cached_property
@@ -118,25 +118,25 @@ class Built:
         ]
 
     @cached_property
-    def given_shards(self) -> list[tuple[str, int]]:
-        """Model and place in its list of every fine-tune made elsewhere that some edit takes."""
-        found = self.made_from(self.paths.given_shard)
-        return sorted({(w["model"], int(w["shard"])) for w in found})
+    def given_finetunes(self) -> list[tuple[str, int]]:
+        """Model and index in its `fine_tunes` of each one made elsewhere that some edit takes."""
+        tunes = self.made_from(self.paths.given_finetune)
+        return sorted({(w["model"], int(w["finetune"])) for w in tunes})
 
     @cached_property
     def fine_tunes(self) -> list[FineTune]:
         """Every fine-tune of the study, once."""
-        every = self.built.values()
-        return list(dict.fromkeys(one for edit in every for one in self.fine_tunes_of(edit)))
+        edits = self.built.values()
+        return list(dict.fromkeys(tune for edit in edits for tune in self.fine_tunes_of(edit)))
 
     @cached_property
     def shard_sets(self) -> list[ShardSet]:
         """Every set of two fine-tunes or more that some edit takes whole."""
-        found: dict[ShardSet, None] = {}
+        sets: dict[ShardSet, None] = {}
         for edit in self.built.values():
             used = Counter(tune.shards for tune in self.fine_tunes_of(edit))
-            found |= {shards: None for shards, count in used.items() if count == shards.n > 1}
-        return list(found)
+            sets |= {shards: None for shards, count in used.items() if count == shards.n > 1}
+        return list(sets)
 
     def find(self, wildcards: Any) -> Edit:
         """The edit behind {model} and {edit}, or {model} and the parts of {edit}; not the base.
@@ -152,30 +152,27 @@ class Built:
         if path in self.built:
             return self.built[path]
         _, method, setting, _ = edit.split("/")
-        known = [name for of, name in self.settings if of == method]
+        known = [name for owner, name in self.settings if owner == method]
         raise UserError(
             f"{method} has no setting '{setting}' for {wildcards.model} in the config; "
             f"{nearest(setting, known)}"
         )
 
     def benchmarks_of(self, edit: Edit) -> list[str]:
-        """Where Snakemake keeps the times of all jobs that an edit is made by.
-
-        Args:
-            edit: one of those that are built.
+        """Where Snakemake keeps the times of all jobs that make an edit.
 
         Returns:
-            Of the edit itself, and of the fine-tunes and edits that it is made from; none where one
-            of these was made elsewhere, since nobody knows its time.
+            Of the edit itself, and of the fine-tunes and edits that it is made from. Empty if one
+            of these was made elsewhere, since its time is not known.
         """
-        p, found, waiting = self.paths, [], [edit]
+        p, benchmarks, waiting = self.paths, [], [edit]
         while waiting:
-            one = waiting.pop(0)
-            inputs = self.inputs_of(one)
-            if any(p.wildcards(p.given_shard, path) for path in inputs):
+            part = waiting.pop(0)
+            inputs = self.inputs_of(part)
+            if any(p.wildcards(p.given_finetune, path) for path in inputs):
                 return []
-            found.append(p.benchmark(p.edit).format(**vars(one)))
-            tunes = self.fine_tunes_of(one)
-            found += [p.benchmark(p.shard, "finetune").format(**vars(tune)) for tune in tunes]
+            benchmarks.append(p.benchmark(p.edit).format(**vars(part)))
+            tunes = self.fine_tunes_of(part)
+            benchmarks += [p.benchmark(p.shard, "finetune").format(**vars(tune)) for tune in tunes]
             waiting += [self.built[path] for path in inputs if path in self.built]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(benchmarks))

@@ -2,10 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, create_model, model_validator
 
-from .entries import SPEED, Entry, Labelled, Revision, Source, exactly_one
-from .training import Pretrain, TrainScorer
+from .entries import SPEED, Entry, Labelled, Source, exactly_one, plain
+from .local import FINE_TUNE_FILES, LocalPath
+from .origin import Origin
+from .registry import SCORERS
+from .training import Pretrain
 
 
 class Dataset(Labelled):
@@ -49,9 +52,9 @@ class Prompts(Source):
 class Corpus(Source):
     """A text whose perplexity is measured in strided windows."""
 
-    join: str = Field("\n\n", description="what stands between two rows")
+    join: str = Field("\n\n", description="text put between two rows")
     window_tokens: int | None = Field(
-        None, ge=2, description="tokens a window holds; none: the model's context length"
+        None, ge=2, description="tokens a window holds; null: the model's context length"
     )
     stride_tokens: int = Field(512, ge=1, description="tokens between the starts of two windows")
     batch_size: int = Field(8, ge=1, description="windows at a time", json_schema_extra=SPEED)
@@ -63,74 +66,99 @@ class Corpus(Source):
         return self
 
 
-class Shard(Entry):
+class GivenFineTune(Origin):
     """A fine-tune made elsewhere: a model or LoRA adapter, or a task vector of this workflow."""
 
-    hub: str | None = Field(None, description="id on the Hugging Face hub")
-    revision: Revision | None = None
+    PATH_KIND = "file or folder"
+    FILES = FINE_TUNE_FILES
+
     path: str | None = Field(None, description="folder, or delta.safetensors of a task vector")
 
-    @model_validator(mode="after")
-    def _one_origin(self) -> "Shard":
-        exactly_one(self, "hub", "path")
-        if self.hub and not self.revision:
-            raise ValueError("a hub model needs `revision` (a commit hash)")
-        return self
 
-
-def _as_shard(value: Any) -> Any:
+def _as_fine_tune(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
 
-class Model(Entry):
+class Model(Origin):
     """A base model: a hub id, a local folder, or one that the workflow trains itself."""
 
-    hub: str | None = Field(None, description="model id on the Hugging Face hub")
-    revision: Revision | None = None
-    path: str | None = Field(None, description="local folder; $VARIABLES are expanded")
+    OTHERS = ("pretrain",)
+
     pretrain: Pretrain | None = None
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="weights when measured")
-    shards: list[
-        Annotated[Shard, BeforeValidator(_as_shard, json_schema_input_type=str | Shard)]
+    fine_tunes: list[
+        Annotated[
+            GivenFineTune,
+            BeforeValidator(_as_fine_tune, json_schema_input_type=str | GivenFineTune),
+        ]
     ] = Field(
         default=[],
         description="fine-tunes of it made elsewhere, for `merge_given`: local paths, or hub ids; "
         "$VARIABLES are expanded",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed_key(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "shards" in value:
+            raise ValueError("the key `shards` is now called `fine_tunes`; rename it")
+        return value
+
     @model_validator(mode="after")
-    def _one_origin(self) -> "Model":
-        exactly_one(self, "hub", "path", "pretrain")
-        if self.hub and not self.revision:
-            raise ValueError("a hub model needs `revision` (a commit hash)")
-        twice = [s.hub or s.path for i, s in enumerate(self.shards) if s in self.shards[:i]]
-        if twice:
-            raise ValueError(f"'{twice[0]}' stands twice among `shards`; leave one out")
+    def _fine_tunes_differ(self) -> "Model":
+        tunes = self.fine_tunes
+        repeated = [t.hub or t.path for i, t in enumerate(tunes) if t in tunes[:i]]
+        if repeated:
+            raise ValueError(f"`fine_tunes` lists '{repeated[0]}' twice; leave one out")
         return self
 
 
-class Checkpoint(Entry):
-    """A local checkpoint in Detoxify's format, with its tokenizer's folder."""
+def _kind_field(name: str) -> Any:
+    """The field of `Scorer` for a kind: its type and its description."""
+    kind = SCORERS[name]
+    return kind.Value | None, Field(None, description=kind.__doc__.splitlines()[0])
 
-    file: str = Field(description=".ckpt; $VARIABLES are expanded")
-    tokenizer: str = Field(description="folder with config.json and the tokenizer's files")
+
+# a field for each kind: a file that is added to models/scorers is a further key
+_ScorerKinds: Any = create_model(
+    "_ScorerKinds", __base__=Entry, **{name: _kind_field(name) for name in SCORERS}
+)
 
 
-class Scorer(Entry):
-    """What scores toxicity: a variant of Detoxify, a local checkpoint, or one trained here."""
+class Scorer(_ScorerKinds):
+    """What scores toxicity: one of the kinds of models/scorers, and how its scores are read."""
 
-    detoxify: Literal["original", "unbiased", "multilingual"] | None = None
-    checkpoint: Checkpoint | None = None
-    train: TrainScorer | None = None
     label: str = Field("toxicity", description="output of the scorer that is read")
     thresholds: list[float] = Field([0.2, 0.5, 0.8], description="shares of scores > these")
     any_above: float = Field(0.5, ge=0, lt=1, description="toxicity probability: any of K > this")
     batch_size: int = Field(64, ge=1, description="texts at a time", json_schema_extra=SPEED)
 
     @model_validator(mode="after")
-    def _one_origin(self) -> "Scorer":
-        exactly_one(self, "detoxify", "checkpoint", "train")
+    def _one_kind(self) -> "Scorer":
+        exactly_one(self, *SCORERS)
         return self
+
+    @property
+    def kind(self) -> str:
+        """Its kind: the one key among those of models/scorers that it has."""
+        return next(name for name in SCORERS if getattr(self, name) is not None)
+
+    @property
+    def rule(self) -> str:
+        """What makes its manifest: ``fetch_scorer`` or ``train_scorer``."""
+        return SCORERS[self.kind].RULE
+
+    def protocol(self) -> dict[str, Any]:
+        """What decides its scores, under the name of its kind; nothing of the other kinds."""
+        return {self.kind: plain(getattr(self, self.kind))}
+
+    def local_paths(self) -> list[LocalPath]:
+        """The files of this machine that decide what it is."""
+        return SCORERS[self.kind].local_paths(getattr(self, self.kind))
+
+    def words(self) -> str:
+        """For a model card: what it is, and which of its outputs is read."""
+        return f"{SCORERS[self.kind].words(getattr(self, self.kind))}; label `{self.label}`"
 
 
 class Selector(Entry):
@@ -146,9 +174,9 @@ class Selector(Entry):
     ratio: float | None = Field(None, gt=1, description="ppl-ratio: perplexity over the base's")
     to: str | None = Field(None, description="matched: the other edit, `method/setting`")
     by: str | None = Field(None, description="matched: the selector that chooses its scale")
-    prompts: str | None = Field(None, description="toxicity is read on; none: the sweep's first")
-    scorer: str | None = Field(None, description="and from; none: the sweep's first")
-    corpus: str | None = Field(None, description="perplexity is read on; none: the sweep's first")
+    prompts: str | None = Field(None, description="toxicity is read on; null: the sweep's first")
+    scorer: str | None = Field(None, description="and by; null: the sweep's first")
+    corpus: str | None = Field(None, description="perplexity is read on; null: the sweep's first")
 
     @model_validator(mode="after")
     def _what_its_rule_needs(self) -> "Selector":

@@ -37,11 +37,10 @@ TOO_MUCH = "node configuration is not available"
 
 
 def require_ready(folder: Path | str, requests: Iterable[Mapping[str, Any]]) -> None:
-    """Called once, before the first job is started.
+    """Refuse a run that SLURM would not take; called once, before the first job is started.
 
     Args:
-        folder: where Snakemake runs.
-        requests: resources of the jobs that would be sent, with `rule` and `threads`; none when
+        requests: resources of the jobs that would be sent, with `rule` and `threads`; empty if
             they run on this machine.
 
     Raises:
@@ -60,9 +59,6 @@ def require_no_orphans(folder: Path | str) -> None:
     Jobs outlive the Snakemake that submitted them and nothing attaches to them again: a second
     run would submit each of them once more.
 
-    Args:
-        folder: where Snakemake runs.
-
     Raises:
         UserError: with the jobs' ids and the command that ends them.
     """
@@ -71,18 +67,18 @@ def require_no_orphans(folder: Path | str) -> None:
     answer = _ask(["squeue", "--noheader", "--format=%i|%u|%k|%Z"])
     rows = [line.split("|") for line in answer.stdout.splitlines()]
     here = os.path.realpath(folder)
-    # the plugin's comment tells its jobs from a Snakemake that itself runs as a job
-    found = [
+    # the plugin's comment distinguishes its jobs from a Snakemake that itself runs as a job
+    orphans = [
         (row[0].strip(), row[1])
         for row in rows
         if len(row) == 4 and row[2].startswith("rule_") and _same(row[3], here)
     ]
-    if found:
-        ids = " ".join(job for job, _ in found)
-        users = ", ".join(sorted({user for _, user in found}))
+    if orphans:
+        ids = " ".join(job for job, _ in orphans)
+        users = ", ".join(sorted({user for _, user in orphans}))
         raise UserError(
-            f"{len(found)} SLURM job(s) of an earlier run from {here} (user {users}) are still in "
-            f"the queue; wait until they have ended, or end them: scancel {ids}"
+            f"{len(orphans)} SLURM job(s) of an earlier run from {here} (user {users}) are still "
+            f"in the queue; wait until they have ended, or end them: scancel {ids}"
         )
 
 
@@ -100,17 +96,17 @@ def require_accepted(requests: Iterable[Mapping[str, Any]]) -> None:
     for request in _distinct(requests):
         command = ["sbatch", "--test-only", *options(request), "--wrap=true"]
         answer = _ask(command)
-        said = " ".join((answer.stderr or answer.stdout).replace("sbatch: error:", "").split())
-        if answer.returncode and "Unable to contact" in said:
-            raise UserError(f"SLURM's controller does not answer ({said}); try again later")
+        message = " ".join((answer.stderr or answer.stdout).replace("sbatch: error:", "").split())
+        if answer.returncode and "Unable to contact" in message:
+            raise UserError(f"SLURM's controller does not answer ({message}); try again later")
         if answer.returncode:
             asked = " ".join(command[2:-1])
-            mend = _mend(said, request)
-            raise UserError(f"SLURM refuses {request['rule']} ({asked}): {said}; {mend}")
+            mend = _mend(message, request)
+            raise UserError(f"SLURM refuses {request['rule']} ({asked}): {message}; {mend}")
 
 
 def seconds_left() -> float | None:
-    """What SLURM says that the job this runs in has left.
+    """The time that SLURM leaves to the job in which this runs.
 
     Returns:
         Seconds; None outside of a job, without a limit, or where SLURM does not answer.
@@ -118,11 +114,11 @@ def seconds_left() -> float | None:
     job = os.environ.get("SLURM_JOB_ID")
     if not job or not shutil.which("squeue"):
         return None
-    said = _ask(["squeue", "--noheader", f"--jobs={job}", "--format=%L"]).stdout.strip()
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", said)
-    if not found:
+    answer = _ask(["squeue", "--noheader", f"--jobs={job}", "--format=%L"])
+    left = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", answer.stdout.strip())
+    if not left:
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = (int(part or 0) for part in left.groups())
     return 86400.0 * days + 3600 * hours + 60 * minutes + seconds
 
 
@@ -130,40 +126,32 @@ def memory_advice(folder: Path | str, since: float) -> str:
     """What to change when jobs were ended for their memory: Snakemake only says that they failed.
 
     Args:
-        folder: where Snakemake runs; the plugin keeps the logs of failed jobs below it.
         since: start of the run, seconds since 1970.
 
     Returns:
-        A sentence per rule; empty if no job was ended so.
+        A sentence per rule; empty if no job was ended for its memory.
     """
-    found: dict[str, list[str]] = {}
+    killed: dict[str, list[str]] = {}
     for log in sorted(Path(folder).glob(f"{SLURM_LOGS}/*/**/*.log")):
         if log.stat().st_mtime >= since and OUT_OF_MEMORY.search(log.read_text(errors="replace")):
             name = log.relative_to(Path(folder, SLURM_LOGS)).parts[0]
             # the only group asks for the most that generate, score_toxicity or measure_fluency does
             rule = "generate" if name.startswith("group_") else name.removeprefix("rule_")
-            found.setdefault(rule, []).append(log.stem)
+            killed.setdefault(rule, []).append(log.stem)
     return "\n".join(
         f"{rule}: SLURM ended {len(jobs)} job(s) for their memory ({' '.join(jobs)}); each attempt "
         f"asks for more, and --set-resources {rule}:mem_mb=... asks for more at once"
-        for rule, jobs in found.items()
+        for rule, jobs in killed.items()
     )
 
 
 def options(request: Mapping[str, Any]) -> list[str]:
-    """The options of sbatch behind a job's resources, as Snakemake's SLURM plugin sends them.
-
-    Args:
-        request: resources by name, and `threads`.
-
-    Returns:
-        Options.
-    """
-    found = [f"{option}={request[name]}" for name, option in RESOURCES.items() if request.get(name)]
+    """The options of sbatch behind a job's resources, as Snakemake's SLURM plugin sends them."""
+    sent = [f"{option}={request[name]}" for name, option in RESOURCES.items() if request.get(name)]
     if request.get("gpu"):
         model = request.get("gpu_model")
-        found.append(f"--gpus={model}:{request['gpu']}" if model else f"--gpus={request['gpu']}")
-    return [*found, f"--cpus-per-task={request.get('threads', 1)}"]
+        sent.append(f"--gpus={model}:{request['gpu']}" if model else f"--gpus={request['gpu']}")
+    return [*sent, f"--cpus-per-task={request.get('threads', 1)}"]
 
 
 def _distinct(requests: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -171,13 +159,13 @@ def _distinct(requests: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return list({(r["rule"], *options(r)): r for r in requests}.values())
 
 
-def _mend(said: str, request: Mapping[str, Any]) -> str:
+def _mend(message: str, request: Mapping[str, Any]) -> str:
     gpu = request.get("gpu") or request.get("gres")
-    if TOO_MUCH in said:
+    if TOO_MUCH in message:
         setting = "GPU_MODEL" if gpu else "PARTITION"
         less = f"--set-resources {request['rule']}:mem_mb=..."
-        return f"no node has so much: mend {setting} in {_line(setting)}, or ask for less: {less}"
-    setting = next((name for word, name in MENDS.items() if word in said.lower()), None)
+        return f"no node has that much: mend {setting} in {_line(setting)}, or ask for less: {less}"
+    setting = next((name for word, name in MENDS.items() if word in message.lower()), None)
     if setting is None:
         return f"mend the settings at the head of {PROFILE}"
     if setting == "PARTITION" and gpu:
@@ -188,8 +176,8 @@ def _mend(said: str, request: Mapping[str, Any]) -> str:
 
 def _line(setting: str) -> str:
     lines = PROFILE.read_text().splitlines() if PROFILE.is_file() else []
-    at = next((i for i, line in enumerate(lines, 1) if f"- {setting} =" in line), None)
-    return f"{PROFILE}, line {at}" if at else str(PROFILE)
+    number = next((i for i, line in enumerate(lines, 1) if f"- {setting} =" in line), None)
+    return f"{PROFILE}, line {number}" if number else str(PROFILE)
 
 
 def _same(folder: str, here: str) -> bool:

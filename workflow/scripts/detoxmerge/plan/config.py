@@ -1,7 +1,7 @@
 """The config: read, completed with defaults, and refused with one sentence per error, all at once.
 
 `Config` documents every key (with catalogue.py); config/schema.json is generated from it. What
-pydantic cannot see by itself is in checks.py (aliases, a method's own parameters) and files.py.
+pydantic cannot check by itself is in checks/: aliases, a method's parameters, local files.
 """
 
 import typing
@@ -36,7 +36,7 @@ def _method_entry(value: Any) -> Any:
 
 
 def _folder(folder: str) -> str:
-    """Without a slash at the end; Snakemake puts it before every path, as it stands."""
+    """Without a slash at the end; Snakemake puts it before every path, and expands nothing."""
     kept = folder.strip().rstrip("/")
     if not kept:
         raise ValueError(f"must name a folder, not {folder!r}")
@@ -84,7 +84,7 @@ class Run(Entry):
         description="method: its own scales, where they mean something else (alpha of steering)",
     )
     fluency_judge: str | None = Field(
-        None, description="model that judges continuations; none: each model's own base"
+        None, description="model that judges continuations; null: each model's own base"
     )
     sweep: Stage = Field(description="every scale, on validation texts: what selectors read")
     selectors: list[str] = Field([], description="rules that choose scales for the final stage")
@@ -139,10 +139,7 @@ class Config(Entry):
     run: Run
 
     def read_by(self, selector: str) -> dict[str, str]:
-        """What of the sweep a selector reads.
-
-        Args:
-            selector: alias.
+        """The sets of the sweep that a selector reads.
 
         Returns:
             `prompts`, `scorer` and `corpus`: its own, or the sweep's first.

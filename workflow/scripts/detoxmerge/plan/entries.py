@@ -1,27 +1,22 @@
 """What the entries of the config share: strictness, sources, and what of them changes numbers.
 
-`protocol(entry)` is what of an entry changes numbers; fields marked `SPEED` do not, and stand in
-no rule's params and in no measurement's key. A field that came later is marked `LATER`: it stands
-there unless it has its default, under which the numbers are those of before.
+`protocol(entry)` is the part of an entry that changes numbers. Fields marked `SPEED` do not, so
+no rule's params and no measurement's key have them. A field that was added later is marked `LATER`:
+it is left out at its default, which gives the numbers of before.
 """
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from .local import LocalPath
+
 SPEED: dict[str, Any] = {"speed_only": True}
 LATER: dict[str, Any] = {"left_out_at_default": True}
 
 
 def alias_of(kind: str) -> dict[str, Any]:
-    """Marks a method's parameter that names an entry of the catalogue.
-
-    Args:
-        kind: of the catalogue, for example ``prompts``.
-
-    Returns:
-        For `json_schema_extra` of its field.
-    """
+    """For `json_schema_extra` of a parameter that names an entry of this kind, e.g. ``prompts``."""
     return {"alias_of": kind}
 
 
@@ -38,7 +33,7 @@ Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="commit h
 def is_method_entry(value: object) -> bool:
     """Whether a value has the form of a method's entry."""
     if isinstance(value, list):
-        return all(isinstance(one, dict) for one in value)
+        return all(isinstance(entry, dict) for entry in value)
     return isinstance(value, dict | None)
 
 
@@ -54,18 +49,14 @@ def exactly_one(entry: Entry, *names: str) -> None:
 
 
 def protocol(entry: BaseModel, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What of an entry changes numbers, as plain JSON values.
-
-    Args:
-        entry: a catalogue entry.
-        without: names of further fields to leave out.
+    """The part of an entry that changes numbers, as plain JSON values.
 
     Returns:
         Field values by name, nested entries likewise, without the fields marked `SPEED`, and those
         marked `LATER` at their default.
     """
     return {
-        name: _plain(getattr(entry, name))
+        name: plain(getattr(entry, name))
         for name, field in type(entry).model_fields.items()
         if name not in without
         and field.json_schema_extra != SPEED
@@ -73,12 +64,13 @@ def protocol(entry: BaseModel, *, without: tuple[str, ...] = ()) -> dict[str, An
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of an entry as plain JSON; of nested entries what changes numbers."""
     if isinstance(value, BaseModel):
         return protocol(value)
     if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return [plain(v) for v in value]
+    return {k: plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 class Sample(Entry):
@@ -142,10 +134,32 @@ class Source(Entry):
                 f"`{of_hub[0]}` belongs to a hub data set and would not be read; leave it out (of "
                 "files, `where` or `part` choose rows)"
             )
-        twice = [path for i, path in enumerate(self.path or []) if path in self.path[:i]]
-        if twice:
-            raise ValueError(f"'{twice[0]}' stands twice in `path`; leave one out")
+        repeated = [path for i, path in enumerate(self.path or []) if path in self.path[:i]]
+        if repeated:
+            raise ValueError(f"`path` names '{repeated[0]}' twice; leave one out")
         return self
+
+    def local_paths(self) -> list[LocalPath]:
+        """Its local files, if it has any."""
+        return [LocalPath("path", path) for path in self.path or []]
+
+    def words(self) -> str:
+        """Where the texts come from, in Markdown, for a model card; folders are left out."""
+        if self.hub:
+            subset = f" ({self.subset})" if self.subset else ""
+            words = f"`{self.hub}`{subset}, {', '.join(self.splits or [])}, at `{self.revision}`"
+        elif self.path:
+            words = "local " + ", ".join(f"`{path.rsplit('/', 1)[-1]}`" for path in self.path)
+        else:
+            made = self.generated
+            words = f"{made.rows} {made.kind} of the workflow's own generator, seed {made.seed}"
+        if self.where:
+            words += ", where " + " and ".join(f"{k} is {v}" for k, v in self.where.items())
+        if self.part:
+            words += f", the {self.part} part of them"
+        if self.sample:
+            words += f", a sample of {self.sample.rows} rows, seed {self.sample.seed}"
+        return words
 
 
 class Labelled(Source):

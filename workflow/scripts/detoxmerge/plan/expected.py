@@ -1,4 +1,4 @@
-"""Which protocol each manifest of a study must have recorded."""
+"""The protocol that each manifest of a study must have recorded."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +12,6 @@ Expected = Iterator[tuple[str, dict[str, Any]]]
 def expected_protocols(grid: Grid) -> dict[str, dict[str, Any]]:
     """Every manifest that the study makes or reads.
 
-    Args:
-        grid: the study.
-
     Returns:
         Path -> the protocol that it must have recorded.
     """
@@ -24,8 +21,10 @@ def expected_protocols(grid: Grid) -> dict[str, dict[str, Any]]:
 def _expected(grid: Grid) -> Expected:
     p, protocol = grid.paths, grid.protocol
     yield from _sources(grid)
+    # the base has no cost of its own: it is timed in the job of each edit
     for alias in grid.run.models:
         yield from _measurements(grid, alias, "base")
+    # more edits are built than measured: some are only made for others
     for path, edit in grid.built.items():
         yield path, protocol.edit(edit.method, edit.params)
     for edit in grid.edits:
@@ -38,9 +37,9 @@ def _expected(grid: Grid) -> Expected:
     for tune in grid.fine_tunes:
         yield p.shard.format(**vars(tune)), protocol.shard(tune.recipe)
         yield p.partition.format(**vars(tune)), protocol.partition()
-    for model, shard in grid.given_shards:
-        path = p.given_shard.format(model=model, shard=shard)
-        yield path, protocol.given_shard(model, shard)
+    for model, index in grid.given_finetunes:
+        path = p.given_finetune.format(model=model, finetune=index)
+        yield path, protocol.given_finetune(model, index)
     for shards in grid.shard_sets:
         yield p.shard_statistics.format(**vars(shards)), protocol.shard_statistics()
     for path in exports_of(grid):
@@ -68,7 +67,7 @@ def _sources(grid: Grid) -> Expected:
 
 
 def _samples(grid: Grid) -> Expected:
-    """What base models write and how it is scored, where edits are made from that."""
+    """Continuations of base models, and their scores, from which edits are made."""
     p, protocol = grid.paths, grid.protocol
     generations, toxicity = (x.replace("{edit}", "base") for x in (p.generations, p.toxicity))
     for w in grid.made_from(generations):
@@ -81,17 +80,17 @@ def _samples(grid: Grid) -> Expected:
 
 
 def _measurements(grid: Grid, model: str, edit: str) -> Expected:
-    p, protocol, at = grid.paths, grid.protocol, {"model": model, "edit": edit}
+    p, protocol, names = grid.paths, grid.protocol, {"model": model, "edit": edit}
     for stage in grid.run.stages.values():
         for prompts in stage.prompts:
-            generations = p.generations.format(prompts=prompts, **at)
+            generations = p.generations.format(prompts=prompts, **names)
             yield generations, protocol.generate(model, prompts)
             for scorer in stage.scorers:
-                path = p.toxicity.format(prompts=prompts, scorer=scorer, **at)
+                path = p.toxicity.format(prompts=prompts, scorer=scorer, **names)
                 yield path, protocol.toxicity(scorer)
-            yield p.fluency.format(prompts=prompts, **at), protocol.fluency(model)
+            yield p.fluency.format(prompts=prompts, **names), protocol.fluency(model)
         for corpus in stage.corpora:
-            path = p.perplexity.format(corpus=corpus, **at)
+            path = p.perplexity.format(corpus=corpus, **names)
             yield path, protocol.perplexity(model, corpus)
     for selector, path in zip(grid.run.selectors, grid.choices(model, edit), strict=False):
         yield path, protocol.selection(selector)

@@ -9,11 +9,10 @@ def find_export(grid: Grid, name: str) -> tuple[Edit, str]:
     """The edit behind `{model}/{edit}/scale{scale}`.
 
     Args:
-        grid: the study.
         name: as in `run.exports`, and in the path of the export.
 
     Returns:
-        The edit; its scale, as it stands in paths, or the name of a selector.
+        The edit; its scale as text for paths, or the name of a selector.
 
     Raises:
         UserError: the study has no such edit, or does not measure that scale.
@@ -36,16 +35,9 @@ def find_export(grid: Grid, name: str) -> tuple[Edit, str]:
 
 
 def exports_of(grid: Grid) -> list[str]:
-    """Manifest of every exported model.
-
-    Args:
-        grid: the study.
-
-    Returns:
-        Paths, in the order of `run.exports`.
-    """
-    found = [find_export(grid, name) for name in grid.run.exports]
+    """Manifests of the exported models, in the order of `run.exports`."""
+    exports = [find_export(grid, name) for name in grid.run.exports]
     return [
         grid.paths.export.format(model=edit.model, edit=edit.edit, scale=scale)
-        for edit, scale in found
+        for edit, scale in exports
     ]

@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,29 +11,34 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import UserError, sentence
 from .checks.methods import bad_methods, refused_by_methods
-from .checks.missing import missing_paths, missing_shards, missing_sources
+from .checks.missing import missing_finetunes, missing_paths, missing_sources
 from .checks.names import repetitions, unknown_aliases, unknown_exports
 from .checks.repeated_keys import repeated_keys
 from .checks.stages import bad_selectors, repeated_generations, shared_texts, trained_on
 from .config import Config
 from .grid import Grid
 
+PLAIN_TEXT = ("results", "device")  # keys whose value is text
 
-def load_config(raw: dict[str, Any], files: Iterable[Path | str] = ()) -> Config:
-    """Check a merged config.
+
+def load_config(
+    raw: Mapping[str, Any],
+    files: Iterable[Path | str] = (),
+    command_line: Mapping[str, Any] | None = None,
+) -> Config:
+    """Check a merged config, and complete it with its defaults.
 
     Args:
         raw: mappings, lists and scalars as YAML gives them.
-        files: that it was read from; none: they are not looked at.
-
-    Returns:
-        The config with its defaults.
+        files: that it was read from, for keys that they repeat.
+        command_line: the part of `raw` that was given with `--config`. Snakemake leaves its
+            scalars as text, so they are read as YAML here.
 
     Raises:
         SystemExit: with one sentence per error: where, what, how to mend it.
     """
     try:
-        raw = _coerced(raw)
+        raw = _typed_as_yaml(raw, command_line or {})
         errors = [*repeated_keys(files), *unknown_aliases(raw), *bad_methods(raw)]
         config = Config.model_validate(raw)
         errors += [*repetitions(config), *missing_paths(config), *shared_texts(config)]
@@ -42,36 +47,53 @@ def load_config(raw: dict[str, Any], files: Iterable[Path | str] = ()) -> Config
             errors += [*trained_on(config), *refused_by_methods(config)]
         if not errors:  # a study with errors has no grid
             grid = Grid(config)
-            errors = [*missing_shards(grid), *missing_sources(grid), *unknown_exports(grid)]
-    except UserError as found:
-        errors = [str(found)]
-    except ValidationError as found:
-        errors += [_sentence(error) for error in found.errors()]
+            errors = [*missing_finetunes(grid), *missing_sources(grid), *unknown_exports(grid)]
+    except UserError as error:
+        errors = [str(error)]
+    except ValidationError as invalid:
+        errors += [_sentence(error) for error in invalid.errors()]
     if errors:
         raise SystemExit("\n".join(["The config is not valid:", *(f"  {e}" for e in errors)]))
     return config
 
 
-def _coerced(raw: dict[str, Any]) -> dict[str, Any]:
-    """`--config run='{...}'` hands over text: read it as YAML, and plain numbers in its lists."""
-    raw = dict(raw)
-    run = raw.get("run")
-    run = _read(run, "run")
-    if isinstance(run, dict):
-        run = {key: _read(value, f"run.{key}") for key, value in run.items()}
-        for key in ("seeds", "scales"):
-            if isinstance(run.get(key), list):
-                run[key] = [_read(value, f"run.{key}") for value in run[key]]
-    raw["run"] = run
-    return raw
+def _typed_as_yaml(raw: Mapping[str, Any], command_line: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with what `--config run='{...}'` handed over as text read as YAML."""
+    typed = dict(raw)
+    for key in raw.keys() - set(PLAIN_TEXT):
+        if isinstance(raw[key], str):
+            typed[key] = _typed(raw[key], key)
+        elif key in command_line:
+            typed[key] = _typed_where_given(raw[key], command_line[key], key)
+    return typed
 
 
-def _read(value: Any, where: str) -> Any:
+def _typed_where_given(value: Any, given: Any, where: str) -> Any:
+    """Only what `--config` gave is read: in a file, quotes around a number are meant."""
+    if not (isinstance(value, dict) and isinstance(given, dict)):
+        return _typed(value, where)
+    return {
+        key: _typed_where_given(inner, given[key], f"{where}.{key}") if key in given else inner
+        for key, inner in value.items()
+    }
+
+
+def _typed(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _typed(inner, f"{where}.{key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_typed(inner, f"{where}.{i}") for i, inner in enumerate(value)]
+    if not isinstance(value, str) or not value:
+        return value
     try:
-        return yaml.safe_load(value) if isinstance(value, str) else value
+        read = yaml.safe_load(value)
     except yaml.YAMLError as error:
         why = " ".join(str(error).split())
-        raise UserError(f"{where}: its text is no YAML ({why}); check brackets") from None
+        raise UserError(f"{where}: its text is not YAML ({why}); check brackets") from None
+    if isinstance(read, dict | list):
+        # a sentence with a colon is a mapping to YAML, but was meant as text
+        return _typed(read, where) if value.lstrip()[0] in "{[" else value
+    return read
 
 
 def _sentence(error: Any) -> str:
@@ -86,14 +108,14 @@ def _place(loc: tuple[Any, ...]) -> str:
 
 def _model_at(loc: tuple[Any, ...]) -> type[BaseModel]:
     """The entry class whose fields are valid at a place of the config."""
-    here: Any = Config
+    kind: Any = Config
     for part in loc:
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            here = here.model_fields[part].annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[part].annotation
         else:  # a key of a mapping, or a position in a list: go to the type of the values
-            here = typing.get_args(here)[-1]
-        here = _plain(here)
-    return here
+            kind = typing.get_args(kind)[-1]
+        kind = _plain(kind)
+    return kind
 
 
 def _plain(annotation: Any) -> Any:

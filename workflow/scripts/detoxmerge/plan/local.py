@@ -2,36 +2,69 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import UserError
-from .catalogue import Model, Scorer, Shard
 
-TOKENIZER_FILES = ["*.json", "*.txt", "*.model"]
-MODEL_FILES = [*TOKENIZER_FILES, "*.safetensors"]  # no pickles, no code
-LICENSE_FILES = [
+TOKENIZER_FILES = ("*.json", "*.txt", "*.model")
+MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")  # no pickles, no code
+LICENSE_FILES = (
     "LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "COPYING",
     "NOTICE", "NOTICE.md", "NOTICE.txt", "USE_POLICY.md",
-]  # fmt: skip
-SHARD_FILES = ["*.safetensors", "*.safetensors.index.json", "adapter_config.json"]
-# decide no number and stand in no manifest, but an exported model is given with them
-CARD_FILES = ["README.md", "chat_template.jinja", *LICENSE_FILES]
-# beginnings of the names of a tokenizer's files; generation_config.json goes with them
+)  # fmt: skip
+FINE_TUNE_FILES = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
+# they decide no number, so no manifest lists them, but an exported model comes with them
+CARD_FILES = ("README.md", "chat_template.jinja", *LICENSE_FILES)
+# how the names of a tokenizer's files begin; generation_config.json is copied with them
 CARRIED = (
     "tokenizer", "vocab", "merges", "special_tokens_map", "added_tokens", "chat_template",
     "spiece", "sentencepiece", "generation_config",
 )  # fmt: skip
 
 
-def carried_files(folder: Path) -> list[Path]:
-    """Files of a model folder that an edited model is given with: its tokenizer and its licence.
+class LocalPath(NamedTuple):
+    """A local path that an entry of the config names.
 
-    Args:
-        folder: of the model.
-
-    Returns:
-        Paths, sorted.
+    Attributes:
+        key: where the entry has it, for example ``path``.
+        path: as the config has it, with `$VARIABLES`.
+        kind: ``file``, ``folder`` or ``file or folder``.
+        patterns: of the files of a folder that decide what it is.
     """
+
+    key: str
+    path: str
+    kind: str = "file"
+    patterns: tuple[str, ...] = ()
+
+    def is_there(self) -> bool:
+        """Whether the path exists and is of its kind.
+
+        Raises:
+            UserError: an environment variable is not set.
+        """
+        place = Path(expand_path(self.path))
+        return ("file" in self.kind and place.is_file()) or (
+            "folder" in self.kind and place.is_dir()
+        )
+
+    def files(self) -> list[str]:
+        """The file, or the files of the folder that match the patterns, sorted."""
+        place = Path(expand_path(self.path))
+        if not place.is_dir():
+            return [str(place)]
+        return sorted(str(file) for pattern in self.patterns for file in place.glob(pattern))
+
+
+def files_of(paths: Iterable[LocalPath]) -> list[str]:
+    """All files behind some local paths, for a rule that must run again when one changes."""
+    return [file for path in paths for file in path.files()]
+
+
+def carried_files(folder: Path) -> list[Path]:
+    """The files of a model folder that an edited model needs as well: tokenizer and licence."""
     licenses = {name.lower() for name in LICENSE_FILES}
     return sorted(
         file
@@ -43,68 +76,14 @@ def carried_files(folder: Path) -> list[Path]:
 def expand_path(path: str) -> str:
     """A path of the config with its `$VARIABLES` and `~` replaced.
 
-    Args:
-        path: as the config has it.
-
-    Returns:
-        The path on this machine.
-
     Raises:
         UserError: an environment variable is not set.
     """
-    found = os.path.expanduser(os.path.expandvars(path))
-    unset = re.search(r"\$\{?(\w+)\}?", found)
+    expanded = os.path.expanduser(os.path.expandvars(path))
+    unset = re.search(r"\$\{?(\w+)\}?", expanded)
     if unset:
         raise UserError(
             f"the environment variable {unset[1]} of the path '{path}' is not set; "
             f"export {unset[1]}=FOLDER"
         )
-    return found
-
-
-def files_of_model(model: Model) -> list[str]:
-    """The files that decide what a base model in a local folder is.
-
-    Args:
-        model: a catalogue entry.
-
-    Returns:
-        Paths of its weights, configs and tokenizer; none if it is no local folder.
-    """
-    if not model.path:
-        return []
-    folder = Path(expand_path(model.path))
-    return sorted(str(f) for pattern in MODEL_FILES for f in folder.glob(pattern))
-
-
-def files_of_shard(shard: Shard) -> list[str]:
-    """The files that decide what a fine-tune made elsewhere is.
-
-    Args:
-        shard: a catalogue entry.
-
-    Returns:
-        Paths of its weights and of an adapter's config; none if it is on the hub.
-    """
-    if not shard.path:
-        return []
-    path = Path(expand_path(shard.path))
-    if not path.is_dir():
-        return [str(path)]
-    return sorted(str(file) for pattern in SHARD_FILES for file in path.glob(pattern))
-
-
-def files_of_scorer(scorer: Scorer) -> list[str]:
-    """The files that decide what a scorer with a local checkpoint is.
-
-    Args:
-        scorer: a catalogue entry.
-
-    Returns:
-        Paths of the checkpoint and of its tokenizer; none if it is no local checkpoint.
-    """
-    if not scorer.checkpoint:
-        return []
-    folder = Path(expand_path(scorer.checkpoint.tokenizer))
-    tokenizer = [str(f) for pattern in TOKENIZER_FILES for f in folder.glob(pattern)]
-    return sorted([expand_path(scorer.checkpoint.file), *tokenizer])
+    return expanded

@@ -23,17 +23,12 @@ ACTIVATION = 110.0  # bytes per sqrt(weight) and token: GPT-2 small 1.2 MB, Llam
 def training_mb(
     device: str, weights: int, tokens: int, vocabulary: int, share: float = 1.0
 ) -> float:
-    """Host memory of one process that trains.
+    """Host memory of one process that trains, in MB.
 
     Args:
-        device: "cpu" or "cuda".
-        weights: P.
         tokens: of one batch, padding included.
         vocabulary: items of the logits.
-        share: of the weights and states, which this process holds.
-
-    Returns:
-        MB.
+        share: the part of the weights and states that this process holds.
     """
     if device == "cuda":
         return SOFTWARE_MB["cuda"] + 12 * share * weights / 1e6
@@ -42,18 +37,13 @@ def training_mb(
 
 
 def finetune_mb(device: str, weights: int, recipe: Recipe, vocabulary: int = 50_000) -> float:
-    """Host memory that one fine-tune takes on each of its nodes.
+    """Host memory that one fine-tune takes on each of its nodes, in MB.
 
-    Of several processes each loads the model before it keeps its share; the first has theta_0 too.
+    Each of several processes loads the whole model before it keeps its share; the first one also
+    holds theta_0.
 
     Args:
-        device: "cpu" or "cuda".
-        weights: P.
-        recipe: of the catalogue.
         vocabulary: items; 50,000 is GPT-2's, and an upper bound for most small models.
-
-    Returns:
-        MB.
     """
     vocabulary = min(vocabulary, math.ceil(weights / 100))  # an embedding is wider than that
     tokens = recipe.batch_size * recipe.max_tokens
@@ -64,15 +54,10 @@ def finetune_mb(device: str, weights: int, recipe: Recipe, vocabulary: int = 50_
 
 
 def measure_mb(device: str, weights: int, tokens: int) -> float:
-    """Host memory of one process that only runs the model.
+    """Host memory of one process that only runs the model, in MB.
 
     Args:
-        device: "cpu" or "cuda".
-        weights: P.
         tokens: of one batch, padding included.
-
-    Returns:
-        MB.
     """
     activations = tokens * ACTIVATION * math.sqrt(weights) / 10 if device == "cpu" else 0
     return SOFTWARE_MB[device] + (8 * weights + activations) / 1e6 + 500

@@ -1,5 +1,6 @@
-"""The grammar of the results folder: every pattern, once. Rules use the patterns, the grid fills
-them in. results/README.md tells it in prose.
+"""The grammar of the results folder: every pattern, once.
+
+Rules use the patterns, the grid fills them in; results/README.md explains them in prose.
 """
 
 import re
@@ -14,7 +15,8 @@ class Paths:
     """
 
     def __init__(self, results: str = "results") -> None:
-        """
+        """Make the patterns.
+
         Args:
             results: the folder, relative to where the workflow runs, without a slash at its end.
         """
@@ -40,7 +42,7 @@ class Paths:
         self.shard = shard + "/meta.json"
         self.shard_delta = shard + "/delta.safetensors"
         self.shard_loss = shard + "/loss.csv"
-        self.given_shard = models + "/-/shards/given/shard{shard}/meta.json"
+        self.given_finetune = models + "/-/finetunes/given{finetune}/meta.json"
         self.edit = models + "/{dataset}/{method}/{setting}/seed{seed}/edit.json"
         self.any_edit = models + "/{edit}/edit.json"
 
@@ -72,14 +74,13 @@ class Paths:
 
         Args:
             pattern: one of these patterns, without `{edit}`.
-            path: any path.
 
         Returns:
             Values by name; None if the path is not of this pattern.
         """
         named = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(pattern))
-        found = re.fullmatch(named, path)
-        return found and found.groupdict()
+        match = re.fullmatch(named, path)
+        return match and match.groupdict()
 
     def log(self, pattern: str, name: str | None = None) -> str:
         """Where the log of a rule lies: `logs/` mirrors the path of its output.
@@ -87,9 +88,6 @@ class Paths:
         Args:
             pattern: the rule's first output.
             name: the log's own name, where several rules write into one folder.
-
-        Returns:
-            A pattern with the output's wildcards.
         """
         return self._mirror("logs", pattern, name) + ".log"
 

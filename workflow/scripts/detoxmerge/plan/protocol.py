@@ -15,7 +15,7 @@ from .registry import METHODS, operator_of
 # Bump a number when the stage's numbers change, with a line in the changelog.
 VERSION = {
     "fetch_model": 1,
-    "fetch_shard": 1,
+    "fetch_finetune": 1,
     "pretrain_base": 2,
     "fetch_scorer": 1,
     "train_scorer": 1,
@@ -45,10 +45,7 @@ class Protocol:
     """Plain JSON values per stage and alias, each with the stage's VERSION."""
 
     def __init__(self, config: Config) -> None:
-        """
-        Args:
-            config: the checked config.
-        """
+        """Take a checked config."""
         self.config = config
 
     def _of(self, stage: str, **values: Any) -> dict[str, Any]:
@@ -59,7 +56,7 @@ class Protocol:
         return self._of("prepare_dataset", **protocol(self.config.datasets[alias]))
 
     def partition(self) -> dict[str, Any]:
-        """The partition seed; N and the data set stand in the path."""
+        """The partition seed; N and the data set are in the path."""
         return self._of("split_dataset", seed=self.config.split.seed)
 
     def prompts(self, alias: str) -> dict[str, Any]:
@@ -80,38 +77,34 @@ class Protocol:
 
     def base(self, alias: str) -> dict[str, Any]:
         """Where a base model comes from."""
-        entry = self.config.models[alias]
-        return self._of("fetch_model", hub=entry.hub, revision=entry.revision, path=entry.path)
+        return self._of("fetch_model", **self.config.models[alias].place())
 
-    def given_shard(self, model: str, shard: int) -> dict[str, Any]:
+    def given_finetune(self, model: str, index: int) -> dict[str, Any]:
         """Where a fine-tune made elsewhere comes from."""
-        return self._of("fetch_shard", **protocol(self.config.models[model].shards[shard]))
+        return self._of("fetch_finetune", **self.config.models[model].fine_tunes[index].place())
 
     def scorer(self, alias: str) -> dict[str, Any]:
         """Where a scorer comes from, or how it is trained."""
         entry = self.config.scorers[alias]
-        if entry.train:
-            return self._of("train_scorer", **protocol(entry.train))
-        local = protocol(entry.checkpoint) if entry.checkpoint else None
-        return self._of("fetch_scorer", detoxify=entry.detoxify, checkpoint=local)
+        return self._of(entry.rule, **entry.protocol())
 
     def shard(self, recipe: str) -> dict[str, Any]:
-        """The fine-tuning recipe; model, data set, N, shard and seed stand in the path."""
+        """The fine-tuning recipe; model, data set, N, shard and seed are in the path."""
         return self._of("finetune_shard", **protocol(self.config.recipes[recipe]))
 
     def edit(self, method: str, params: BaseModel) -> dict[str, Any]:
-        """The VERSION of the method, and of its operator; the parameters stand in the path.
+        """The VERSION of the method, and of its operator; the parameters are in the path.
 
-        Of a method that trains also the recipe that they name; of one that chooses, the label that
-        its scorer is read by.
+        A method that trains adds the recipe that they name, and one that chooses among samples the
+        label that is read of its scorer.
         """
         operator = operator_of(method, params)
-        own: dict[str, Any] = {"operator_version": operator.VERSION} if operator else {}
+        values: dict[str, Any] = {"operator_version": operator.VERSION} if operator else {}
         if METHODS[method].KIND == "train":
-            own["recipe"] = protocol(self.config.recipes[params.recipe])
+            values["recipe"] = protocol(self.config.recipes[params.recipe])
         if METHODS[method].VERB == "choose":
-            own["label"] = self.config.scorers[params.scorer].label
-        return {"version": METHODS[method].VERSION} | own
+            values["label"] = self.config.scorers[params.scorer].label
+        return {"version": METHODS[method].VERSION} | values
 
     def generate(self, model: str, prompts: str) -> dict[str, Any]:
         """The sampling protocol of a prompt set, and the dtype of the weights."""
@@ -144,18 +137,18 @@ class Protocol:
         return self._of("select_scale", **entry, **self.config.read_by(selector))
 
     def change(self) -> dict[str, Any]:
-        """Bins and thresholds are constants of the stage."""
+        """The VERSION alone: bins and thresholds are constants of the stage."""
         return self._of("parameter_change")
 
     def cost(self, model: str, scale: str) -> dict[str, Any]:
         """What is timed: the first prompts of the sweep's first set, by its sampling protocol."""
         entry = self.config.prompts[self.config.run.sweep.prompts[0]].generate
-        own = {"scale": scale, "num_prompts": 8, "rounds": 5, "seconds": 3.0}
+        timing = {"scale": scale, "num_prompts": 8, "rounds": 5, "seconds": 3.0}
         dtype = self.config.models[model].dtype
-        return self._of("measure_cost", dtype=dtype, **own, **protocol(entry))
+        return self._of("measure_cost", dtype=dtype, **timing, **protocol(entry))
 
     def export(self) -> dict[str, Any]:
-        """Model, edit and scale stand in the path."""
+        """The VERSION alone: model, edit and scale are in the path."""
         return self._of("export_model")
 
     def shard_statistics(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Recipes that a method which trains in one process cannot take."""
+"""Recipes that a method cannot use if it trains in one process."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +10,7 @@ def refuse_several_processes(params: Any, config: Config) -> Iterator[str]:
     """`refusals` of a method that trains in one process, or is made from an edit that does.
 
     Args:
-        params: of the method, with a `recipe`.
-        config: the parsed config.
-
-    Yields:
-        A sentence, if the recipe asks for more.
+        params: of the method; they name a `recipe`.
     """
     if strategy := config.recipes[params.recipe].strategy:
         yield (

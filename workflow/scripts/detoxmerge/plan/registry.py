@@ -1,4 +1,4 @@
-"""What is one file each and found by its name: whoever adds one edits no list."""
+"""Parts that are one file each and found by their name: adding one edits no list."""
 
 import ast
 import contextlib
@@ -22,7 +22,8 @@ class Modules(UserDict[str, ModuleType]):
     """
 
     def __init__(self, package: str) -> None:
-        """
+        """Find the files of a package; none is imported yet.
+
         Args:
             package: below this one's parent, for example ``edit.methods``. Its modules import
                 without torch, as the Snakefile imports them.
@@ -46,20 +47,17 @@ class Modules(UserDict[str, ModuleType]):
     def constants(self, name: str) -> dict[str, Any]:
         """What a module states as literals at its top level, read without importing it.
 
-        So the Snakefile knows of verbs and figures, whose modules import torch and matplotlib.
-
-        Args:
-            name: of the module.
+        So the Snakefile can ask verbs and figures, whose modules import torch and matplotlib.
 
         Returns:
             name -> value; assignments of anything but a literal are left out.
         """
-        found = {}
+        literals = {}
         for node in ast.parse(self.file(name).read_text(encoding="utf-8")).body:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 with contextlib.suppress(ValueError):
-                    found[node.targets[0].id] = ast.literal_eval(node.value)
-        return found
+                    literals[node.targets[0].id] = ast.literal_eval(node.value)
+        return literals
 
 
 METHODS = Modules("edit.methods")
@@ -67,81 +65,54 @@ VERBS = Modules("edit.verbs")
 OPERATORS = Modules("merge.operators")
 FIGURES = Modules("report.figures")
 TABLES = Modules("report.tables")
+SCORERS = Modules("models.scorers")
 
 
 def params_of(method: str, values: Mapping[str, Any]) -> type[BaseModel]:
-    """The class of a method's parameters.
+    """The class that checks a method's parameters.
 
     Args:
-        method: name.
         values: one combination of a config entry, unchecked.
-
-    Returns:
-        The class, which says what is wrong with them.
     """
     module = METHODS[method]
     return module.params_of(dict(values)) if hasattr(module, "params_of") else module.Params
 
 
 def operator_of(method: str, params: BaseModel) -> ModuleType | None:
-    """What tells more of an edit than its method does.
-
-    Args:
-        method: name.
-        params: of the edit.
+    """The operator that an edit of a method merges by.
 
     Returns:
-        A module with a docstring, REFERENCE and VERSION; None where the method tells all.
+        Its module, with a docstring, REFERENCE and VERSION; None for a method without operators.
     """
     module = METHODS[method]
     return module.operator_of(params) if hasattr(module, "operator_of") else None
 
 
 def forwards(method: str, params: BaseModel, scale: float) -> float:
-    """Forward passes per generated token, as far as a method tells before it is built.
-
-    Args:
-        method: name.
-        params: of the edit.
-        scale: of the edit.
-
-    Returns:
-        1 where it says nothing.
-    """
+    """Forward passes per generated token, which a method may state before it is built; else 1."""
     module = METHODS[method]
     return module.forwards(params, scale) if hasattr(module, "forwards") else 1.0
 
 
 def of_kind(kind: str, verb: str | None = None) -> list[str]:
-    """Names of the methods that one rule builds.
+    """Names of the methods that one rule builds, sorted.
 
     Args:
         kind: ``merge`` (CPU and memory), ``train`` (GPU, hours) or ``fit`` (GPU, minutes).
-        verb: of `edit.verbs`; none: any.
-
-    Returns:
-        Method names, sorted.
+        verb: of `edit.verbs`; None: any.
     """
-    of = {name: method for name, method in METHODS.items() if kind == method.KIND}
-    return sorted(name for name, method in of.items() if verb in (None, method.VERB))
+    return sorted(
+        name
+        for name, method in METHODS.items()
+        if kind == method.KIND and verb in (None, method.VERB)
+    )
 
 
 def replicates() -> list[str]:
-    """Names of the methods whose edits only tell how sure another's results are.
-
-    Returns:
-        Method names, sorted.
-    """
+    """Names of the methods whose edits only show how certain another's results are, sorted."""
     return sorted(name for name, method in METHODS.items() if hasattr(method, "REPLICATE_OF"))
 
 
 def files_of_verb(verb: str) -> tuple[str, ...]:
-    """The tensor files that stand beside the `edit.json` of a verb.
-
-    Args:
-        verb: name.
-
-    Returns:
-        Its constant `FILES`.
-    """
+    """Names of the tensor files beside the `edit.json` of a verb."""
     return VERBS.constants(verb)["FILES"]

@@ -59,10 +59,7 @@ class Needs:
     """
 
     def __init__(self, config: Config) -> None:
-        """
-        Args:
-            config: the checked config.
-        """
+        """Take a checked config."""
         self.config, self.grid = config, Grid(config)
         self.device = "cpu" if config.device == "cpu" else "cuda"
 
@@ -114,13 +111,13 @@ class Needs:
         operator = operator_of(wildcards.method, self.grid.find(wildcards).params)
         reads = getattr(operator, "READS", 1)
         seconds = 4 * num_weights(input.base) * (reads * len(input.manifests) + 1) / DISK
-        pattern = self.grid.paths.given_shard
-        given = [_read(p) for p in input.manifests if self.grid.paths.wildcards(pattern, p)]
-        held = sum(one["num_elements"] for one in given if one["kind"] == "adapter")
+        pattern = self.grid.paths.given_finetune
+        tunes = [_read(p) for p in input.manifests if self.grid.paths.wildcards(pattern, p)]
+        held = sum(tune["num_elements"] for tune in tunes if tune["kind"] == "adapter")
         return self._need(2000 + 8 * held / 1e6, seconds)
 
     def train_edit(self, wildcards: Any, input: Any) -> Need:
-        """Full fine-tuning by a method of its own: at most all texts of the data set."""
+        """Full fine-tuning by a method that trains: at most on all texts of the data set."""
         recipe = self.config.recipes[self.grid.find(wildcards).params.recipe]
         weights = num_weights(input.base)
         counts = [_read(path).get("counts", {}) for path in input.manifests]
@@ -172,7 +169,7 @@ class Needs:
     def _sampling(
         self, weights: int, wildcards: Any, prompts: str, count: int, scales: list[str]
     ) -> Need:
-        """K continuations of so many prompts, once per scale given."""
+        """K continuations of `count` prompts, once per scale."""
         g = self.config.prompts[prompts].generate
         steps = math.ceil(count * g.samples / g.batch_size) * g.new_tokens
         per_step = OVERHEAD + max(
@@ -186,12 +183,12 @@ class Needs:
     def _passes(
         self, wildcards: Any, scales: list[str], weights: int, *, sampled: bool = True
     ) -> tuple[float, float]:
-        """Passes per token, over all scales, and MB of what an edit holds beside the base."""
+        """Forward passes per token, over all scales, and MB that an edit adds to the base."""
         edit = None if wildcards.edit == "base" else self.grid.find(wildcards)
         verb = METHODS[edit.method].VERB if edit else "none"
         if verb == "none" or (verb == "choose" and not sampled):
             return float(len(scales)), 0
-        helpers = len(self.grid.tensors_of(edit)) if verb == "logits" else 0  # models of their own
+        helpers = len(self.grid.tensors_of(edit)) if verb == "logits" else 0  # each a whole model
         memory = (SCORER_MB if verb == "choose" else 0) + 4 * weights * helpers / 1e6
         return sum(forwards(edit.method, edit.params, float(s)) for s in scales), memory
 
@@ -245,14 +242,7 @@ class Needs:
 
 
 def num_weights(base: str) -> int:
-    """P of a base model.
-
-    Args:
-        base: its manifest.
-
-    Returns:
-        Number of stored elements.
-    """
+    """P of a base model, by its manifest."""
     return _read(base)["num_parameters_stored"]
 
 

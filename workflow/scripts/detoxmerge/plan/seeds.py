@@ -10,9 +10,6 @@ from .entries import protocol
 def generation_groups(config: Config) -> dict[str, list[str]]:
     """Prompt sets of a stage that are the same but for `generate.seed`.
 
-    Args:
-        config: the parsed config; every prompt set of `run` stands in the catalogue.
-
     Returns:
         Prompt set -> those of its stage with the same texts and the same sampling, itself among
         them, in the order of the stage. What decides nothing but speed may differ.
@@ -22,34 +19,19 @@ def generation_groups(config: Config) -> dict[str, list[str]]:
 
 
 def repeats(config: Config) -> list[str]:
-    """Prompt sets that only repeat another of their stage with another seed.
-
-    Args:
-        config: as above.
-
-    Returns:
-        All of each group but its first.
-    """
+    """Prompt sets that only repeat another of their stage with another seed: all but the first."""
     return [alias for alias, group in generation_groups(config).items() if alias != group[0]]
 
 
 def groups_of_stage(config: Config, stage: str) -> list[list[str]]:
-    """As `generation_groups`, of one stage.
-
-    Args:
-        config: as above.
-        stage: ``sweep`` or ``final``.
-
-    Returns:
-        The groups, each in the order of the stage.
-    """
-    found: dict[str, list[str]] = {}
+    """The groups of one stage (``sweep`` or ``final``), each in the order of the stage."""
+    groups: dict[str, list[str]] = {}
     for alias in config.run.stages[stage].prompts:
-        found.setdefault(_but_for_seed(config.prompts[alias]), []).append(alias)
-    return list(found.values())
+        groups.setdefault(_but_for_seed(config.prompts[alias]), []).append(alias)
+    return list(groups.values())
 
 
 def _but_for_seed(entry: Prompts) -> str:
-    """What decides its numbers, less the seed, as text."""
+    """What decides its numbers, except the seed, as text."""
     sampling = protocol(entry.generate, without=("seed",))
     return json.dumps([protocol(entry, without=("generate",)), sampling], sort_keys=True)

@@ -1,4 +1,4 @@
-"""The settings of a method: every combination of its swept parameters, and what these name."""
+"""The settings of a method: every combination of its swept parameters, and their aliases."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -11,14 +11,10 @@ from .registry import params_of
 
 
 def settings(name: str, entry: MethodEntry) -> list[BaseModel]:
-    """Every combination of a method's swept parameters.
+    """Every combination of a method's swept parameters, typed and complete.
 
     Args:
-        name: the method.
         entry: its config entry, or a list of them; in each a list is swept, a scalar fixed.
-
-    Returns:
-        The method's ``Params``, typed and complete.
 
     Raises:
         pydantic.ValidationError: an unknown parameter or a value out of range.
@@ -26,8 +22,8 @@ def settings(name: str, entry: MethodEntry) -> list[BaseModel]:
     entries = entry if isinstance(entry, list) else [entry]
     return [
         params_of(name, values).model_validate(values)
-        for one in entries
-        for values in combinations(one)
+        for swept in entries
+        for values in combinations(swept)
     ]
 
 
@@ -39,10 +35,7 @@ def combinations(entry: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
 
 
 def aliases(params: BaseModel) -> Iterator[tuple[str, str, str]]:
-    """What a method's parameters name of the catalogue.
-
-    Args:
-        params: of one setting.
+    """The entries of the catalogue that a method's parameters name.
 
     Yields:
         Parameter, kind of the catalogue, alias.

@@ -42,11 +42,8 @@ def slug(value: object) -> str:
 def setting_slug(params: BaseModel) -> str:
     """The `{setting}` segment of a method's parameters.
 
-    Only what differs from its default is named, in the order of the model's fields: a parameter
-    that is added later, with a default, moves no result.
-
-    Args:
-        params: a method's ``Params``.
+    Only parameters that differ from their defaults are named, in the order of the class's fields,
+    so a parameter that is added later, with a default, moves no result.
 
     Returns:
         For example ``n=4--recipe=small``, or ``default``.
@@ -60,14 +57,7 @@ def setting_slug(params: BaseModel) -> str:
 
 
 def any_of(names: Iterable[str]) -> str:
-    """A pattern for exactly these names; for none, one that never matches.
-
-    Args:
-        names: aliases or methods.
-
-    Returns:
-        A regular expression without groups.
-    """
+    """A pattern for exactly these names, without groups; for none, one that never matches."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
@@ -75,8 +65,7 @@ def edit_pattern(datasets: Iterable[str], methods: Iterable[str]) -> str:
     """A pattern for `{dataset}/{method}/{setting}/seed{seed}`, the edits but the base.
 
     Args:
-        datasets: aliases; `-` stands for a method that uses none.
-        methods: names.
+        datasets: aliases; the pattern also allows `-`, for a method that uses none.
 
     Returns:
         A regular expression without capturing groups.

@@ -1,10 +1,10 @@
-"""The entries of the config that say how a model or a scorer is trained."""
+"""The entries of the config that say how a model is trained."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .entries import LATER, SPEED, Entry, Labelled, Seed, Source, require_heads
+from .entries import LATER, SPEED, Entry, Seed, Source, require_heads
 
 Precision = Annotated[
     Literal["float32", "bfloat16"],
@@ -87,32 +87,3 @@ class Pretrain(Entry):
     def _heads_share_the_width(self) -> "Pretrain":
         require_heads(self)
         return self
-
-
-class TrainScorer(Entry):
-    """A small BERT classifier, saved in Detoxify's checkpoint format."""
-
-    texts: list[Labelled] = Field(min_length=1, description="trained on")
-    test: dict[str, Labelled] = Field(
-        description="ROC AUC is measured on each, label: score >= 0.5"
-    )
-    vocabulary: int = Field(8000, ge=100, description="WordPiece tokens")
-    layers: int = Field(2, ge=1)
-    width: int = Field(128, ge=8)
-    heads: int = Field(4, ge=1)
-    max_tokens: int = Field(128, ge=8)
-    epochs: int = Field(2, ge=1)
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(5e-4, gt=0, lt=1)
-    seed: Seed = 42
-    checkpoint_minutes: float = Field(5.0, ge=0, json_schema_extra=SPEED)
-
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> "TrainScorer":
-        require_heads(self)
-        return self
-
-    @property
-    def sources(self) -> list[Labelled]:
-        """All texts, to train on and to test on."""
-        return [*self.texts, *self.test.values()]

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: manifests, records, and tensors read and written in blocks.
+"""Files that are complete or absent: manifests, records, and tensors read and written in blocks.
 
 No torch here.
 """

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: checksums, JSON, manifests, and publishing by rename."""
+"""Files that are complete or absent: checksums, JSON, manifests, and publishing by rename."""
 
 import contextlib
 import hashlib
@@ -15,23 +15,17 @@ CHECKSUM_BYTES = 1 << 18
 
 
 def sha256(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, in hex.
-
-    Args:
-        path: the file; read in blocks.
-
-    Returns:
-        64 hex digits.
-    """
+    """SHA-256 of a file's bytes, as 64 hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Checksum:
-    """SHA-256 of a file that others are still writing or reading, taken a piece at a time."""
+    """SHA-256 of a file that is still being written or read, taken a piece at a time."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """
+        """Start with nothing taken.
+
         Args:
             file: open for reading; its position does not matter, and stays.
         """
@@ -39,24 +33,24 @@ class Checksum:
         self._buffer = memoryview(bytearray(CHECKSUM_BYTES))
 
     def take_to(self, end: int) -> None:
-        """Take what lies before a place, if it was not taken yet.
+        """Take what lies before a byte offset, if it was not taken yet.
 
         Args:
-            end: bytes from the file's start.
+            end: bytes from the start of the file.
 
         Raises:
-            OSError: the file ends before.
+            OSError: the file ends before it.
         """
         while self._taken < end:
             part = self._buffer[: end - self._taken]
             count = os.preadv(self._file.fileno(), [part], self._taken)
             if not count:
-                raise OSError(f"{self._file.name} became shorter meanwhile")
+                raise OSError(f"{self._file.name} became shorter while it was read")
             self._sha256.update(part[:count])
             self._taken += count
 
     def hexdigest(self) -> str:
-        """Of all that was taken."""
+        """The checksum of all that was taken."""
         return self._sha256.hexdigest()
 
 
@@ -65,10 +59,10 @@ def publish(path: Path | str) -> Iterator[Path]:
     """A temporary path in the same folder that becomes `path` at the end, or vanishes.
 
     Args:
-        path: where the file shall be; its folder is made.
+        path: where the file will be; its folder is made.
 
     Yields:
-        The path to write to. On an exception it is removed, and `path` is as it was before.
+        The path to write to. On an exception it is removed, and `path` stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,10 +82,10 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its place at the end, or vanishes.
 
     Args:
-        path: where the folder shall be; what is there is replaced as a whole.
+        path: where the folder will be; what is there is replaced as a whole.
 
     Yields:
-        The folder to write to. On an exception it is removed, and `path` is as it was before.
+        The folder to write to. On an exception it is removed, and `path` stays as it was.
     """
     path = Path(path)
     part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "old"))
@@ -101,6 +95,7 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
         for file in part.iterdir():
             with open(file, "rb") as opened:
                 os.fsync(opened.fileno())
+        # a folder cannot replace another one in a single step: put the old one back if that fails
         if path.exists():
             os.replace(path, old)
         try:
@@ -115,22 +110,13 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text file, UTF-8, whole or not at all.
-
-    Args:
-        path: the file.
-        text: its content.
-    """
+    """Write a text file, UTF-8, completely or not at all."""
     with publish(path) as part, open(part, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
 
 
 def write_json(path: Path | str, content: Any) -> None:
-    """Write JSON, whole or not at all; NaN is refused, a missing number is null.
-
-    Args:
-        path: the file.
-        content: plain JSON values.
+    """Write JSON, completely or not at all; NaN is refused, a missing number is null.
 
     Raises:
         ValueError: a number is NaN or infinite.
@@ -140,12 +126,6 @@ def write_json(path: Path | str, content: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """Read JSON.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Plain JSON values.
 
     Raises:
         UserError: the file is missing or is not JSON.
@@ -166,17 +146,15 @@ def write_manifest(
     files: Mapping[str, str],
     **content: Any,
 ) -> None:
-    """Write the small JSON that stands for an artefact.
+    """Write the small JSON that represents an artefact; `content` are the results.
 
-    It holds the checksums of what it was made from and of what it stands for, so it changes
-    whenever they do; times and hosts are left out, so it changes only then.
+    It holds the checksums of what it was made from and of the files beside it, so it changes
+    whenever they do. Times and hosts are left out, so it changes only then.
 
     Args:
-        path: the manifest.
         protocol: what decided the numbers, with the stage's VERSION.
         inputs: manifests it was made from; their checksums are taken.
         files: name -> SHA-256 of the tensors, tables or texts beside the manifest.
-        content: results.
     """
-    made_from = {str(given): sha256(given) for given in inputs}
+    made_from = {str(path): sha256(path) for path in inputs}
     write_json(path, {"protocol": protocol, "inputs": made_from, "files": files, **content})

@@ -1,7 +1,7 @@
-"""Parts of tensors from safetensors files, read into fp32 arrays of the caller's.
+"""Parts of tensors from safetensors files, read into fp32 arrays that the caller provides.
 
-The library's reader gives numpy no bf16 and a new array at each call, and new memory costs more
-than what is computed in it. So its header is read here too; the library checks the file first.
+The library's reader does not give numpy bf16, and makes a new array at each call, which costs more
+than the computation in it. So the header is also read here, after the library checked the file.
 """
 
 import copy
@@ -32,12 +32,13 @@ class Weights:
     """
 
     def __init__(self, files: list[Path]) -> None:
-        """
+        """Open the files.
+
         Args:
-            files: of one model; they stay open as long as this lives.
+            files: of one model; they stay open as long as this object lives.
 
         Raises:
-            UserError: a file is missing, truncated or no safetensors file, or two hold one tensor.
+            UserError: a file is missing, truncated or not safetensors, or two have one tensor.
         """
         self.layout: dict[str, tuple[str, Shape]] = {}
         self.file_of: dict[str, Path] = {}
@@ -70,7 +71,7 @@ class Weights:
         """Some of the tensors under other names.
 
         Args:
-            names: new name -> name here, in the order that the result shall have.
+            names: new name -> present name, in the order of the result.
 
         Returns:
             A view of the same open files.
@@ -78,19 +79,15 @@ class Weights:
         view = copy.copy(self)
         view._whole = self  # or its files would be closed
         for key in ("layout", "file_of", "stored", "_at"):
-            own = getattr(self, key)
-            setattr(view, key, {new: own[old] for new, old in names.items()})
+            present = getattr(self, key)
+            setattr(view, key, {new: present[old] for new, old in names.items()})
         return view
 
     def offset(self, name: str, start: int) -> int:
-        """Where an element lies in its file, in bytes.
+        """Where an element of a tensor lies: bytes from the start of its file.
 
         Args:
-            name: of the tensor.
-            start: place of the element, row-major.
-
-        Returns:
-            From the start of the file.
+            start: index of the element, row-major.
         """
         stored = self.stored[name]
         itemsize = stored.num_bytes // max(1, math.prod(stored.shape))
@@ -101,11 +98,8 @@ class Weights:
 
         Args:
             name: of the tensor; fp32, bf16 or fp16.
-            start: place of the first element, row-major.
-            out: (count,), fp32; is filled.
-
-        Returns:
-            `out`.
+            start: index of the first element, row-major.
+            out: (count,), fp32; it is filled and returned.
         """
         kind = FLOATS[self.layout[name][0]]
         if kind is np.float32:
@@ -124,21 +118,17 @@ class Weights:
         """Bytes of a tensor of any dtype.
 
         Args:
-            name: of the tensor.
-            start: place of the first byte in the tensor.
-            out: contiguous; is filled.
-
-        Returns:
-            `out`.
+            start: index of the first byte in the tensor.
+            out: contiguous; it is filled and returned.
 
         Raises:
             UserError: the file has become shorter since it was opened.
         """
-        descriptor, at = self._at[name]
-        if os.preadv(descriptor, [out], at + start) < out.nbytes:  # rarely: at most 2 GB at once
+        descriptor, begin = self._at[name]
+        if os.preadv(descriptor, [out], begin + start) < out.nbytes:  # rare: it reads 2 GB at most
             left = memoryview(out.reshape(-1).view(np.uint8))
             while left:
-                count = os.preadv(descriptor, [left], at + start)
+                count = os.preadv(descriptor, [left], begin + start)
                 if not count:
                     raise UserError(f"{self.file_of[name]} became shorter while it was read")
                 left, start = left[count:], start + count

@@ -1,4 +1,4 @@
-"""One record per scale, with the key of what made it: a second run does only what is missing."""
+"""One record per scale, with the key of what made it: a second run fills in what is missing."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +12,9 @@ from .artefacts import read_json, sha256, write_json, write_manifest
 
 
 def record_path(manifest: Path, scale: str, suffix: str = ".json") -> Path:
-    """Where a scale's record, or what it stands for, lies: beside the manifest.
+    """The path of a scale's record, or of its payload: beside the manifest.
 
     Args:
-        manifest: for example `generations.json`.
-        scale: as it stands in paths.
         suffix: with its dot.
 
     Returns:
@@ -25,19 +23,18 @@ def record_path(manifest: Path, scale: str, suffix: str = ".json") -> Path:
     return manifest.with_name(f"{manifest.stem}-scale{scale}{suffix}")
 
 
-def chosen_scales(given: list[str] | None, choices: Sequence[Path | str]) -> list[str]:
-    """The scales to be measured.
+def chosen_scales(scales: list[str] | None, choices: Sequence[Path | str]) -> list[str]:
+    """The scales to measure.
 
     Args:
-        given: as they stand in paths; None where choices decide.
-        choices: manifests of `select_scale`.
+        scales: as text for paths; None where `choices`, manifests of `select_scale`, decide.
 
     Returns:
-        What was given, or every chosen scale once, ascending; selectors that choose the same
-        number share its measurement.
+        The scales, or every chosen scale once, ascending: selectors that choose the same number
+        share its measurement.
     """
-    if given is not None:
-        return list(given)
+    if scales is not None:
+        return list(scales)
     chosen = {scale for path in choices for scale in read_json(path)["scales"]}
     return sorted(chosen, key=float)
 
@@ -52,46 +49,39 @@ def each_scale(
     protocol: Mapping[str, Any],
     inputs: list[Path],
 ) -> int:
-    """Measure what is missing, then write the manifest.
+    """Measure what is missing, then write the manifest; returns how many scales were measured now.
 
-    A scale is a payload (text lines, a table) and a record: the key, the payload's checksum, and
+    A scale has a payload (text lines, a table) and a record: the key, the payload's checksum, and
     what `measure` returned. The record is written last, so it certifies the payload. Neither is
     declared to Snakemake: a kill, a failure or a rerun loses no scale that was finished.
 
     Args:
-        manifest: the declared output.
-        scales: as they stand in paths.
         key: scale -> what decides the numbers: protocol, checksums of edit, data, scorer.
         measure: writes the payload of a scale and returns its summary.
         payload: suffix of the payload, with its dot.
-        protocol: recorded in the manifest.
-        inputs: manifests this was made from.
-
-    Returns:
-        How many scales were measured now.
     """
-    done, found = 0, {}
+    num_measured, records = 0, {}
     for scale in scales:
         record, file = record_path(manifest, scale), record_path(manifest, scale, payload)
-        wanted = json.loads(json.dumps(key(scale)))
+        wanted = json.loads(json.dumps(key(scale)))  # as it will be read back
         if not _is_current(record, file, wanted):
             record.unlink(missing_ok=True)  # from here on the payload is uncertain
             summary = measure(scale)
             content = {"key": wanted, "scale": scale, "payload": file.name, "sha256": sha256(file)}
             write_json(record, content | dict(summary))
-            done += 1
+            num_measured += 1
             print(f"scale {scale}: done", flush=True)
-        found[record.name] = sha256(record)
-    write_manifest(manifest, protocol=protocol, inputs=inputs, files=found, scales=list(scales))
-    print(f"measured {done} of {len(scales)}", flush=True)
-    return done
+        records[record.name] = sha256(record)
+    write_manifest(manifest, protocol=protocol, inputs=inputs, files=records, scales=list(scales))
+    print(f"measured {num_measured} of {len(scales)}", flush=True)
+    return num_measured
 
 
 def _is_current(record: Path, payload: Path, key: Mapping[str, Any]) -> bool:
     if not (record.is_file() and payload.is_file()):
         return False
-    found = read_json(record)
-    return found["key"] == key and found["sha256"] == sha256(payload)
+    content = read_json(record)
+    return content["key"] == key and content["sha256"] == sha256(payload)
 
 
 def read_generations(lines: Path) -> pd.DataFrame:
@@ -107,14 +97,14 @@ def read_generations(lines: Path) -> pd.DataFrame:
     Raises:
         UserError: a line is not of that form.
     """
-    found = []
+    rows = []
     with open(lines, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
-                row = json.loads(line)
-                found += [
-                    (number - 1, sample, row["prompt"]["text"], g["text"], g.get("truncated"))
-                    for sample, g in enumerate(row["generations"])
+                content = json.loads(line)
+                rows += [
+                    (number - 1, sample, content["prompt"]["text"], g["text"], g.get("truncated"))
+                    for sample, g in enumerate(content["generations"])
                 ]
             except (json.JSONDecodeError, KeyError, TypeError) as error:
                 raise UserError(
@@ -122,21 +112,14 @@ def read_generations(lines: Path) -> pd.DataFrame:
                     f'{{"prompt": {{"text": ...}}, "generations": [{{"text": ...}}]}} ({error!r})'
                 ) from error
     columns = ["prompt", "sample", "prompt_text", "text", "truncated"]
-    return pd.DataFrame(found, columns=columns).astype({"truncated": "boolean"})
+    return pd.DataFrame(rows, columns=columns).astype({"truncated": "boolean"})
 
 
 def read_record(manifest: Path, scale: str) -> dict[str, Any]:
-    """The record of one scale, the very one that the manifest certifies.
-
-    Args:
-        manifest: of a measurement.
-        scale: as it stands in paths.
-
-    Returns:
-        The record.
+    """The record of one scale, if it is the one that the manifest certifies.
 
     Raises:
-        UserError: the manifest does not hold the scale, or the record is not the one it holds.
+        UserError: the manifest lacks the scale, or the record is missing or was changed.
     """
     record = record_path(manifest, scale)
     listed = read_json(manifest)["files"]
@@ -148,20 +131,13 @@ def read_record(manifest: Path, scale: str) -> dict[str, Any]:
 
 
 def read_payload(manifest: Path, scale: str) -> pd.DataFrame:
-    """The table behind a record.
-
-    Args:
-        manifest: of a measurement whose payload is parquet.
-        scale: as it stands in paths.
-
-    Returns:
-        The table.
+    """The table of one scale, from a parquet payload.
 
     Raises:
-        UserError: as `read_record`, or the table is not the one of the record.
+        UserError: as `read_record`, or the table is missing or was changed.
     """
-    found = read_record(manifest, scale)
-    file = manifest.with_name(found["payload"])
-    if not file.is_file() or sha256(file) != found["sha256"]:
+    record = read_record(manifest, scale)
+    file = manifest.with_name(record["payload"])
+    if not file.is_file() or sha256(file) != record["sha256"]:
         raise UserError(f"{file} is missing or was changed; delete {manifest} and run again")
     return pd.read_parquet(file)

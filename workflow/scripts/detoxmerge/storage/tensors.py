@@ -17,19 +17,16 @@ Shape = tuple[int, ...]
 def open_tensors(path: Path) -> Any:
     """Open a safetensors file for reading by numpy.
 
-    Args:
-        path: the file.
-
     Returns:
-        safetensors' handle, to be used in a `with`.
+        safetensors' handle, to be used in a `with` statement.
 
     Raises:
-        UserError: the file is missing, cannot be read, is no safetensors file, or is truncated.
+        UserError: the file is missing, unreadable, truncated or not safetensors.
     """
     if not Path(path).is_file():
         raise UserError(f"{path} is missing; make or fetch it again")
     try:
-        with open(path, "rb"):  # safetensors says of every failure that there is no such file
+        with open(path, "rb"):  # safetensors reports every failure as a missing file
             return safe_open(path, framework="numpy")
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); mend its permissions") from None
@@ -41,9 +38,6 @@ def open_tensors(path: Path) -> Any:
 
 def layout(path: Path) -> dict[str, tuple[str, Shape]]:
     """Names, dtypes and shapes of a safetensors file.
-
-    Args:
-        path: the file.
 
     Returns:
         name -> (dtype as in the file, e.g. ``F32``; shape), sorted by name.
@@ -60,19 +54,17 @@ def require_layout(
 
     Args:
         a: name -> (dtype, shape).
-        b: the other.
-        of_a: what a belongs to, for the message.
-        of_b: what b belongs to.
+        of_a: what `a` belongs to, for the message; `of_b` likewise.
     """
     for name in sorted({*a, *b}):
         if a.get(name) == b.get(name):
             continue
-        said = [
-            f"{x[name][0]} {list(x[name][1])} in {of}" if name in x else f"missing in {of}"
-            for x, of in ((a, of_a), (b, of_b))
+        sides = [
+            f"{x[name][0]} {list(x[name][1])} in {owner}" if name in x else f"missing in {owner}"
+            for x, owner in ((a, of_a), (b, of_b))
         ]
         raise UserError(
-            f"these do not belong to the same model: tensor '{name}' is {said[0]} and {said[1]}; "
+            f"these do not belong to the same model: tensor '{name}' is {sides[0]} and {sides[1]}; "
             "make both from one base model"
         )
 
@@ -94,18 +86,17 @@ def row_blocks(shape: Shape, block_elements: int) -> Iterator[slice]:
 
 
 def parts_of_rows(shape: Shape, row: int | None) -> bool:
-    """Whether a block of columns has less than the whole rows of its tensor.
+    """Whether a block of this shape has only parts of its tensor's rows.
 
     Args:
-        shape: of the block.
-        row: length of the tensor's rows; None of a block of rows.
+        row: length of the tensor's rows; None for a block of whole rows.
     """
     return row is not None and row != math.prod(shape[1:])
 
 
 @dataclass(frozen=True)
 class Stored:
-    """How a tensor stands in a file's header."""
+    """The entry of a tensor in a file's header."""
 
     dtype: str  # as the format calls it, e.g. ``F32``
     shape: Shape

@@ -1,4 +1,4 @@
-"""Blocks that several processes work on, in memory that is not asked for anew."""
+"""Blocks that several processes work on, in memory that is used again."""
 
 import contextlib
 import multiprocessing
@@ -15,8 +15,8 @@ import numpy as np
 
 from ..errors import UserError
 
-PLACE = struct.Struct("q")  # less than what a pipe takes and gives as a whole
-AHEAD = 4  # items of each worker, before the caller has their results
+INDEX = struct.Struct("q")  # so short that a pipe takes and gives it as a whole
+AHEAD = 4  # items that a worker may start before the caller has their results
 
 A, B = TypeVar("A"), TypeVar("B")
 
@@ -29,33 +29,34 @@ def by_workers(work: Callable[[A], B], items: Iterable[A], workers: int) -> Iter
     files, and nothing that it changes in memory reaches the caller.
 
     Args:
-        work: for one item; its results are pickled. Files that it writes to are the caller's, too.
-        items: the same for every worker: each goes over them for itself.
-        workers: processes; 1: the caller's own.
+        work: for one item; its results are pickled. It may write to files that the caller opened.
+        items: each worker iterates over all of them, so they must be the same every time.
+        workers: processes; 1: the caller itself.
 
     Yields:
-        Results. When it is left or closed, no worker is there any more.
+        Results. When the generator ends or is closed, all workers have ended.
 
     Raises:
         Exception: what `work` raised, with its traceback as a note.
-        UserError: a worker was ended from outside.
+        UserError: a worker was killed.
     """
     if workers == 1:
         yield from map(work, items)
         return
+    # forked, so that open files and mapped memory need not be sent to the workers
     fork = multiprocessing.get_context("fork")
     (to_take, to_give), receivers, processes = os.pipe(), [], []
     try:
         for _ in range(workers):
             receiver, sender = fork.Pipe(duplex=False)
             receivers.append(receiver)
-            given = (work, items, to_take, sender, to_give, receivers)
-            process = fork.Process(target=_worker, args=given, daemon=True)
+            arguments = (work, items, to_take, sender, to_give, receivers)
+            process = fork.Process(target=_worker, args=arguments, daemon=True)
             process.start()
             processes.append(process)
-            sender.close()
+            sender.close()  # or the end of the worker would not end the pipe
         yield from _collected(receivers, to_give)
-    finally:
+    finally:  # also where the caller stops early
         for process in processes:
             process.terminate()
             process.join()
@@ -73,9 +74,7 @@ def _worker(
     to_give: int,
     receivers: list[Connection],
 ) -> None:
-    """What a worker does: it takes the place of an item from a pipe that all share, and sends
-    (place, result, error); at its end None.
-    """
+    """Take indices of items from the shared pipe; send (index, result, error), at the end None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller ends it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.close(to_give)  # or it would not notice that the caller has gone
@@ -83,57 +82,58 @@ def _worker(
         receiver.close()
     with contextlib.suppress(BrokenPipeError, EOFError):  # the caller has gone
         wanted = _taken(to_take)
-        for place, item in enumerate(items):
-            if place < wanted:
+        for index, item in enumerate(items):
+            if index < wanted:
                 continue
             try:
                 result = work(item)
             except Exception as error:
                 error.add_note(traceback.format_exc())
-                sender.send((place, None, error))
+                sender.send((index, None, error))
                 break
-            sender.send((place, result, None))
+            sender.send((index, result, None))
             wanted = _taken(to_take)
         sender.send(None)
 
 
 def _taken(pipe: int) -> int:
-    """The next place."""
-    sent = os.read(pipe, PLACE.size)
+    """The index of the next item to work on."""
+    sent = os.read(pipe, INDEX.size)
     if not sent:
         raise EOFError
-    return PLACE.unpack(sent)[0]
+    return INDEX.unpack(sent)[0]
 
 
 def _collected(receivers: list[Connection], to_give: int) -> Iterator[Any]:
-    """What workers send, in the order of the items; few are under way at a time."""
+    """The results that workers send, in the order of the items."""
     early: dict[int, tuple[Any, Exception | None]] = {}
-    place, working, places = 0, set(receivers), count()
+    index, working, indices = 0, set(receivers), count()
+    # a new index is handed out only for each result: so few results wait in memory
     for _ in range(AHEAD * len(receivers)):
-        os.write(to_give, PLACE.pack(next(places)))
+        os.write(to_give, INDEX.pack(next(indices)))
     while working:
         for receiver in wait(working):
             try:
                 sent = receiver.recv()
             except EOFError:
                 raise UserError(
-                    "a worker was ended from outside, mostly for want of memory; try fewer"
+                    "a worker was killed, most likely for lack of memory; try fewer workers"
                 ) from None
-            os.write(to_give, PLACE.pack(next(places)))
+            os.write(to_give, INDEX.pack(next(indices)))
             if sent is None:
                 working.remove(receiver)
             else:
                 early[sent[0]] = sent[1:]
-        while place in early:  # errors, too, so that it is always the same one
-            result, error = early.pop(place)
+        while index in early:  # errors too, so that the first one by index is always raised
+            result, error = early.pop(index)
             if error is not None:
                 raise error
             yield result
-            place += 1
+            index += 1
 
 
 def keep_freed_memory() -> None:
-    """Let arrays below 32 MB be made of what earlier ones left, not of new pages of the system.
+    """Let arrays below 32 MB use the memory of earlier ones, and no new pages of the system.
 
     New pages cost as much as several passes over a block. glibc takes and gives back blocks larger
     than a threshold one by one, and raises it when such a block is freed (mallopt(3), "dynamic mmap

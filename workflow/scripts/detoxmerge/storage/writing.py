@@ -1,4 +1,4 @@
-"""Safetensors written a block at a time, by several processes if need be: whole or not at all."""
+"""Safetensors written a block at a time, by several processes if needed: complete or absent."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ class TensorWriter:
     """Puts blocks into a safetensors file; made by `write_tensors` and `write_stored`.
 
     Attributes:
-        sha256: checksum of the whole file, known at the end, if it is wanted.
+        sha256: checksum of the whole file, known after `finish`; empty without a hasher.
     """
 
     def __init__(
@@ -32,15 +32,16 @@ class TensorWriter:
         metadata: Mapping[str, str],
         hasher: Executor | None,
     ) -> None:
-        """
+        """Write the header.
+
         Args:
             file: open for reading and writing, empty.
             tensors: name -> header entry; they are stored in this order.
             metadata: texts for the header.
-            hasher: of one thread, takes the checksum beside the writing; none: no checksum.
+            hasher: one thread that takes the checksum while others write; None: no checksum.
         """
         self._file, self._hasher, self._checksum, self.sha256 = file, hasher, Checksum(file), ""
-        self._appended = self._written = self._on_its_way = 0
+        self._appended = self._written = self._flushed = 0
         self._at: dict[str, int] = {}
         self._itemsize: dict[str, int] = {}
         header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
@@ -52,7 +53,7 @@ class TensorWriter:
             self._at[name] = start
             self._itemsize[name] = stored.num_bytes // max(1, math.prod(stored.shape))
         text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)  # the format wants the data aligned to 8 bytes
+        text += b" " * (-len(text) % 8)  # the format requires data aligned to 8 bytes
         head = struct.pack("<Q", len(text)) + text
         self._data, self._end = len(head), len(head) + end
         self.write(np.frombuffer(head, np.uint8))
@@ -61,7 +62,7 @@ class TensorWriter:
         """Append the next elements, row-major; not to be mixed with `write_at`.
 
         Args:
-            block: of the dtype that the header says, or its bytes.
+            block: in the dtype of the header, or its bytes.
         """
         self._put(block, self._appended)
         self._appended += block.nbytes
@@ -69,26 +70,22 @@ class TensorWriter:
         self._write_out(self._appended)
 
     def write_at(self, tensor: str, start: int, block: np.ndarray, row: int | None = None) -> None:
-        """Put elements of a tensor at their place; any thread or forked process may.
+        """Put elements of a tensor at their place; any thread or forked process may call it.
 
         Args:
-            tensor: its name.
-            start: place of the first element in the tensor.
-            block: as in `write`.
-            row: length of the tensor's rows, if the block is some of its columns.
+            start: index of the first element in the tensor.
+            row: length of the tensor's rows, if the block is only some of its columns.
         """
-        at = self._data + self._at[tensor] + start * block.itemsize
+        offset = self._data + self._at[tensor] + start * block.itemsize
         for i, part in enumerate(block if parts_of_rows(block.shape, row) else [block]):
-            self._put(part, at + i * (row or 0) * block.itemsize)
+            self._put(part, offset + i * (row or 0) * block.itemsize)
 
     def count(self, tensor: str, elements: int, complete_to: int = 0) -> None:
-        """Take note of what `write_at` has written.
+        """Take note of elements that `write_at` has written.
 
         Args:
-            tensor: its name.
-            elements: how many.
-            complete_to: place of an element; all before it, in this tensor and those stored before
-                it, is written for good, and may go to the disk and into the checksum.
+            complete_to: index of an element. All before it, in this tensor and in those stored
+                before it, is final, and may go to the disk and into the checksum.
         """
         self._written += elements * self._itemsize[tensor]
         if complete_to:
@@ -102,44 +99,41 @@ class TensorWriter:
             self._hasher.submit(self._take, self._end).result()
             self.sha256 = self._checksum.hexdigest()
 
-    def _put(self, block: np.ndarray, at: int) -> None:
+    def _put(self, block: np.ndarray, offset: int) -> None:
         left = np.ascontiguousarray(block).reshape(-1).view(np.uint8).data
         while left:
-            count = os.pwrite(self._file.fileno(), left, at)
-            left, at = left[count:], at + count
+            count = os.pwrite(self._file.fileno(), left, offset)
+            left, offset = left[count:], offset + count
 
     def _write_out(self, end: int) -> None:
-        """Start writing to the disk, or all is left to the end's fsync."""
-        if end - self._on_its_way <= WRITE_OUT_BYTES:
+        """Start writing to the disk now, so that the fsync at the end is short."""
+        if end - self._flushed <= WRITE_OUT_BYTES:
             return
-        self._on_its_way = end
+        self._flushed = end
         if self._hasher:
             self._hasher.submit(self._take, end)
         else:
             self._let_go(end)
 
     def _take(self, end: int) -> None:
-        """In the hasher's thread; whatever process has written it."""
+        """In the hasher's thread: take the checksum up to here, whichever process wrote it."""
         self._checksum.take_to(end)
         self._let_go(end)
 
     def _let_go(self, end: int) -> None:
         if hasattr(os, "posix_fadvise"):
-            # once more for what was on its way the last times: now it may leave the cache
+            # once more for what was still being written the last times: it may leave the cache now
             start = max(0, end - LET_GO_BYTES)
             os.posix_fadvise(self._file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
 
 
 @contextlib.contextmanager
 def write_tensors(path: Path, shapes: Mapping[str, Shape]) -> Iterator[TensorWriter]:
-    """Write fp32 tensors one after another, without holding more than a block.
+    """Write fp32 tensors one after another, with a checksum, holding one block at a time.
 
     Args:
-        path: the file. It appears when all tensors are there, and not if anything fails.
+        path: the file. It appears when all tensors are written, and not if anything fails.
         shapes: name -> shape, in the order of writing.
-
-    Yields:
-        The writer, which takes a checksum.
     """
     tensors = {n: Stored("F32", s, 4 * int(np.prod(s, dtype=np.int64))) for n, s in shapes.items()}
     with ThreadPoolExecutor(1) as hasher, write_stored(path, tensors, {}, hasher) as writer:
@@ -153,16 +147,11 @@ def write_stored(
     metadata: Mapping[str, str],
     hasher: Executor | None = None,
 ) -> Iterator[TensorWriter]:
-    """As `write_tensors`, of any dtypes.
+    """As `write_tensors`, for any dtypes.
 
     Args:
-        path: as there.
         tensors: name -> header entry, in the order of writing.
-        metadata: texts for the header.
-        hasher: of one thread; none: no checksum is taken.
-
-    Yields:
-        The writer.
+        hasher: one thread; None: no checksum.
     """
     with publish(path) as part, open(part, "w+b") as file:
         writer = TensorWriter(file, tensors, metadata, hasher)

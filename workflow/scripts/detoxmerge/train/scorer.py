@@ -14,7 +14,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 from ..data.sources import origin, read_rows, require_text
 from ..errors import UserError
 from ..models.device import pick_device
-from ..models.scorers import load_scorer, write_scorer
+from ..models.scorers import Fetched, LoadedScorer, write_scorer
+from ..models.scorers.checkpoint import load
 from ..models.scoring import predictor, score_texts
 from ..storage.artefacts import publish, write_json
 from .budget import Budget
@@ -36,7 +37,7 @@ def train_scorer(
 
     Args:
         alias: the scorer's name in the config.
-        protocol: the `train` entry.
+        protocol: the `train` entry under this name.
         checkpoint_minutes: time between checkpoints.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: manifest, with ROC AUC and counts per test set; `scorer.ckpt`, the tokenizer's folder
@@ -47,15 +48,15 @@ def train_scorer(
         UserError: the texts cannot be read, or a test set has one class only.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    folder, work = out.parent, out.parent / "work"
+    folder, work, entry = out.parent, out.parent / "work", protocol["train"]
     name = f"scorers.{alias}.train"
-    texts, labels = _labelled(protocol["texts"], f"{name}.texts")
-    tests = {key: _labelled([test], f"{name}.test.{key}") for key, test in protocol["test"].items()}
-    tokenizer = _train_tokenizer(texts, protocol, folder / "tokenizer")
-    set_seed(protocol["seed"])
-    model = BertForSequenceClassification(_shape(tokenizer, protocol))
+    texts, labels = _labelled(entry["texts"], f"{name}.texts")
+    tests = {key: _labelled([test], f"{name}.test.{key}") for key, test in entry["test"].items()}
+    tokenizer = _train_tokenizer(texts, entry, folder / "tokenizer")
+    set_seed(entry["seed"])
+    model = BertForSequenceClassification(_shape(tokenizer, entry))
     model.config.save_pretrained(folder / "tokenizer")
-    ids = tokenizer(texts, truncation=True, max_length=protocol["max_tokens"])["input_ids"]
+    ids = tokenizer(texts, truncation=True, max_length=entry["max_tokens"])["input_ids"]
     rows = [{"input_ids": i, "label": y} for i, y in zip(ids, labels.tolist(), strict=True)]
     history = train(
         model,
@@ -63,32 +64,30 @@ def train_scorer(
         _Collate(tokenizer.pad_token_id),
         work,
         device=pick_device(device),
-        seed=protocol["seed"],
+        seed=entry["seed"],
         by_length=False,  # length tells the source: batches of one length would not learn
         checkpoint_minutes=checkpoint_minutes,
         budget=budget,
-        num_train_epochs=protocol["epochs"],
-        learning_rate=protocol["learning_rate"],
+        num_train_epochs=entry["epochs"],
+        learning_rate=entry["learning_rate"],
         lr_scheduler_type="linear",
         warmup_steps=0.05,
         weight_decay=0.01,
-        per_device_train_batch_size=protocol["batch_size"],
+        per_device_train_batch_size=entry["batch_size"],
     )
     write_loss(history, folder / "loss.csv")
     checkpoint = folder / "scorer.ckpt"
     _save(model, folder / "tokenizer", checkpoint)
-    place = {"checkpoint": str(checkpoint), "tokenizer": {"path": str(folder / "tokenizer")}}
-    measured = _test(place, tests)
+    fields = {"checkpoint": str(checkpoint), "tokenizer": {"path": str(folder / "tokenizer")}}
     write_scorer(
         out,
         protocol,
-        place["checkpoint"],
-        place["tokenizer"],
-        checkpoint,
-        origin=[origin(source) for source in protocol["texts"]],
+        "train",
+        Fetched(fields, [checkpoint]),
+        origin=[origin(source) for source in entry["texts"]],
         num_texts=len(texts),
         num_parameters=model.num_parameters(),
-        test=measured,
+        test=_test(load(fields, "cpu"), tests),
     )
     shutil.rmtree(work)
 
@@ -131,29 +130,29 @@ def _labelled(sources: list[Mapping[str, Any]], name: str) -> tuple[list[str], n
     return texts, np.array(labels)
 
 
-def _train_tokenizer(texts: list[str], protocol: Mapping[str, Any], folder: Path) -> BertTokenizer:
+def _train_tokenizer(texts: list[str], entry: Mapping[str, Any], folder: Path) -> BertTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     words = BertWordPieceTokenizer(lowercase=True)
-    words.train_from_iterator(texts, vocab_size=protocol["vocabulary"], show_progress=False)
+    words.train_from_iterator(texts, vocab_size=entry["vocabulary"], show_progress=False)
     words.save_model(str(folder))
     # Detoxify truncates at the tokenizer's own limit
     settings = {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": True,
-        "model_max_length": protocol["max_tokens"],
+        "model_max_length": entry["max_tokens"],
     }
     write_json(folder / "tokenizer_config.json", settings)
     return BertTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def _shape(tokenizer: Any, protocol: Mapping[str, Any]) -> BertConfig:
+def _shape(tokenizer: Any, entry: Mapping[str, Any]) -> BertConfig:
     return BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=protocol["width"],
-        num_hidden_layers=protocol["layers"],
-        num_attention_heads=protocol["heads"],
-        intermediate_size=4 * protocol["width"],
-        max_position_embeddings=protocol["max_tokens"],
+        hidden_size=entry["width"],
+        num_hidden_layers=entry["layers"],
+        num_attention_heads=entry["heads"],
+        intermediate_size=4 * entry["width"],
+        max_position_embeddings=entry["max_tokens"],
         num_labels=1,
         problem_type="multi_label_classification",  # binary cross-entropy, soft labels allowed
         pad_token_id=tokenizer.pad_token_id,
@@ -175,21 +174,21 @@ def _save(model: Any, tokenizer: Path, out: Path) -> None:
 
 
 def _test(
-    place: Mapping[str, Any], tests: Mapping[str, tuple[list[str], np.ndarray]]
+    scorer: LoadedScorer, tests: Mapping[str, tuple[list[str], np.ndarray]]
 ) -> dict[str, dict[str, float]]:
     """ROC AUC per test set, through Detoxify as it will be used."""
-    predict, found = predictor(load_scorer(place, "cpu"), LABEL, "that was trained"), {}
+    predict, measured = predictor(scorer, LABEL, "that was trained"), {}
     for key, (texts, labels) in tests.items():
         scores, toxic = score_texts(texts, predict, 128), labels >= TOXIC_FROM
         scored = np.isfinite(scores)
-        found[key] = {
+        measured[key] = {
             "roc_auc": roc_auc(scores[scored], toxic[scored]),
             "num_texts": len(texts),
             "num_toxic": int(toxic.sum()),
             "num_failed": int((~scored).sum()),
         }
-        print(f"{key}: ROC AUC {found[key]['roc_auc']:.3f} on {len(texts)} texts")
-    return found
+        print(f"{key}: ROC AUC {measured[key]['roc_auc']:.3f} on {len(texts)} texts")
+    return measured
 
 
 class _Collate:

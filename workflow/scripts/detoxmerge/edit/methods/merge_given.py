@@ -1,7 +1,7 @@
 """The mean of N task vectors of fine-tunes made elsewhere, negated.
 
-theta = theta_0 - scale * mean_i(theta_i - theta_0) over the first N of the model's `shards`: full
-models, LoRA adapters or task vectors of this workflow. N = 1 is the first alone.
+theta = theta_0 - scale * mean_i(theta_i - theta_0) over the first N of the model's `fine_tunes`:
+full models, LoRA adapters or task vectors of this workflow. N = 1 is the first alone.
 """
 
 # operators stand in place of the mean as in merge.py; nothing is trained, so there is no recipe
@@ -67,7 +67,7 @@ def inputs(params: BaseModel, at: Any) -> list[str]:
     Returns:
         1 + N paths; each says where its weights are.
     """
-    return [at.base(), *(at.given(shard) for shard in range(params.n))]
+    return [at.base(), *(at.given_finetune(index) for index in range(params.n))]
 
 
 def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:

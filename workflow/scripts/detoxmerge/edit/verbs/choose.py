@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ...models.sampling_request import PLAIN, Sampling, candidates_at
-from ...models.scorers import load_scorer
+from ...models.scorers import LoadedScorer, load_scorer
 from ...models.scoring import predictor, score_texts
 from ...storage.artefacts import read_json
 from . import tensor_bytes
@@ -83,7 +83,7 @@ class Verb:
         return tensor_bytes([*network.parameters(), *network.buffers()])
 
     @cached_property
-    def _scorer(self) -> Any:
+    def _scorer(self) -> LoadedScorer:
         return load_scorer(self.scorer, self.device)
 
     @cached_property

@@ -1,1 +1,1 @@
-"""What a config can get wrong beyond a single value: a sentence for each error."""
+"""What can be wrong in a config beyond a single value: a sentence for each error."""

@@ -14,13 +14,10 @@ from ..slug import setting_slug
 
 
 def bad_methods(raw: dict[str, Any]) -> Iterator[str]:
-    """Parameters of the methods in `run` that the methods refuse.
+    """A sentence for each parameter in the config that its method refuses.
 
     Args:
-        raw: the config; what is not of the right form is passed over.
-
-    Yields:
-        One sentence per error.
+        raw: the config, not parsed yet; what has the wrong form is skipped.
     """
     run = raw.get("run") if isinstance(raw.get("run"), dict) else {}
     entries = raw.get("methods") if isinstance(raw.get("methods"), dict) else {}
@@ -29,43 +26,35 @@ def bad_methods(raw: dict[str, Any]) -> Iterator[str]:
     for name in names:
         entry = entries.get(name)
         if name not in METHODS or name not in entries or not is_method_entry(entry):
-            continue  # said elsewhere
+            continue  # other checks report it
         yield from _bad_method(name, entry, catalogue)
 
 
 def _bad_method(name: str, entry: MethodEntry, catalogue: dict[str, Any]) -> Iterator[str]:
     where, errors = f"methods.{name}", []
-    for i, one in enumerate(entry if isinstance(entry, list) else [entry]):
-        errors += _bad_entry(name, one, f"{where}.{i}" if isinstance(entry, list) else where)
+    for i, swept in enumerate(entry if isinstance(entry, list) else [entry]):
+        errors += _bad_entry(name, swept, f"{where}.{i}" if isinstance(entry, list) else where)
     if errors:
         yield from errors
         return
-    found = settings(name, entry)
-    slugs = [setting_slug(params) for params in found]
-    if not found:
+    combined = settings(name, entry)
+    slugs = [setting_slug(params) for params in combined]
+    if not combined:
         yield f"{where}: an empty list sweeps nothing; give it a value"
     if len(set(slugs)) < len(slugs):
-        yield f"{where}: a value stands there twice; leave one out"
-    for key, kind, alias in sorted({named for params in found for named in aliases(params)}):
+        yield f"{where}: a value is listed twice; leave one out"
+    for key, kind, alias in sorted({named for params in combined for named in aliases(params)}):
         if isinstance(known := catalogue.get(kind, {}), dict) and alias not in known:
             yield f"{where}.{key}: '{alias}' is not among {kind}; {nearest(alias, known)}"
 
 
 def refused_by_methods(config: Config) -> Iterator[str]:
-    """What methods of the study cannot work with.
-
-    Args:
-        config: the parsed config, otherwise without errors.
-
-    Yields:
-        One sentence per thing.
-    """
+    """A sentence for each thing in the config that a method cannot work with."""
     for name in config.run.methods:
         for params in settings(name, config.methods[name]):
-            for sentence_of in getattr(METHODS[name], "refusals", lambda params, config: [])(
-                params, config
-            ):
-                yield f"methods.{name}: {sentence_of}"
+            refusals = getattr(METHODS[name], "refusals", lambda params, config: [])
+            for refusal in refusals(params, config):
+                yield f"methods.{name}: {refusal}"
 
 
 def _bad_entry(name: str, entry: dict[str, Any] | None, where: str) -> list[str]:

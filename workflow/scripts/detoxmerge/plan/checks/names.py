@@ -1,7 +1,7 @@
 """Config errors that span entries: unknown aliases, a method's parameters, repetitions.
 
-What can be seen in the raw config is looked for there, so that a typo in one entry does not hide
-what is wrong elsewhere.
+What the raw config shows is checked there, so that a typo in one entry does not hide what is wrong
+elsewhere.
 """
 
 from collections.abc import Iterator
@@ -16,18 +16,14 @@ from ..slug import slug
 
 
 def unknown_aliases(raw: dict[str, Any]) -> list[str]:
-    """Names in `run` that the catalogue does not have, and methods without a file.
-
-    It reads the config before it is parsed, so that a typo elsewhere does not hide these.
+    """A sentence for each name in `run` that the catalogue lacks, and each method without a file.
 
     Args:
-        raw: the config; what is not of the right form is passed over.
-
-    Returns:
-        One sentence per name.
+        raw: the config, not parsed yet; what has the wrong form is skipped.
     """
     run = raw.get("run") if isinstance(raw.get("run"), dict) else {}
     errors = []
+    # what has the wrong form is skipped: pydantic reports it
     for place, kind, names in _named(run):
         known = raw.get(kind, {} if kind == "selectors" else None)
         if not isinstance(names, list) or not isinstance(known, dict):
@@ -37,15 +33,17 @@ def unknown_aliases(raw: dict[str, Any]) -> list[str]:
             for i, name in enumerate(names)
             if isinstance(name, str) and name not in known
         ]
+    # single names, outside of the lists
     judge, models = run.get("fluency_judge"), raw.get("models")
     if isinstance(judge, str) and isinstance(models, dict) and judge not in models:
         errors.append(f"run.fluency_judge: '{judge}' is not among models; {nearest(judge, models)}")
-    own, named = run.get("method_scales"), run.get("methods")
+    scales, selected = run.get("method_scales"), run.get("methods")
     errors += [
-        f"run.method_scales.{name}: no such method in run.methods; {nearest(name, named)}"
-        for name in (own if isinstance(own, dict) else {})
-        if isinstance(named, list) and name not in named
+        f"run.method_scales.{name}: no such method in run.methods; {nearest(name, selected)}"
+        for name in (scales if isinstance(scales, dict) else {})
+        if isinstance(selected, list) and name not in selected
     ]
+    # the catalogue of methods names files, whether `run` uses them or not
     methods = raw.get("methods")
     return errors + [
         f"methods.{name}: no file edit/methods/{name}.py; {nearest(name, METHODS)}"
@@ -59,20 +57,13 @@ def _named(run: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     for kind in ("models", "datasets", "methods", "selectors"):
         yield "run", kind, run.get(kind)
     for stage in ("sweep", "final"):
-        found = run.get(stage)
+        sets = run.get(stage)
         for kind in ("prompts", "corpora", "scorers"):
-            yield f"run.{stage}", kind, found.get(kind) if isinstance(found, dict) else None
+            yield f"run.{stage}", kind, sets.get(kind) if isinstance(sets, dict) else None
 
 
 def repetitions(config: Config) -> list[str]:
-    """Values that stand twice in a list of `run`, or name two things.
-
-    Args:
-        config: the parsed config.
-
-    Returns:
-        One sentence per list.
-    """
+    """A sentence for each list of `run` with a repeated value, or a name of two things."""
     run, errors = config.run, []
     lists = {
         "models": run.models,
@@ -87,26 +78,19 @@ def repetitions(config: Config) -> list[str]:
     for name, stage in run.stages.items():
         lists |= {f"{name}.{kind}": names for kind, names in stage.model_dump().items()}
     for key, values in lists.items():
-        said = [str(v) if isinstance(v, str) else slug(v) for v in values]  # as in paths
-        twice = sorted({v for v in said if said.count(v) > 1})
-        if twice:
-            errors.append(f"run.{key}: {', '.join(twice)} stands there twice; leave one out")
+        texts = [v if isinstance(v, str) else slug(v) for v in values]  # as in paths
+        repeated = sorted({text for text in texts if texts.count(text) > 1})
+        if repeated:
+            errors.append(f"run.{key}: {', '.join(repeated)} is listed twice; leave one out")
     for name, stage in run.stages.items():
         both = sorted(set(stage.prompts) & {c for s in run.stages.values() for c in s.corpora})
-        if both:  # they share the folder of an edit's measurements
+        if both:  # they would share a folder below an edit's measurements
             errors.append(f"run.{name}: '{both[0]}' names a prompt set and a corpus; rename one")
     return errors
 
 
 def unknown_exports(grid: Grid) -> list[str]:
-    """One sentence per name in `run.exports` that is no edit of the study at a scale of it.
-
-    Args:
-        grid: the study.
-
-    Returns:
-        Empty, if all are known.
-    """
+    """A sentence for each name in `run.exports` that is not an edit at one of its scales."""
     errors = []
     for i, name in enumerate(grid.run.exports):
         try:

@@ -1,4 +1,4 @@
-"""Keys that stand twice in a file of the config: YAML keeps the last of them without a word."""
+"""Keys that a file of the config has twice: YAML keeps the last of them and says nothing."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -7,16 +7,13 @@ import yaml
 
 
 def repeated_keys(files: Iterable[Path | str]) -> list[str]:
-    """What a config loses before anybody sees it.
+    """A sentence for each key whose earlier value is lost.
 
     Args:
-        files: of the config, YAML or JSON; those that are not there, or are no YAML, are passed
-            over, as Snakemake tells of them.
-
-    Returns:
-        One sentence per key.
+        files: of the config, YAML or JSON; those that are missing or not YAML are skipped, as
+            Snakemake reports them.
     """
-    found = []
+    sentences = []
     for file in filter(Path.is_file, map(Path, files)):
         try:
             root = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)
@@ -24,18 +21,18 @@ def repeated_keys(files: Iterable[Path | str]) -> list[str]:
             continue
         for key in _repeated(root, set()):
             line = key.start_mark.line + 1
-            found.append(f"{file}, line {line}: '{key.value}' stands there twice; leave one out")
-    return found
+            sentences.append(f"{file}, line {line}: '{key.value}' is there twice; leave one out")
+    return sentences
 
 
 def _repeated(node: yaml.Node | None, seen: set[int]) -> Iterator[yaml.Node]:
-    """Keys of a mapping that it had before; what aliases point to is looked at once."""
+    """Keys that their mapping had before; what YAML aliases point to is visited once."""
     if id(node) in seen:
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
-        for one in node.value:
-            yield from _repeated(one, seen)
+        for item in node.value:
+            yield from _repeated(item, seen)
     if isinstance(node, yaml.MappingNode):
         keys: set[str] = set()
         for key, value in node.value:

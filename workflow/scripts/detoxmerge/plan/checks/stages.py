@@ -1,7 +1,6 @@
 """Config errors about the two stages: texts that both would see, and rules that cannot choose."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from ...errors import nearest
 from ..config import Config, Run
@@ -13,39 +12,29 @@ from ..slug import setting_slug, slug
 
 
 def shared_texts(config: Config) -> Iterator[str]:
-    """Prompt sets and corpora of the two stages that are not disjoint by construction.
+    """A sentence for each pair of sets of the two stages that is not disjoint by construction.
 
-    Two sets are, if they are different parts of a source, different splits or subsets of a hub's
-    data set, or come from different files.
-
-    Args:
-        config: the parsed config.
-
-    Yields:
-        One sentence per pair.
+    Two sets are disjoint if they are different parts of a source, different splits or subsets of a
+    data set of the hub, or from different files.
     """
     run = config.run
     if run.final is None:
         return
     for kind in ("prompts", "corpora"):
         known = getattr(config, kind)
-        for ours in getattr(run.sweep, kind):
-            for theirs in getattr(run.final, kind):
-                if ours in known and theirs in known and not _disjoint(known[ours], known[theirs]):
+        for swept in getattr(run.sweep, kind):
+            for final in getattr(run.final, kind):
+                if swept in known and final in known and not _disjoint(known[swept], known[final]):
                     yield (
-                        f"run.final.{kind}: '{theirs}' may share texts with '{ours}' of run.sweep; "
+                        f"run.final.{kind}: '{final}' may share texts with '{swept}' of run.sweep; "
                         "take the one from `part: validation` and the other from `part: test`"
                     )
 
 
 def trained_on(config: Config) -> Iterator[str]:
-    """Prompt sets that edits are made from, and that are reported on; validation may serve both.
+    """A sentence for each reported prompt set that an edit is made from.
 
-    Args:
-        config: the parsed config, otherwise without errors.
-
-    Yields:
-        One sentence per pair.
+    Only the last stage is reported: edits may be made from the prompts that choose a scale.
     """
     used = {
         alias
@@ -55,11 +44,11 @@ def trained_on(config: Config) -> Iterator[str]:
         if kind == "prompts"
     }
     (stage, sets), known = list(config.run.stages.items())[-1], config.prompts
-    for ours in sets.prompts:
-        for theirs in sorted(used):
-            if not _disjoint(known[ours], known[theirs]):
+    for reported in sets.prompts:
+        for alias in sorted(used):
+            if not _disjoint(known[reported], known[alias]):
                 yield (
-                    f"run.{stage}.prompts: '{ours}' may share texts with '{theirs}', which a "
+                    f"run.{stage}.prompts: '{reported}' may share texts with '{alias}', which a "
                     "method is made from; take that from `part: validation`, or from other files"
                 )
 
@@ -79,14 +68,7 @@ def _disjoint(first: Source, second: Source) -> bool:
 
 
 def bad_selectors(config: Config) -> Iterator[str]:
-    """Selectors of `run` whose values name nothing of the study.
-
-    Args:
-        config: the parsed config, otherwise without errors.
-
-    Yields:
-        One sentence per error.
-    """
+    """A sentence for each value of a selector that names nothing of the study."""
     run = config.run
     edits = [
         f"{name}/{setting_slug(params)}"
@@ -95,9 +77,11 @@ def bad_selectors(config: Config) -> Iterator[str]:
     ]
     for alias in run.selectors:
         entry, where = config.selectors[alias], f"selectors.{alias}"
+        # a fixed scale must be one at which every method is measured
         for key, scales in _scales(run).items():
             if entry.scale is not None and slug(entry.scale) not in map(slug, scales):
                 yield f"{where}.scale: {slug(entry.scale)} is not among run.{key}"
+        # an edit is matched at the one scale that another rule chooses for it
         if entry.to is not None:
             yield from _unless_in(entry.to, edits, f"{where}.to", "edits (method/setting)")
             choosing = [
@@ -107,6 +91,7 @@ def bad_selectors(config: Config) -> Iterator[str]:
             ]
             yield from _several(run, entry.to.split("/")[0], f"{where}.to")
             yield from _unless_in(entry.by, choosing, f"{where}.by", "rules that choose one scale")
+        # a selector reads what the sweep measures, and nothing else
         for key, kind in (("prompts", "prompts"), ("scorer", "scorers"), ("corpus", "corpora")):
             if (name := getattr(entry, key)) is not None:
                 known = getattr(run.sweep, kind)
@@ -115,13 +100,13 @@ def bad_selectors(config: Config) -> Iterator[str]:
 
 def _scales(run: Run) -> dict[str, list[float]]:
     """Place in `run` -> scales, of all lists of scales that some method has."""
-    own = {f"method_scales.{name}": scales for name, scales in run.method_scales.items()}
+    by_method = {f"method_scales.{name}": scales for name, scales in run.method_scales.items()}
     shared = {} if set(run.methods) <= set(run.method_scales) else {"scales": run.scales}
-    return shared | own
+    return shared | by_method
 
 
 def _several(run: Run, method: str, where: str) -> Iterator[str]:
-    """An edit that others could stand beside only if they had a data set (or seed), too."""
+    """A matched edit with several data sets (or seeds), beside methods that use none of them."""
     for kind, values in (("dataset", run.datasets), ("seed", run.seeds)):
         if len(values) == 1 or method not in METHODS or kind not in METHODS[method].USES:
             continue
@@ -132,20 +117,13 @@ def _several(run: Run, method: str, where: str) -> Iterator[str]:
             )
 
 
-def _unless_in(name: Any, known: list[str], where: str, what: str) -> Iterator[str]:
+def _unless_in(name: str | None, known: list[str], where: str, what: str) -> Iterator[str]:
     if name not in known:
         yield f"{where}: '{name}' is not among {what}; {nearest(name, known)}"
 
 
 def repeated_generations(config: Config) -> Iterator[str]:
-    """Prompt sets of a stage that would give the same continuations twice.
-
-    Args:
-        config: as above.
-
-    Yields:
-        One sentence per pair.
-    """
+    """A sentence for each pair of prompt sets that would give the same continuations twice."""
     for stage in config.run.stages:
         for group in groups_of_stage(config, stage):
             first: dict[int, str] = {}

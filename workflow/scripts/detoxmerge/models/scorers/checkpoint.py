@@ -1,0 +1,100 @@
+"""A local checkpoint in Detoxify's format, with the folder of its tokenizer."""
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from ...errors import UserError
+from ...plan.entries import Entry
+from ...plan.local import TOKENIZER_FILES, LocalPath, expand_path
+from ...storage.artefacts import read_json, write_json
+from ..places import folder_of
+from . import Fetched, LoadedScorer
+
+RULE = "fetch_scorer"
+LOCAL_COPIES = "`detoxify` by `checkpoint: {file: ..., tokenizer: ...}`, local copies"
+
+
+class Checkpoint(Entry):
+    """A local checkpoint in Detoxify's format, with its tokenizer's folder."""
+
+    file: str = Field(description=".ckpt; $VARIABLES are expanded")
+    tokenizer: str = Field(description="folder with config.json and the tokenizer's files")
+
+
+Value = Checkpoint
+
+
+def local_paths(value: Checkpoint) -> list[LocalPath]:
+    """The checkpoint, and the folder of its tokenizer."""
+    return [
+        LocalPath("file", value.file),
+        LocalPath("tokenizer", value.tokenizer, "folder", TOKENIZER_FILES),
+    ]
+
+
+def words(value: Checkpoint) -> str:
+    """The name of the file, without its folder."""
+    return f"the checkpoint `{value.file.rsplit('/', 1)[-1]}`"
+
+
+def fetch(value: Mapping[str, str], alias: str, folder: Path) -> Fetched:
+    """Nothing is copied: the manifest has the paths as the config has them."""
+    file = Path(expand_path(value["file"]))
+    if not file.is_file():
+        raise UserError(
+            f"scorers.{alias}.checkpoint.file: no file '{file}'; mend its path in the config"
+        )
+    return Fetched({"checkpoint": value["file"], "tokenizer": {"path": value["tokenizer"]}}, [file])
+
+
+def load(manifest: Mapping[str, Any], device: str) -> LoadedScorer:
+    """A `detoxify.Detoxify`, from tensors and plain values only.
+
+    Detoxify reads checkpoints with a loader that can run code, looks for the model's config on the
+    hub, and takes the number of outputs from a local config. So the checkpoint is first read with
+    tensors and plain values only and pointed at a view of the local folder whose config has the
+    checkpoint's number of outputs. Detoxify gets that copy.
+    """
+    import torch
+    from detoxify import Detoxify
+
+    file = expand_path(manifest["checkpoint"])
+    place = manifest["tokenizer"]
+    folder = folder_of("tokenizer", place, TOKENIZER_FILES, "scorers", LOCAL_COPIES)
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        arch = content["config"]["arch"]["args"]
+        with _view(folder, arch["num_classes"]) as view:
+            arch["model_type"] = view  # where Detoxify looks for config and tokenizer
+            copy = io.BytesIO()
+            torch.save({"config": content["config"], "state_dict": content["state_dict"]}, copy)
+            copy.seek(0)
+            return Detoxify(checkpoint=copy, huggingface_config_path=view, device=device)
+    except Exception as error:  # pickle, zip, torch and transformers each have their own
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(
+            f"{file} (with the tokenizer in {folder}) is not a checkpoint that Detoxify can "
+            f"load from tensors and plain values ({why}); fetch it again, or save it in Detoxify's "
+            "format"
+        ) from error
+
+
+@contextlib.contextmanager
+def _view(folder: Path, num_classes: int) -> Iterator[str]:
+    """A temporary folder like the tokenizer's, whose model config has this number of outputs."""
+    labels = {str(i): f"LABEL_{i}" for i in range(num_classes)}
+    config = read_json(folder / "config.json")
+    config |= {"id2label": labels, "label2id": {name: int(i) for i, name in labels.items()}}
+    with tempfile.TemporaryDirectory() as view:
+        for file in folder.iterdir():
+            if file.name != "config.json":
+                os.symlink(file.resolve(), Path(view) / file.name)
+        write_json(Path(view) / "config.json", config)
+        yield view
