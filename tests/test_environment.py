@@ -41,6 +41,13 @@ def test_the_lock_pins_every_direct_dependency_and_no_build() -> None:
     assert not any("+" in version or "@" in version for version in locked.values())
 
 
+def test_package_citation_and_changelog_have_the_same_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    newest = re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest[1] == version
+
+
 def test_the_lock_is_what_is_installed() -> None:
     from importlib.metadata import version
 

