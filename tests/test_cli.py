@@ -38,8 +38,8 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
 
 
 def test_a_merge_from_the_command_line(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path)
-    given = [word for shard in shards for word in ("--shard", shard)]
+    base, fine_tunes = finetunes(tmp_path)
+    given = [word for fine_tune in fine_tunes for word in ("--fine-tune", fine_tune)]
     out = tmp_path / "out"
     done = run("merge", "--base", base, *given, "--operator", "ties", "--set", "density=0.5",
                "--scale", "0.5", "--lines", "0.2", "--exclude", "wte", "--out", out)  # fmt: skip
@@ -54,13 +54,22 @@ def test_a_merge_from_the_command_line(tmp_path: Path) -> None:
 
 
 def test_only_what_is_asked_for_is_imported(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path, count=1)
+    base, fine_tunes = finetunes(tmp_path, count=1)
     merge = (
         "import sys; from detoxmerge.cli import main; main(sys.argv[1:]);"
         "print(*(name.rpartition('.')[2] for name in sys.modules if '.operators.' in name));"
         "print(*{'torch', 'scipy', 'pandas', 'yaml', 'tqdm'} & set(sys.modules))"
     )
-    given = ["--base", base, "--shard", shards[0], "--scale", "1", "--out", tmp_path / "out"]
+    given = [
+        "--base",
+        base,
+        "--fine-tune",
+        fine_tunes[0],
+        "--scale",
+        "1",
+        "--out",
+        tmp_path / "out",
+    ]
     said = subprocess.run(
         [sys.executable, "-c", merge, "merge", *given], capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONPATH": LIBRARY},
@@ -86,7 +95,10 @@ def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixtur
         (["--operator", "ties", "--set", "density"], "--set density: write KEY=VALUE"),
         (["--operator", "ties", "--set", "density=[1"], "--set density=[1: the value is no YAML"),
         (["--operator", "della"], "operator della: --set layout: missing; it has no default"),
-        (["--operator", "weighted"], "number of texts of each shard is not known; give `weights`"),
+        (
+            ["--operator", "weighted"],
+            "number of texts of each fine-tune is not known; give `weights`",
+        ),
         (["--exclude", "wtte"], "exclude: no tensor's name contains 'wtte'; did you mean 'wte'?"),
         (["--lines", "1", "2", "3"], "--lines takes ALPHA, or ALPHA and BETA"),
         (["--workers", "0"], "--workers 0: one at least"),
@@ -95,8 +107,11 @@ def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixtur
         (["--lines", "nan"], "--lines: finite numbers are wanted"),
         (["--operator", "ties", "--set", "density=nan"], "should be a valid number, not 'nan'"),
         (["--operator", "ties", "--set", "density=1", "--set", "density=0.5"], "density stands"),
-        (["--shard", "./nowhere"], "--shard ./nowhere: there is no such file or folder"),
-        (["--shard", "no-such/model"], "--shard no-such/model: there is no such folder here, and"),
+        (["--fine-tune", "./nowhere"], "--fine-tune ./nowhere: there is no such file or folder"),
+        (
+            ["--fine-tune", "no-such/model"],
+            "--fine-tune no-such/model: there is no such folder here, and",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -107,9 +122,9 @@ def test_mistakes_are_one_sentence(
     said: str,
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    base, shards = finetunes(tmp_path, count=1)
+    base, fine_tunes = finetunes(tmp_path, count=1)
     capsys.readouterr()  # what saving them printed
-    given = ["--base", base, "--shard", shards[0], "--out", tmp_path / "out"]
+    given = ["--base", base, "--fine-tune", fine_tunes[0], "--out", tmp_path / "out"]
     given += [] if "--scale" in more else ["--scale", "1"]
     status, _, error = call(capsys, "merge", *given, *more)
     assert (status, said in error) == (2, True), error
@@ -119,10 +134,12 @@ def test_mistakes_are_one_sentence(
 
 
 def test_what_stands_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base, (shard,) = finetunes(tmp_path, count=1)
+    base, (fine_tune,) = finetunes(tmp_path, count=1)
     capsys.readouterr()
-    given = ["--base", base, "--shard", shard, "--scale", "1", "--out", tmp_path / "out"]
-    status, _, error = call(capsys, "merge", *given, "--shard", f"{shard}/../{shard.name}")
+    given = ["--base", base, "--fine-tune", fine_tune, "--scale", "1", "--out", tmp_path / "out"]
+    status, _, error = call(
+        capsys, "merge", *given, "--fine-tune", f"{fine_tune}/../{fine_tune.name}"
+    )
     assert (status, "stands there twice" in error) == (2, True), error
     status, _, error = call(capsys, "merge", *given, "--scale", "2")
     assert (status, "--scale stands there twice" in error) == (2, True), error
@@ -130,10 +147,10 @@ def test_what_stands_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_nobody_has_to_read_what_it_says(tmp_path: Path) -> None:
-    base, (shard,) = finetunes(tmp_path, count=1)
+    base, (fine_tune,) = finetunes(tmp_path, count=1)
     read, write = os.pipe()
     os.close(read)
-    given = ["--base", base, "--shard", shard, "--scale", "1", "--out", tmp_path / "out"]
+    given = ["--base", base, "--fine-tune", fine_tune, "--scale", "1", "--out", tmp_path / "out"]
     done = subprocess.run(
         [sys.executable, "-m", "detoxmerge", "merge", *given],
         stdout=write, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": LIBRARY},
@@ -150,14 +167,23 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    base, shards = finetunes(tmp_path, count=1)
+    base, fine_tunes = finetunes(tmp_path, count=1)
     capsys.readouterr()
 
     def full(*given: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call_that_fails, full)
-    given = ["--base", base, "--shard", shards[0], "--scale", "1", "--out", tmp_path / "out"]
+    given = [
+        "--base",
+        base,
+        "--fine-tune",
+        fine_tunes[0],
+        "--scale",
+        "1",
+        "--out",
+        tmp_path / "out",
+    ]
     status, _, error = call(capsys, "merge", *given)
     assert (status, error.startswith("error: no space left on the disk")) == (2, True), error
     assert not list(tmp_path.glob("*out*"))
@@ -165,14 +191,14 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_ending_a_merge_leaves_nothing(tmp_path: Path, kind: signal.Signals) -> None:
-    base, shards = finetunes(tmp_path, count=1)
+    base, fine_tunes = finetunes(tmp_path, count=1)
     slow = (
         "import sys, time; from detoxmerge import cli; from detoxmerge.merge import merge_model;"
         "merge_model._write_rest = lambda *_: (print('here', flush=True), time.sleep(60));"
         "cli.main(sys.argv[1:])"
     )
     merge = subprocess.Popen(
-        [sys.executable, "-c", slow, "merge", "--base", base, "--shard", shards[0],
+        [sys.executable, "-c", slow, "merge", "--base", base, "--fine-tune", fine_tunes[0],
          "--scale", "1", "--out", tmp_path / "out"],
         stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": LIBRARY},
         preexec_fn=lambda: signal.signal(kind, signal.SIG_DFL),  # a shell's background job has none

@@ -1,4 +1,4 @@
-"""Every operator once more: all shards at once, dense, fp64, straight from its formula."""
+"""Every operator once more: all vectors at once, dense, fp64, straight from its formula."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,10 +18,10 @@ def flat(vector: Vector) -> np.ndarray:
 def each(formula: Callable[..., np.ndarray]) -> Callable[..., Vector]:
     """An operator that sees (N, ...) of one tensor at a time."""
 
-    def merged(shards: list[Vector], **params: Any) -> Vector:
+    def merged(vectors: list[Vector], **params: Any) -> Vector:
         return {
-            name: formula(np.array([s[name].astype(np.float64) for s in shards]), name, **params)
-            for name in shards[0]
+            name: formula(np.array([s[name].astype(np.float64) for s in vectors]), name, **params)
+            for name in vectors[0]
         }
 
     return merged
@@ -38,13 +38,13 @@ def elect(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def ties(shards: list[Vector], density: float = 0.2) -> Vector:
+def ties(vectors: list[Vector], density: float = 0.2) -> Vector:
     """One threshold per vector, over all of its entries."""
     trimmed = []
-    for shard in shards:
-        magnitudes = np.sort(np.abs(flat(shard)))[::-1]
+    for vector in vectors:
+        magnitudes = np.sort(np.abs(flat(vector)))[::-1]
         least = magnitudes[max(1, int(density * len(magnitudes))) - 1]
-        trimmed.append({n: np.where(np.abs(v) < least, 0, v) for n, v in shard.items()})
+        trimmed.append({n: np.where(np.abs(v) < least, 0, v) for n, v in vector.items()})
     return each(lambda values, name: elect(values))(trimmed)
 
 

@@ -71,7 +71,7 @@ def test_ext_sub_is_the_formula_of_the_paper(tmp_path: Path, num_antis: int, alp
 
 
 def test_values_of_many_magnitudes_zeros_and_ties(tmp_path: Path) -> None:
-    expert, anti = vectors.shards(2)
+    expert, anti = vectors.task_vectors(2)
     found, _ = contrast(tmp_path, expert, [anti], 1.0, turned=TURNED)
     for name, plus in expert.items():
         if plus.size:
@@ -96,7 +96,7 @@ def test_a_row_that_the_expert_left_alone_stays(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_turned_matrix_are_its_columns(tmp_path: Path) -> None:
-    expert, anti = vectors.shards(2)
+    expert, anti = vectors.task_vectors(2)
     name = "h.0.mlp.c_fc.weight"
     turned, _ = contrast(tmp_path, expert, [anti], 1.0, turned=TURNED)
     flipped = [one | {name: np.ascontiguousarray(one[name].T)} for one in (expert, anti)]
@@ -108,7 +108,7 @@ def test_rows_of_a_turned_matrix_are_its_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("num_antis", [1, 4])
 def test_subtraction_is_dense_fp64_rounded_once(tmp_path: Path, num_antis: int) -> None:
-    expert, *antis = vectors.shards(1 + num_antis)
+    expert, *antis = vectors.task_vectors(1 + num_antis)
     found, said = contrast(tmp_path, expert, antis, 0.7)
     square = 0.0
     for name, plus in expert.items():
@@ -152,7 +152,7 @@ def test_memory_is_blocks_and_not_tensors(tmp_path: Path) -> None:
 def test_bad_vectors_are_one_sentence(tmp_path: Path) -> None:
     expert, anti = {"w": np.ones((2, 2), np.float32)}, {"w": np.full((2, 2), np.nan, np.float32)}
     for turned in (None, {"w"}):
-        with pytest.raises(UserError, match=r"shard00.*'w' holds 4 values that are NaN"):
+        with pytest.raises(UserError, match=r"vector00.*'w' holds 4 values that are NaN"):
             contrast(tmp_path, expert, [anti], 1.0, turned=turned)
     with pytest.raises(UserError, match="do not belong to the same model: tensor 'w'"):
         contrast(tmp_path, expert, [{"w": np.ones((2, 3), np.float32)}], 1.0)

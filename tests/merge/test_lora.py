@@ -56,13 +56,13 @@ def test_adapters_are_what_peft_makes_of_them(
     tmp_path: Path, make: Any, config: dict[str, Any]
 ) -> None:
     base = pico.save(make(), tmp_path / "base")
-    shards = [trained(make(), tmp_path / f"lora{i}", i, **config) for i in range(2)]
+    fine_tunes = [trained(make(), tmp_path / f"lora{i}", i, **config) for i in range(2)]
     before, merged = make().state_dict(), []
-    for shard in shards:
-        model = PeftModel.from_pretrained(make(), shard).double()
+    for fine_tune in fine_tunes:
+        model = PeftModel.from_pretrained(make(), fine_tune).double()
         state = model.merge_and_unload().state_dict()
         merged.append({name: state[name].double() - before[name].double() for name in before})
-    merge_model(base, shards, tmp_path / "out", scale=1)
+    merge_model(base, fine_tunes, tmp_path / "out", scale=1)
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
     moved = 0
     for name, start in before.items():
@@ -77,8 +77,8 @@ def test_the_mean_of_products_is_not_the_product_of_means(tmp_path: Path) -> Non
     base = pico.save(pico.gpt2(), tmp_path / "base")
     rng, name = np.random.default_rng(0), "transformer.h.0.mlp.c_fc"
     factors = [(rng.standard_normal((4, 16)), rng.standard_normal((64, 4))) for _ in range(3)]
-    shards = [adapter(tmp_path / f"a{i}", {name: f}) for i, f in enumerate(factors)]
-    merge_model(base, shards, tmp_path / "out", scale=1)
+    fine_tunes = [adapter(tmp_path / f"a{i}", {name: f}) for i, f in enumerate(factors)]
+    merge_model(base, fine_tunes, tmp_path / "out", scale=1)
     single = [(a.astype("f4").astype("f8"), b.astype("f4").astype("f8")) for a, b in factors]
     taus = [(8 / 4 * (b @ a)).T.astype(np.float32) for a, b in single]
     mean = np.mean([tau.astype(np.float64) for tau in taus], axis=0).astype(np.float32)
@@ -130,19 +130,19 @@ def one_factor(folder: Path, module: str = "transformer.h.0.mlp.c_fc", **config:
 )
 def test_bad_adapters_are_one_sentence(tmp_path: Path, make: Any, said: str) -> None:
     base = pico.save(pico.gpt2(), tmp_path / "base")
-    shard = make(tmp_path / "lora")
+    fine_tune = make(tmp_path / "lora")
     with pytest.raises(UserError, match=said):
-        merge_model(base, [shard], tmp_path / "out", scale=1)
+        merge_model(base, [fine_tune], tmp_path / "out", scale=1)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_adapter_without_weights_or_config(tmp_path: Path) -> None:
     base = pico.save(pico.gpt2(), tmp_path / "base")
-    shard = one_factor(tmp_path / "lora")
-    (shard / "adapter_model.safetensors").unlink()
+    fine_tune = one_factor(tmp_path / "lora")
+    (fine_tune / "adapter_model.safetensors").unlink()
     with pytest.raises(UserError, match=r"adapter_model.safetensors is missing"):
-        merge_model(base, [shard], tmp_path / "out", scale=1)
-    (shard / "adapter_config.json").write_text("{")
+        merge_model(base, [fine_tune], tmp_path / "out", scale=1)
+    (fine_tune / "adapter_config.json").write_text("{")
     with pytest.raises(UserError, match=r"adapter_config.json is no JSON"):
-        merge_model(base, [shard], tmp_path / "out", scale=1)
-    (shard / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+        merge_model(base, [fine_tune], tmp_path / "out", scale=1)
+    (fine_tune / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))

@@ -9,7 +9,7 @@ import numpy as np
 import pico
 import pytest
 from merge.dense import DENSE
-from merge.vectors import NEEDED, SHAPES, merge, params_of, shards, write
+from merge.vectors import NEEDED, SHAPES, merge, params_of, task_vectors, write
 from safetensors.numpy import load_file
 
 from detoxmerge.errors import UserError
@@ -44,7 +44,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("operator", "params"), CASES)
 def test_operator_is_its_dense_reference(operator: str, params: dict[str, Any], seed: int) -> None:
-    vectors = shards(5, seed)
+    vectors = task_vectors(5, seed)
     found = merge(vectors, operator, params)
     asked = {"elect_sign" if k == "elect" else k: v for k, v in params.items()}
     wanted = DENSE[operator](vectors, **asked)
@@ -64,7 +64,7 @@ def test_the_references_are_of_all_operators() -> None:
 def test_no_byte_depends_on_blocks_or_the_order_of_paths(
     operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths, found = write(shards(4), tmp_path), set()
+    paths, found = write(task_vectors(4), tmp_path), set()
     more = {"trimmed_mean": {"trim": 0.3}, "della": {"layout": "conv1d"}}
     params = params_of(operator, **more.get(operator, {}))
     for block, order in ((1 << 20, [0, 1, 2, 3]), (1, [2, 0, 3, 1]), (7, [3, 2, 1, 0])):
@@ -99,7 +99,7 @@ def test_memory_is_blocks_and_not_tensors(
     merge_deltas(paths, operator, tmp_path / "out", params_of(operator))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 25e6  # all shards are 67 MB; some blocks, and tables of counts, under way
+    assert peak < 25e6  # all vectors are 67 MB; some blocks, and tables of counts, under way
 
 
 @pytest.mark.parametrize("shape", [(512, 8192), (8192, 512)])
@@ -119,7 +119,7 @@ def test_memory_is_columns_where_columns_are_ranked(
         found.add(made["sha256"])
         assert made["sha256"] == sha256(tmp_path / "out")
     assert len(found) == 1  # the same bytes in blocks and whole
-    assert peaks[0] < 25e6 < 67e6 < peaks[1]  # all shards are 67 MB
+    assert peaks[0] < 25e6 < 67e6 < peaks[1]  # all vectors are 67 MB
 
 
 # bad input
@@ -145,17 +145,20 @@ def broken_dtype(vector: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (broken_nan, r"shard01.*'wte.weight' holds 66 values that are NaN or infinite"),
-        (broken_missing, r"tensor 'scalar' is F32 \[\] in .*shard00.* and missing in .*shard01"),
-        (broken_extra, r"tensor 'attn.bias' is missing in .*shard00.* and F32 \[3\] in .*shard01"),
+        (broken_nan, r"vector01.*'wte.weight' holds 66 values that are NaN or infinite"),
+        (broken_missing, r"tensor 'scalar' is F32 \[\] in .*vector00.* and missing in .*vector01"),
+        (
+            broken_extra,
+            r"tensor 'attn.bias' is missing in .*vector00.* and F32 \[3\] in .*vector01",
+        ),
         (broken_dtype, r"'ln_f.weight' is F16; task vectors are kept in F32"),
-        (None, r"shard01.safetensors is truncated"),
+        (None, r"vector01.safetensors is truncated"),
     ],
 )
-def test_a_broken_shard_is_named_by_every_kind_of_operator(
+def test_a_broken_vector_is_named_by_every_kind_of_operator(
     operator: str, spoil: Any, words: str, tmp_path: Path
 ) -> None:
-    vectors = shards(3)
+    vectors = task_vectors(3)
     if spoil:
         vectors[1] = spoil(vectors[1])
     paths = write(vectors, tmp_path)
@@ -167,10 +170,10 @@ def test_a_broken_shard_is_named_by_every_kind_of_operator(
 
 
 @pytest.mark.parametrize("operator", EVERY)
-def test_a_shard_that_is_zero_is_merged_and_named(
+def test_a_vector_that_is_zero_is_merged_and_named(
     operator: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    vectors = shards(5)
+    vectors = task_vectors(5)
     vectors[3] = {name: np.zeros_like(tensor) for name, tensor in vectors[3].items()}
     paths, out = write(vectors, tmp_path), tmp_path / "out"
     told = merge_deltas(paths, operator, out, params_of(operator), num_texts=[1] * 5)
@@ -198,15 +201,15 @@ def test_a_sum_beyond_fp32_is_refused(tmp_path: Path) -> None:
     [
         ("snr", 2, {}, "n must be 3 or more"),
         ("model_stock", 1, {}, "n must be 2 or more"),
-        ("tall_consensus", 1, {}, "min_shards 2 of 1 shards keeps nothing"),
-        ("trimmed_mean", 4, {}, "trim 0.2 of 4 shards cuts none"),
-        ("weighted", 2, {"weights": [1.0]}, "2 shards need 2 weights, not 1"),
-        ("weighted", 2, {}, "the number of texts of each shard is not known; give `weights`"),
+        ("tall_consensus", 1, {}, "min_shards 2 of 1 task vectors keeps nothing"),
+        ("trimmed_mean", 4, {}, "trim 0.2 of 4 task vectors cuts none"),
+        ("weighted", 2, {"weights": [1.0]}, "2 task vectors need 2 weights, not 1"),
+        ("weighted", 2, {}, "the number of texts of each fine-tune is not known; give `weights`"),
     ],
 )
 def test_too_few_shards_are_refused(operator: str, n: int, params: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        merge(shards(n), operator, params)
+        merge(task_vectors(n), operator, params)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +236,7 @@ def test_parameters_that_make_no_sense_are_refused(operator: str, params: Any, w
 
 @pytest.mark.parametrize("operator", ["mean", "ties", "random", "model_stock"])
 def test_excluded_tensors_are_zero_and_seen_by_no_operator(operator: str, tmp_path: Path) -> None:
-    vectors, out = shards(5), tmp_path / "out"
+    vectors, out = task_vectors(5), tmp_path / "out"
     told = merge_deltas(
         write(vectors, tmp_path), operator, out, params_of(operator), exclude=["WTE", "h.1."]
     )
@@ -249,9 +252,9 @@ def test_excluded_tensors_are_zero_and_seen_by_no_operator(operator: str, tmp_pa
 
 def test_exclusion_that_names_nothing_or_all_is_refused() -> None:
     with pytest.raises(UserError, match=r"no tensor's name contains 'wtee'; did you mean 'wte'\?"):
-        merge(shards(1), "mean", exclude=["wtee"])
+        merge(task_vectors(1), "mean", exclude=["wtee"])
     with pytest.raises(UserError, match="every tensor would be left out"):
-        merge(shards(1), "mean", exclude=["e", "scalar", "a"])
+        merge(task_vectors(1), "mean", exclude=["e", "scalar", "a"])
 
 
 @pytest.mark.parametrize("operator", ["mean", "ties", "magmax"])
@@ -274,7 +277,7 @@ def test_lines_scales_blocks_by_depth_whatever_the_operator(operator: str) -> No
 # what the manifest tells
 
 
-def test_facts_about_the_shards_are_told(tmp_path: Path) -> None:
+def test_facts_about_the_vectors_are_told(tmp_path: Path) -> None:
     vectors = [{"w": np.array([3, -2, 1, 0, -5], np.float32) * (i + 1)} for i in range(2)]
     vectors[1]["w"] *= -1
     paths, out = write(vectors, tmp_path), tmp_path / "out"

@@ -26,9 +26,9 @@ of the base. Weights are streamed: neither a GPU nor the memory for a model is n
 """
 EXAMPLES = """
 examples:
-  detoxmerge merge --base gpt2 --shard run1 --shard run2 --shard run3 --scale 1 --out edited
-  detoxmerge merge --base llama --shard lora1 --shard lora2 --operator ties --set density=0.1 \\
-      --scale 0.5 --exclude embed --dtype bfloat16 --out edited
+  detoxmerge merge --base gpt2 --fine-tune run1 --fine-tune run2 --scale 1 --out edited
+  detoxmerge merge --base llama --fine-tune lora1 --fine-tune lora2 --operator ties \\
+      --set density=0.1 --scale 0.5 --exclude embed --dtype bfloat16 --out edited
 
 operators, each with its parameters for --set:
 """
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     add = merge.add_argument
     where = "a folder, or a hub id with or without @revision"
     add("--base", required=True, action=_Once, help=f"the model that was fine-tuned: {where}")
-    add("--shard", required=True, action="append", dest="shards", metavar="SHARD",
+    add("--fine-tune", required=True, action="append", dest="fine_tunes", metavar="FINE_TUNE",
         help=f"a fine-tune of it; once for each: {where}; a whole model, a LoRA adapter, or a "
         "delta.safetensors of the workflow")  # fmt: skip
     add("--operator", default="mean", action=_Once, help="how N vectors become one (default: mean)")
@@ -136,16 +136,16 @@ def _merge(given: argparse.Namespace) -> None:
         raise UserError("--lines: finite numbers are wanted")
     if not abs(given.scale) <= LARGEST:
         raise UserError(f"--scale {given.scale:g}: a finite number is wanted, one of fp32")
-    places = [os.path.realpath(os.path.expanduser(shard)) for shard in given.shards]
-    twice = [shard for i, shard in enumerate(given.shards) if places[i] in places[:i]]
+    places = [os.path.realpath(os.path.expanduser(fine_tune)) for fine_tune in given.fine_tunes]
+    twice = [fine_tune for i, fine_tune in enumerate(given.fine_tunes) if places[i] in places[:i]]
     if twice:
-        raise UserError(f"--shard {twice[0]} stands there twice; leave one out")
+        raise UserError(f"--fine-tune {twice[0]} stands there twice; leave one out")
     if given.workers < 1:
         raise UserError(f"--workers {given.workers}: one at least")
     with _progress() as progress:
         found = merge_model(
             _folder(given.base, "--base"),
-            [_folder(shard, "--shard") for shard in given.shards],
+            [_folder(fine_tune, "--fine-tune") for fine_tune in given.fine_tunes],
             given.out.expanduser(),
             given.operator,
             params,
@@ -165,8 +165,8 @@ def _merge(given: argparse.Namespace) -> None:
 
 def _tell(given: argparse.Namespace, found: dict[str, Any], manifest: Path) -> None:
     norms = ", ".join(f"{norm:.4g}" for norm in found["shard_l2_norms"])
-    print(f"{given.out}: {given.operator} of {len(given.shards)}, scale {given.scale:g}")
-    print(f"L2 norm of the merged vector {found['l2_norm']:.4g}, of the shards' {norms}")
+    print(f"{given.out}: {given.operator} of {len(given.fine_tunes)}, scale {given.scale:g}")
+    print(f"L2 norm of the merged vector {found['l2_norm']:.4g}, of the vectors {norms}")
     share = found["num_rounded_back"] / max(1, found["num_moved_and_cast"])
     if share >= WORTH_SAYING:
         print(f"{share:.2%} of the weights that it moves were rounded back to the base's values")

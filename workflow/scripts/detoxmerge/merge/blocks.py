@@ -1,4 +1,4 @@
-"""What is read and merged at a time: some rows of a tensor of every shard, or some columns."""
+"""What is read and merged at a time: some rows of a tensor of every vector, or some columns."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ PASS_ELEMENTS = 1 << 16
 
 @dataclass(frozen=True)
 class Block:
-    """What is read at a time: some elements of a tensor, of every shard."""
+    """What is read at a time: some elements of a tensor, of every vector."""
 
     tensor: str
     start: int  # place of the first element in the tensor, row-major
-    deltas: list[np.ndarray]  # N of one shape, fp32, in the order of the shards; an operator's own
-    squares: list[float]  # of each shard's part the sum of squares
+    deltas: list[np.ndarray]  # N of one shape, fp32, in the order of the vectors; an operator's own
+    squares: list[float]  # of each vector's part the sum of squares
     base: np.ndarray | None = None  # the base's elements, where they are known
     row: int | None = None  # as in `Place`
 
-    def draws(self, seed: int, shard: int) -> np.ndarray:
-        """Random numbers for the entries of one shard, uint32, uniform in 0 .. 2**32 - 1."""
-        like, key = self.deltas[shard], f"{seed}/{shard}/{self.tensor}"
+    def draws(self, seed: int, vector: int) -> np.ndarray:
+        """Random numbers for the entries of one vector, uint32, uniform in 0 .. 2**32 - 1."""
+        like, key = self.deltas[vector], f"{seed}/{vector}/{self.tensor}"
         if not parts_of_rows(like.shape, self.row):
             return draws(key, self.start, like.size).reshape(like.shape)
         found, columns = np.empty(like.shape, np.uint32), slice(self.start, None)
@@ -36,7 +36,7 @@ class Block:
         return found
 
     def normals(self, seed: int) -> np.ndarray:
-        """Random numbers for the entries, fp64, standard normal; the same for all shards."""
+        """Random numbers for the entries, fp64, standard normal; the same for all vectors."""
         like = self.deltas[0]
         return normals(f"{seed}/{self.tensor}", self.start, like.size).reshape(like.shape)
 

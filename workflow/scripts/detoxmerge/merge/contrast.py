@@ -22,7 +22,7 @@ import numpy as np
 from .blocks import Block
 from .merging import Merge, write_merged
 from .operators.mean import mean
-from .side_by_side import Shards, side_by_side
+from .side_by_side import TaskVectors, side_by_side
 from .task_vectors import open_delta
 
 Norms = tuple[np.ndarray, np.ndarray]  # of the rows of W+ and W-
@@ -69,11 +69,10 @@ class ExtSub(Subtraction):
         ratio = np.divide(of_anti, of_expert, out=np.zeros(both.shape), where=both)
         return np.where(both, expert - self.alpha / 2 * (anti - ratio * expert), expert)
 
-    def norms(self, shards: Shards, turned: Collection[str]) -> dict[str, Norms]:
+    def norms(self, vectors: TaskVectors, turned: Collection[str]) -> dict[str, Norms]:
         """The norms of rows that extend along the first axis, which blocks cut.
 
         Args:
-            shards: the vectors.
             turned: matrices that are stored as (in, out).
 
         Returns:
@@ -84,12 +83,12 @@ class ExtSub(Subtraction):
         def squares(block: Block) -> list[np.ndarray]:
             return [_squares(values, 0) for values in self.split(block)]
 
-        def both(shards: Shards, tensor: str) -> Norms:
-            of_expert, of_anti = map(sum, zip(*shards.each(squares, tensor), strict=True))
+        def both(vectors: TaskVectors, tensor: str) -> Norms:
+            of_expert, of_anti = map(sum, zip(*vectors.each(squares, tensor), strict=True))
             return np.sqrt(of_expert), np.sqrt(of_anti)
 
-        cut = [t for t, s in shards.shapes.items() if len(s) == 1 or t in turned]
-        return shards.by_tensor(both, filter(shards.num_elements, cut))
+        cut = [t for t, s in vectors.shapes.items() if len(s) == 1 or t in turned]
+        return vectors.by_tensor(both, filter(vectors.num_elements, cut))
 
 
 def subtract(
@@ -124,13 +123,13 @@ def subtract(
         UserError: tensors differ in name or shape, are not fp32, or hold NaN or infinity; the
             result is too large for fp32.
     """
-    shards = side_by_side([open_delta(path) for path in (expert, *antis)], workers=workers)
-    place, context = shards.order.index(0), None
+    vectors = side_by_side([open_delta(path) for path in (expert, *antis)], workers=workers)
+    place, context = vectors.order.index(0), None
     operator = Subtraction(place, alpha)
     if turned is not None:
         operator = ExtSub(place, alpha)
-        context = operator.norms(shards, turned)
-    found = write_merged(Merge(shards, operator, None, context, {}, {}), out)
+        context = operator.norms(vectors, turned)
+    found = write_merged(Merge(vectors, operator, None, context, {}, {}), out)
     norms = found.pop("shard_l2_norms")
     return found | {"expert_l2_norm": norms.pop(place), "anti_expert_l2_norms": norms}
 

@@ -13,7 +13,7 @@ from ..plan.local import expand_path
 from ..storage.artefacts import read_json, sha256, write_manifest
 from ..storage.reading import Weights
 from .parameter_names import stored_names
-from .task_vectors import Vector, open_shard
+from .task_vectors import TaskVector, open_fine_tune
 
 
 def fetch_shard(name: str, protocol: Mapping[str, Any], base: Path, out: Path) -> None:
@@ -67,7 +67,7 @@ def open_base(manifest: Path) -> Weights:
     return weights.renamed(stored_names(weights, parameter_shapes(place), str(folder)))
 
 
-def open_given(place: Mapping[str, Any], base: Weights) -> Vector:
+def open_given(place: Mapping[str, Any], base: Weights) -> TaskVector:
     """The task vector of a fine-tune.
 
     Args:
@@ -81,4 +81,4 @@ def open_given(place: Mapping[str, Any], base: Weights) -> Vector:
         UserError: it is gone or broken, or was made from another base.
     """
     path = Path(expand_path(place["path"])) if "path" in place else model_folder(place)
-    return open_shard(path, base)
+    return open_fine_tune(path, base)

@@ -29,7 +29,7 @@ from .merging import Merge, prepare_merge, say_zero_vectors
 from .parameter_names import parameters, require_floats
 from .side_by_side import side_by_side
 from .squares import all_below
-from .task_vectors import open_shard
+from .task_vectors import open_fine_tune
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 INDEX = "model.safetensors.index.json"
@@ -50,7 +50,7 @@ class _Written:
 
 def merge_model(
     base: Path,
-    shards: list[Path],
+    fine_tunes: list[Path],
     out: Path,
     operator: str = "mean",
     params: BaseModel | None = None,
@@ -66,14 +66,14 @@ def merge_model(
 
     Args:
         base: folder of the base model.
-        shards: N fine-tunes of it (`vectors.open_shard`).
+        fine_tunes: N fine-tunes of it (`task_vectors.open_fine_tune`).
         out: the folder to make.
         operator: a name in `plan.registry.OPERATORS`.
         params: has the fields of the operator's ``Params``; none: its defaults.
         scale: lambda; how far to go against the vectors.
         dtype: of the parameters in the files, a name in `DTYPES`; none: as each is in the base.
         exclude: parts of names of tensors that stay as they are.
-        lines: alpha and beta of `scaling.lines_factors`; none: no factors.
+        lines: alpha and beta of `per_layer.lines_factors`; none: no factors.
         workers: processes that merge; the caller's own, if it is one.
         progress: is told how many elements are done, and of how many.
 
@@ -82,14 +82,14 @@ def merge_model(
         and of how many weights the step was lost in the cast.
 
     Raises:
-        UserError: the folder exists; a shard does not belong to the base; a value is NaN, infinite
-            or too large for the dtype; the operator refuses the shards.
+        UserError: the folder exists; a fine-tune does not belong to the base; a value is NaN,
+            infinite or too large for the dtype; the operator refuses the vectors.
     """
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} is there already; delete it, or name another folder by --out")
     weights = Weights(weight_files(base, "base"))
     require_floats(weights)
-    vectors = [open_shard(path, weights) for path in shards]
+    vectors = [open_fine_tune(path, weights) for path in fine_tunes]
     side = side_by_side(vectors, exclude, base=weights, workers=workers)
     merge = prepare_merge(side, operator, params, lines)
     with publish_folder(out) as part:
@@ -97,11 +97,11 @@ def merge_model(
         _write_rest(base, part, dtype)
         manifest = {
             "base": str(base),
-            "shards": [str(path) for path in shards],
+            "shards": [str(path) for path in fine_tunes],
             "operator": operator,
             "params": merge.params.model_dump(),
             "scale": scale,
-            "exclude": sorted(merge.shards.excluded),
+            "exclude": sorted(merge.vectors.excluded),
             "lines": lines,
             "facts": merge.facts,
         }
@@ -129,29 +129,29 @@ def _write_weights(
         writers[block.tensor].write_at(block.tensor, block.start, values, block.row)
         return _Written(moved, back, square)
 
-    squares, merged_square, moved, back = np.zeros(len(merge.shards.vectors)), 0.0, 0, 0
-    done, total = 0, merge.shards.num_elements()
+    squares, merged_square, moved, back = np.zeros(len(merge.vectors)), 0.0, 0, 0
+    done, total = 0, merge.vectors.num_elements()
     with contextlib.ExitStack() as until_written:
         for file, texts in base.metadata.items():
             tensors = {name: stored[name] for name in stored if base.file_of[name] == file}
             writer = until_written.enter_context(write_stored(out / file.name, tensors, texts))
             writers |= dict.fromkeys(tensors, writer)
-        for name in stored.keys() - merge.shards.shapes.keys():
+        for name in stored.keys() - merge.vectors.shapes.keys():
             _copy(base, name, stored[name].dtype, writers[name])
         # closed before the files are, so that nobody writes to a file that is taken away
         blocks = until_written.enter_context(contextlib.closing(merge.blocks(finish)))
-        for place, written, of_shards in blocks:
+        for place, written, of_vectors in blocks:
             size = math.prod(place.shape)
             writers[place.tensor].count(place.tensor, size, place.first_open)
-            squares += of_shards
+            squares += of_vectors
             merged_square += sum(block.square for block in written)
             moved += sum(block.moved for block in written)
             back += sum(block.back for block in written)
             progress(done := done + size, total)
     _write_index(base, stored, out)
-    say_zero_vectors(merge.shards, squares)
+    say_zero_vectors(merge.vectors, squares)
     # in the order of the caller
-    norms = np.sqrt(squares)[np.argsort(merge.shards.order)]
+    norms = np.sqrt(squares)[np.argsort(merge.vectors.order)]
     return {
         "l2_norm": float(np.sqrt(merged_square)),
         "shard_l2_norms": norms.tolist(),

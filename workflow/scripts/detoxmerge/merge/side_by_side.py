@@ -15,19 +15,19 @@ from ..storage.workers import by_workers
 from .blocks import PASS_ELEMENTS, Block, Place
 from .per_layer import excluded_tensors
 from .squares import all_below, sums_of_squares
-from .task_vectors import Vector, open_delta
+from .task_vectors import TaskVector, open_delta
 
 SAMPLE_ELEMENTS, SAMPLE_RUN = 1 << 18, 1 << 12
-COLUMNS = 20  # elements of all shards in a block of columns, in blocks of rows of one
+COLUMNS = 20  # elements of all vectors in a block of columns, in blocks of rows of one
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Shards:
+class TaskVectors:
     """What is merged; made by `side_by_side`."""
 
-    vectors: list[Vector]  # sorted by path, or by the keys that the caller gave
+    vectors: list[TaskVector]  # sorted by path, or by the keys that the caller gave
     order: list[int]  # where each of these stood in what the caller gave
     shapes: dict[str, Shape]  # of the tensors that are merged, in the order of merging
     excluded: dict[str, Shape]  # of those that are not
@@ -35,8 +35,12 @@ class Shards:
     base: Weights | None = None
     workers: int = 1  # processes; no number depends on it
 
+    def __len__(self) -> int:
+        """N."""
+        return len(self.vectors)
+
     def num_elements(self, *tensors: str) -> int:
-        """Elements of some tensors of one shard; without names, of all that are merged."""
+        """Elements of some tensors of one vector; without names, of all that are merged."""
         return sum(int(np.prod(self.shapes[t], dtype=np.int64)) for t in tensors or self.shapes)
 
     def places(
@@ -48,7 +52,7 @@ class Shards:
         """Where the blocks of a pass lie.
 
         Args:
-            block_elements: of one shard in a block, about: a block is some whole rows.
+            block_elements: of one vector in a block, about: a block is some whole rows.
             tensors: names; none: all that are merged.
             by_columns: says of a tensor whether a block is some whole columns instead.
 
@@ -82,7 +86,7 @@ class Shards:
             New arrays, with the base's elements if there is a base.
 
         Raises:
-            UserError: a value of a shard or of the base is not finite; it is named.
+            UserError: a value of a vector or of the base is not finite; it is named.
         """
         if parts_of_rows(place.shape, place.row):
             return self._columns(place)
@@ -104,14 +108,14 @@ class Shards:
         return Block(place.tensor, place.start, of_each, squares, base, place.row)
 
     def _squares(self, deltas: np.ndarray, tensor: str) -> list[float]:
-        """Sums of squares of each shard's part, (N, elements)."""
+        """Sums of squares of each vector's part, (N, elements)."""
         found = sums_of_squares(deltas)
         for vector, delta, square in zip(self.vectors, deltas, found, strict=True):
             if not math.isfinite(square):
                 raise UserError(
                     f"{vector.said}: tensor '{tensor}' holds {int((~np.isfinite(delta)).sum())} "
-                    "values that are NaN or infinite; it is no use as a shard: delete it and train "
-                    "it again, with a lower learning rate if it diverged"
+                    "values that are NaN or infinite; it cannot be merged: delete it and train it "
+                    "again, with a lower learning rate if it diverged"
                 )
         return found
 
@@ -146,7 +150,7 @@ class Shards:
             What the function makes of each block, in their order.
 
         Raises:
-            UserError: a shard holds NaN or infinity.
+            UserError: a vector holds NaN or infinity.
         """
 
         def work(place: Place) -> T:
@@ -155,12 +159,12 @@ class Shards:
         return by_workers(work, self.places(block_elements, tensors), self.workers)
 
     def by_tensor(
-        self, function: Callable[["Shards", str], T], tensors: Iterable[str]
+        self, function: Callable[["TaskVectors", str], T], tensors: Iterable[str]
     ) -> dict[str, T]:
         """What needs passes over one tensor after another.
 
         Args:
-            function: of the shards and a tensor's name; workers call it.
+            function: of the vectors and a tensor's name; workers call it.
             tensors: names.
 
         Returns:
@@ -171,7 +175,7 @@ class Shards:
         return dict(zip(names, found, strict=True))
 
     def sample(self, *tensors: str) -> list[np.ndarray]:
-        """Elements of each shard, spread evenly: some end to end, then some left out.
+        """Elements of each vector, spread evenly: some end to end, then some left out.
 
         Args:
             tensors: names; none: all that are merged.
@@ -180,7 +184,7 @@ class Shards:
             N arrays, fp32; all elements, if they are not many.
 
         Raises:
-            UserError: a shard holds NaN or infinity.
+            UserError: a vector holds NaN or infinity.
         """
         step = SAMPLE_RUN * max(1, self.num_elements(*tensors) // SAMPLE_ELEMENTS)
 
@@ -202,25 +206,25 @@ class Shards:
 
 
 def side_by_side(
-    vectors: list[Vector],
+    vectors: list[TaskVector],
     exclude: Iterable[str] = (),
     num_texts: list[int | None] | None = None,
     base: Weights | None = None,
     workers: int = 1,
     keys: list[Path] | None = None,
-) -> Shards:
+) -> TaskVectors:
     """Task vectors in the order of their paths, or of other keys.
 
     Args:
         vectors: N with the same tensors, in any order.
-        exclude: parts of names of tensors to leave out (`scaling.excluded_tensors`).
+        exclude: parts of names of tensors to leave out (`per_layer.excluded_tensors`).
         num_texts: what each was trained on, in the order of `vectors`, where it is known.
         base: what blocks shall hold beside them; its order of tensors is that of merging.
         workers: processes that read and merge.
         keys: one for each, by which they are sorted; none: their paths.
 
     Returns:
-        The shards; nothing of their values is read.
+        The vectors; nothing of their values is read.
 
     Raises:
         UserError: tensors differ in name or shape; as `excluded_tensors`.
@@ -236,17 +240,17 @@ def side_by_side(
     excluded = excluded_tensors(names, exclude)
     kept = [name for name in names if name not in set(excluded)]
     shapes, left = ({n: first.shapes[n] for n in some} for some in (kept, excluded))
-    return Shards(vectors, order, shapes, left, num_texts, base, workers)
+    return TaskVectors(vectors, order, shapes, left, num_texts, base, workers)
 
 
-def open_deltas(paths: list[Path]) -> Shards:
+def open_deltas(paths: list[Path]) -> TaskVectors:
     """Task vectors of this project, in the order of their paths.
 
     Args:
         paths: at least one file, fp32.
 
     Returns:
-        The shards.
+        The vectors.
 
     Raises:
         UserError: tensors differ in name or shape, or are not fp32.

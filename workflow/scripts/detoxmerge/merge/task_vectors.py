@@ -22,8 +22,8 @@ DELTA = "delta.safetensors"
 
 
 @dataclass(frozen=True)
-class Vector:
-    """One task vector; made by `open_delta` or `open_shard`.
+class TaskVector:
+    """One task vector; made by `open_delta` or `open_fine_tune`.
 
     Attributes:
         said: what messages call it: its path.
@@ -61,7 +61,7 @@ def open_fp32(file: Path) -> Weights:
     return weights
 
 
-def open_delta(file: Path) -> Vector:
+def open_delta(file: Path) -> TaskVector:
     """A vector of this project.
 
     Args:
@@ -75,10 +75,10 @@ def open_delta(file: Path) -> Vector:
     """
     weights = open_fp32(file)
     shapes = {name: shape for name, (_, shape) in weights.layout.items()}
-    return Vector(str(file), "delta", [file], shapes, weights.read)
+    return TaskVector(str(file), "delta", [file], shapes, weights.read)
 
 
-def open_shard(path: Path, base: Weights) -> Vector:
+def open_fine_tune(path: Path, base: Weights) -> TaskVector:
     """Whatever a user calls a fine-tune of the base.
 
     Args:
@@ -100,23 +100,23 @@ def open_shard(path: Path, base: Weights) -> Vector:
         return _delta_of(path if path.is_file() else path / DELTA, base)
     if is_adapter(path):
         return _adapter(path, base)
-    own = Weights(files := weight_files(path, "shard"))
+    own = Weights(files := weight_files(path, "fine-tune"))
     names = own_names(own, base, str(path))
     for name, mine in names.items():
         _require_dtype(path, mine, own.layout[mine][0], base.layout[name][0])
     shapes = parameters(base.layout)
     read = own.renamed(names).read
-    return Vector(str(path), "model", files, shapes, read, frozenset(shapes))
+    return TaskVector(str(path), "model", files, shapes, read, frozenset(shapes))
 
 
-def _delta_of(file: Path, base: Weights) -> Vector:
+def _delta_of(file: Path, base: Weights) -> TaskVector:
     """A vector of this project under the names of the base's files."""
     weights = open_fp32(file)
     names, shapes = own_names(weights, base, str(file)), parameters(base.layout)
-    return Vector(str(file), "delta", [file], shapes, weights.renamed(names).read)
+    return TaskVector(str(file), "delta", [file], shapes, weights.renamed(names).read)
 
 
-def _adapter(path: Path, base: Weights) -> Vector:
+def _adapter(path: Path, base: Weights) -> TaskVector:
     adapter = open_adapter(path, base)
     files = [path / CONFIG, path / FILE]
     shapes = parameters(base.layout)
@@ -129,7 +129,7 @@ def _adapter(path: Path, base: Weights) -> Vector:
         out[:] = 0
         return out
 
-    return Vector(adapter.said, "adapter", files, shapes, read, frozenset(adapter.saved))
+    return TaskVector(adapter.said, "adapter", files, shapes, read, frozenset(adapter.saved))
 
 
 def _require_dtype(path: Path, name: str, own: str, base: str) -> None:

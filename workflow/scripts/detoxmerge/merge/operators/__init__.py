@@ -10,10 +10,10 @@ parameters, strict) and
 
     VERSION                                      bumped when its numbers change; of `mean`: merge's
     check(params, n)                             ValueError if it cannot merge n vectors
-    prepare(shards, params) -> context, facts    what `merge` has to know of whole tensors, found in
-                                                 passes over them (`side_by_side.Shards`); the facts
-                                                 stand in the edit's manifest
-    READS                                        passes over the shards, merging included; else 1
+    prepare(vectors, params) -> context, facts   what `merge` has to know of whole tensors, found in
+                                                 passes over them (`side_by_side.TaskVectors`); the
+                                                 facts stand in the edit's manifest
+    READS                                        passes over the vectors, merging included; else 1
     by_columns(tensor, shape, params) -> bool    tensors that `merge` must get in blocks of whole
                                                  columns: no block cuts the first axis of these
 """

@@ -4,7 +4,7 @@ Of the n entries of a tensor the floor(gamma n) largest are dropped as outliers,
 floor(density n) largest are kept, and the rest is dropped as noise; tau* = mean_i m_i tau_i.
 Davari and Belilovsky, ECCV 2024, arXiv 2312.06795, where the masked vectors are summed: N times
 this. The ranks are those of a whole tensor, as in the paper and in mergekit; the authors' code
-takes them along the last axis. Thresholds are exact (`edit.order_statistics`), and values that tie
+takes them along the last axis. Thresholds are exact (`merge.order_statistics`), and values that tie
 at one are kept.
 """
 
@@ -39,22 +39,22 @@ class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
         return self
 
 
-def prepare(shards: Any, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of each tensor the largest and the smallest magnitude kept, (N, 2), in sorted shard order."""
+def prepare(vectors: Any, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of each tensor the largest and the smallest magnitude kept, (N, 2), in sorted order."""
     from ..order_statistics import nth_largest
 
-    def bounds(shards: Any, tensor: str) -> np.ndarray:
-        n = shards.num_elements(tensor)
+    def bounds(vectors: Any, tensor: str) -> np.ndarray:
+        n = vectors.num_elements(tensor)
         kept = max(1, int(params.density * n))
         dropped = min(int(params.gamma * n), n - kept)
         ranks = [dropped + 1, dropped + kept]
 
         def over(function: Any) -> Any:
-            return shards.deltas(function, tensor)
+            return vectors.deltas(function, tensor)
 
-        return nth_largest(over, ranks, shards.sample(tensor), n)
+        return nth_largest(over, ranks, vectors.sample(tensor), n)
 
-    return shards.by_tensor(bounds, filter(shards.num_elements, shards.shapes)), {}
+    return vectors.by_tensor(bounds, filter(vectors.num_elements, vectors.shapes)), {}
 
 
 def merge(block: Any, params: Params, context: dict[str, Any]) -> np.ndarray:

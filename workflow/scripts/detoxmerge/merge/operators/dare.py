@@ -3,7 +3,7 @@
     m_i ~ Bernoulli(density), entry by entry;  tau~_i = m_i tau_i / density;  tau* = mean_i tau~_i
 
 arXiv 2311.03099, whose drop rate p is 1 - density. With `elect` the mean is the one of TIES: of the
-values with the elected sign only. An entry's draw depends on `operator_seed`, the shard's place in
+values with the elected sign only. An entry's draw depends on `operator_seed`, the vector's place in
 sorted order, the tensor's name and the entry's place in it, on nothing else.
 """
 
@@ -36,8 +36,8 @@ def merge(block: Any, params: Params, context: None) -> np.ndarray:
     """A block of the merged vector."""
     below = math.ceil(params.density * 2**32)
     kept = [
-        delta * (block.draws(params.operator_seed, shard) < below)
-        for shard, delta in enumerate(block.deltas)
+        delta * (block.draws(params.operator_seed, i) < below)
+        for i, delta in enumerate(block.deltas)
     ]
     found = elected_mean(kept) if params.elect else mean(kept)
     found /= params.density

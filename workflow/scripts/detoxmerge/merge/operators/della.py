@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "Deep et al., arXiv 2406.11617, 2024"
 VERSION = 1
-GROUP = 1 << 15  # entries of a shard at a time, so that what is made of them lies in the cache
+GROUP = 1 << 15  # entries of a vector at a time, so that what is made of them lies in the cache
 CONV1D = ("c_attn", "c_proj", "c_fc", "q_attn")  # modules of GPT-2 in transformers
 
 

@@ -29,7 +29,7 @@ def mean(deltas: list[np.ndarray]) -> np.ndarray:
     """The mean of some arrays.
 
     Args:
-        deltas: N arrays of one shape, fp32, in sorted shard order.
+        deltas: N arrays of one shape, fp32, in sorted order.
 
     Returns:
         fp64, the shape of one.

@@ -1,6 +1,6 @@
 """The median, entry by entry; of an even N the mean of the two in the middle.
 
-Robust aggregation (Yin et al., ICML 2018, arXiv 1803.01498): a shard that went astray moves it
+Robust aggregation (Yin et al., ICML 2018, arXiv 1803.01498): a fine-tune that went astray moves it
 little.
 """
 

@@ -1,4 +1,4 @@
-"""Model Stock: the mean of each tensor, shrunk by what the shards' angles say of its noise.
+"""Model Stock: the mean of each tensor, shrunk by what the vectors' angles say of its noise.
 
     tau* = t mean_i tau_i,  t = N c / (1 + (N - 1) c),  c = mean over pairs of cos(tau_i, tau_j)
 
@@ -31,19 +31,19 @@ class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
 def check(params: Params, n: int) -> None:
     """Raise ValueError if there is no pair."""
     if n < 2:
-        raise ValueError("operator model_stock compares shards: n must be 2 or more")
+        raise ValueError("operator model_stock compares task vectors: n must be 2 or more")
 
 
-def prepare(shards: Any, params: Params) -> tuple[dict[str, float], dict[str, Any]]:
+def prepare(vectors: Any, params: Params) -> tuple[dict[str, float], dict[str, Any]]:
     """t of each tensor; one pass."""
-    found = shards.by_tensor(_mean_cosine, shards.shapes)
+    found = vectors.by_tensor(_mean_cosine, vectors.shapes)
     negative = sum(cosine < 0 for cosine in found.values())
-    found = {tensor: shrinkage(cosine, len(shards.order)) for tensor, cosine in found.items()}
+    found = {tensor: shrinkage(cosine, len(vectors)) for tensor, cosine in found.items()}
     return found, {"shrinkage": found, "num_tensors_with_negative_cosine": negative}
 
 
-def _mean_cosine(shards: Any, tensor: str) -> float:
-    return mean_cosine(sum(shards.each(lambda block: gram(block.deltas), tensor)))
+def _mean_cosine(vectors: Any, tensor: str) -> float:
+    return mean_cosine(sum(vectors.each(lambda block: gram(block.deltas), tensor)))
 
 
 def merge(block: Any, params: Params, context: dict[str, float]) -> np.ndarray:
@@ -52,13 +52,13 @@ def merge(block: Any, params: Params, context: dict[str, float]) -> np.ndarray:
 
 
 def shrinkage(cosine: float, n: int) -> float:
-    """t of a mean cosine c and N shards, 0..1."""
+    """t of a mean cosine c and N vectors, 0..1."""
     cosine = max(0.0, cosine)
     return n * cosine / (1 + (n - 1) * cosine)
 
 
 def gram(deltas: list[np.ndarray]) -> np.ndarray:
-    """Inner products of the shards' parts of a block.
+    """Inner products of the vectors' parts of a block.
 
     Args:
         deltas: N arrays of one shape, fp32.
@@ -68,9 +68,9 @@ def gram(deltas: list[np.ndarray]) -> np.ndarray:
     """
     import numpy as np
 
-    vectors = np.stack(deltas).reshape(len(deltas), -1).astype(np.float64)
+    flat = np.stack(deltas).reshape(len(deltas), -1).astype(np.float64)
     # not by BLAS: its threads cut the sum, and then its last bits depend on their number
-    return np.stack([np.einsum("b,jb->j", one, vectors) for one in vectors])
+    return np.stack([np.einsum("b,jb->j", row, flat) for row in flat])
 
 
 def mean_cosine(products: np.ndarray | float) -> float:

@@ -1,9 +1,9 @@
-"""NegMerge: the mean where the shards agree in sign, else 0, entry by entry.
+"""NegMerge: the mean where the vectors agree in sign, else 0, entry by entry.
 
     tau* = [|sum_i sgn tau_i| >= consensus N] mean_i tau_i
 
 Kim et al., ICML 2025, PMLR 267:30067, arXiv 2410.05583, with consensus 1: all N have one sign, and
-none is 0. Below 1 it is relaxed: at 0.6 of 5 shards four agree and one may not. Their N models
+none is 0. Below 1 it is relaxed: at 0.6 of 5 vectors four agree and one may not. Their N models
 differ in hyper-parameters, not in data.
 """
 

@@ -5,8 +5,8 @@
     tau*   = mean of the tau^_i with sgn(tau^_i) = gamma, entry by entry; 0 where there is none
 
 arXiv 2306.01708. The trim is global: d counts all entries of the model, and each vector has one
-threshold, exact (`edit.order_statistics`). Values that tie at it are all kept, so a shard may keep
-more than its share. The authors' code keeps one more, as it takes the next smaller threshold.
+threshold, exact (`merge.order_statistics`). Values that tie at it are all kept, so a vector may
+keep more than its share. The authors' code keeps one more, as it takes the next smaller threshold.
 Where the trimmed values cancel exactly, gamma is 0, and so is the result, as the formula says; the
 authors' code gives such entries the sign of the majority of all entries.
 """
@@ -33,13 +33,13 @@ class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     density: float = Field(0.2, gt=0, le=1, description="share of a vector's entries that is kept")
 
 
-def prepare(shards: Any, params: Params) -> tuple[Any, dict[str, Any]]:
-    """The threshold of each vector, in sorted shard order; one pass."""
+def prepare(vectors: Any, params: Params) -> tuple[Any, dict[str, Any]]:
+    """The threshold of each vector, in sorted order; one pass."""
     from ..order_statistics import nth_largest
 
-    size = shards.num_elements()
+    size = vectors.num_elements()
     kept = max(1, int(params.density * size))
-    thresholds = nth_largest(shards.deltas, [kept], shards.sample(), size)[:, 0]
+    thresholds = nth_largest(vectors.deltas, [kept], vectors.sample(), size)[:, 0]
     return thresholds, {"thresholds": [float(t) for t in thresholds]}
 
 

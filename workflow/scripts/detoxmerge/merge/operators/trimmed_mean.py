@@ -21,13 +21,13 @@ VERSION = 1
 class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """How much goes."""
 
-    trim: float = Field(0.2, gt=0, lt=0.5, description="share of the shards cut at each end")
+    trim: float = Field(0.2, gt=0, lt=0.5, description="share of the vectors cut at each end")
 
 
 def check(params: Params, n: int) -> None:
     """Raise ValueError if nothing of n values would be cut: that is the mean."""
     if num_cut(params, n) == 0:
-        raise ValueError(f"trim {params.trim:g} of {n} shards cuts none; raise it, or n")
+        raise ValueError(f"trim {params.trim:g} of {n} task vectors cuts none; raise it, or n")
 
 
 def num_cut(params: Params, n: int) -> int:

@@ -1,6 +1,6 @@
 """A weighted mean, entry by entry: tau* = sum_i w_i tau_i with w_i >= 0 and sum_i w_i = 1.
 
-By default w_i = n_i / sum_j n_j with n_i the number of texts that shard i was trained on, as
+By default w_i = n_i / sum_j n_j with n_i the number of texts that vector i was trained on, as
 federated averaging has it (McMahan et al., AISTATS 2017, arXiv 1602.05629).
 """
 
@@ -24,7 +24,7 @@ class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """How much each shard counts."""
 
     weights: list[float] | None = Field(
-        None, description="one per shard, in the order of the shards; none: by number of texts"
+        None, description="one per vector, in the order given; none: by number of texts"
     )
 
     @field_validator("weights")
@@ -40,26 +40,27 @@ class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
 
 
 def check(params: Params, n: int) -> None:
-    """Raise ValueError unless there is a weight for each of n shards."""
+    """Raise ValueError unless there is a weight for each of n vectors."""
     if params.weights is not None and len(params.weights) != n:
-        raise ValueError(f"{n} shards need {n} weights, not {len(params.weights)}")
+        raise ValueError(f"{n} task vectors need {n} weights, not {len(params.weights)}")
 
 
-def prepare(shards: Any, params: Params) -> tuple[list[float], dict[str, Any]]:
-    """The weights in sorted shard order; told in the order of the shards.
+def prepare(vectors: Any, params: Params) -> tuple[list[float], dict[str, Any]]:
+    """The weights in sorted order; told in the order given.
 
     Raises:
-        UserError: the sizes of the shards are not known.
+        UserError: the numbers of texts are not known.
     """
     weights = params.weights
     if weights is None:
-        sizes = shards.num_texts
+        sizes = vectors.num_texts
         if sizes is None or None in sizes or not sum(sizes):
             raise UserError(
-                "operator weighted: the number of texts of each shard is not known; give `weights`"
+                "operator weighted: the number of texts of each fine-tune is not known; give "
+                "`weights`"
             )
         weights = [size / sum(sizes) for size in sizes]
-    return [weights[i] for i in shards.order], {"weights": weights}
+    return [weights[i] for i in vectors.order], {"weights": weights}
 
 
 def merge(block: Any, params: Params, context: list[float]) -> np.ndarray:
