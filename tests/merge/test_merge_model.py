@@ -179,7 +179,7 @@ def test_every_operator_merges_folders_whatever_the_threads(tmp_path: Path, oper
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_columns_of_folders_are_merged_to_the_same_bytes_in_any_blocks(
+def test_columns_are_ranked_whole_whatever_the_blocks(
     tmp_path: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, fine_tunes = finetunes(tmp_path, pico.gpt2, dtype=dtype)

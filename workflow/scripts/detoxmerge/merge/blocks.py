@@ -1,11 +1,11 @@
-"""What is read and merged at a time: some rows of a tensor of every vector, or some columns."""
+"""What is read and merged at a time: some rows of a tensor of every vector."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..storage.tensors import Shape, parts_of_rows, row_blocks
+from ..storage.tensors import Shape, row_blocks
 from .randomness import draws, normals
 
 # of an operator's passes before it merges: the last bit of an fp64 sum depends on how it is cut,
@@ -22,18 +22,11 @@ class Block:
     deltas: list[np.ndarray]  # N of one shape, fp32, in the order of the vectors; an operator's own
     squares: list[float]  # of each vector's part the sum of squares
     base: np.ndarray | None = None  # the base's elements, where they are known
-    row: int | None = None  # as in `Place`
 
     def draws(self, seed: int, vector: int) -> np.ndarray:
         """Random numbers for the entries of one vector, uint32, uniform in 0 .. 2**32 - 1."""
         like, key = self.deltas[vector], f"{seed}/{vector}/{self.tensor}"
-        if not parts_of_rows(like.shape, self.row):
-            return draws(key, self.start, like.size).reshape(like.shape)
-        found, columns = np.empty(like.shape, np.uint32), slice(self.start, None)
-        for at in row_blocks((len(like), self.row), PASS_ELEMENTS):
-            part = draws(key, at.start * self.row, (at.stop - at.start) * self.row)
-            found[at] = part.reshape(-1, self.row)[:, columns][:, : like.shape[1]]
-        return found
+        return draws(key, self.start, like.size).reshape(like.shape)
 
     def normals(self, seed: int) -> np.ndarray:
         """Random numbers for the entries, fp64, standard normal; the same for all vectors."""
@@ -48,16 +41,10 @@ class Place:
     tensor: str
     start: int
     shape: Shape
-    row: int | None = None  # length of the tensor's rows, of which a block of columns has parts
-
-    @property
-    def first_open(self) -> int:
-        """Place of the first element that this block, or one that comes after it, may change."""
-        return self.start if self.row is None else 0
 
     def parts(self, elements: int) -> Iterator["Place"]:
-        """The block in pieces of about so many elements, some rows each; whole if of columns."""
-        if not self.shape or self.row is not None:
+        """The block in pieces of about so many elements, some rows each."""
+        if not self.shape:
             yield self
             return
         row = int(np.prod(self.shape[1:], dtype=np.int64))

@@ -126,7 +126,7 @@ def _write_weights(
     def finish(block: Block, merged: np.ndarray, square: float) -> _Written:
         dtype, before = stored[block.tensor].dtype, base.stored[block.tensor].dtype
         values, moved, back = _stepped(block, step, merged, dtype, before)
-        writers[block.tensor].write_at(block.tensor, block.start, values, block.row)
+        writers[block.tensor].write_at(block.tensor, block.start, values)
         return _Written(moved, back, square)
 
     squares, merged_square, moved, back = np.zeros(len(merge.vectors)), 0.0, 0, 0
@@ -142,7 +142,7 @@ def _write_weights(
         blocks = until_written.enter_context(contextlib.closing(merge.blocks(finish)))
         for place, written, of_vectors in blocks:
             size = math.prod(place.shape)
-            writers[place.tensor].count(place.tensor, size, place.first_open)
+            writers[place.tensor].count(place.tensor, size, place.start)
             squares += of_vectors
             merged_square += sum(block.square for block in written)
             moved += sum(block.moved for block in written)

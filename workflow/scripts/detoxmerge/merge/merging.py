@@ -54,19 +54,21 @@ class Merge:
             UserError: a value is NaN or infinite, or becomes too large for fp32.
         """
 
+        whole_tensors = getattr(self.module, "whole_tensors", lambda *_: False)
+
+        def whole(tensor: str) -> bool:
+            return whole_tensors(tensor, self.vectors.shapes[tensor], self.params)
+
         def work(place: Place) -> tuple[Place, list[T], np.ndarray]:
             found, squares = [], np.zeros(len(self.vectors))
             with np.errstate(over="ignore", invalid="ignore"):  # is found by the sums of squares
-                for part in place.parts(BLOCK_ELEMENTS):
+                for part in [place] if whole(place.tensor) else place.parts(BLOCK_ELEMENTS):
                     block = self.vectors.read(part)
                     found.append(finish(block, *self._merged(block)))
                     squares += block.squares
             return place, found, squares
 
-        by_columns = getattr(self.module, "by_columns", lambda *_: False)
-        places = self.vectors.places(
-            PLACE_ELEMENTS, by_columns=lambda *tensor: by_columns(*tensor, self.params)
-        )
+        places = self.vectors.places(PLACE_ELEMENTS, whole=whole)
         yield from by_workers(work, places, self.vectors.workers)
 
     def _merged(self, block: Block) -> tuple[np.ndarray, float]:
@@ -201,7 +203,7 @@ def write_merged(merge: Merge, out: Path) -> dict[str, Any]:
     with write_tensors(out, vectors.shapes | vectors.excluded) as writer:
 
         def finish(block: Block, merged: np.ndarray, square: float) -> float:
-            writer.write_at(block.tensor, block.start, merged, block.row)
+            writer.write_at(block.tensor, block.start, merged)
             return square
 
         # closed before the file is, so that nobody writes to a file that is taken away
@@ -209,7 +211,7 @@ def write_merged(merge: Merge, out: Path) -> dict[str, Any]:
             for place, found, of_vectors in blocks:
                 squares += of_vectors
                 merged_square += sum(found)
-                writer.count(place.tensor, math.prod(place.shape), place.first_open)
+                writer.count(place.tensor, math.prod(place.shape), place.start)
         for name, shape in vectors.excluded.items():
             left = int(np.prod(shape, dtype=np.int64))
             for start in range(0, left, BLOCK_ELEMENTS):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..storage.reading import Weights
-from ..storage.tensors import Shape, parts_of_rows, require_layout, row_blocks
+from ..storage.tensors import Shape, require_layout, row_blocks
 from ..storage.workers import by_workers
 from .blocks import PASS_ELEMENTS, Block, Place
 from .per_layer import excluded_tensors
@@ -18,7 +18,6 @@ from .squares import all_below, sums_of_squares
 from .task_vectors import TaskVector, open_delta
 
 SAMPLE_ELEMENTS, SAMPLE_RUN = 1 << 18, 1 << 12
-COLUMNS = 20  # elements of all vectors in a block of columns, in blocks of rows of one
 
 T = TypeVar("T")
 
@@ -47,17 +46,17 @@ class TaskVectors:
         self,
         block_elements: int,
         tensors: Iterable[str] = (),
-        by_columns: Callable[[str, Shape], bool] = lambda tensor, shape: False,
+        whole: Callable[[str], bool] = lambda tensor: False,
     ) -> Iterator[Place]:
         """Where the blocks of a pass lie.
 
         Args:
             block_elements: of one vector in a block, about: a block is some whole rows.
             tensors: names; none: all that are merged.
-            by_columns: says of a tensor whether a block is some whole columns instead.
+            whole: says of a tensor whether it must not be cut.
 
         Yields:
-            Places; a block's shape is the tensor's, but for the number of rows, or of columns.
+            Places; a block's shape is the tensor's, but for the number of rows.
         """
         for tensor in tensors or self.shapes:
             shape = self.shapes[tensor]
@@ -66,15 +65,9 @@ class TaskVectors:
             if not shape or 0 in shape:
                 continue
             row = int(np.prod(shape[1:], dtype=np.int64))
-            if not by_columns(tensor, shape):
-                for rows in row_blocks(shape, block_elements):
-                    yield Place(tensor, rows.start * row, (rows.stop - rows.start, *shape[1:]))
-                continue
-            # large, as whole rows are read for each; what is read lies in the page cache then
-            width = max(1, COLUMNS * block_elements // len(self.vectors) // shape[0])
-            for first in range(0, row, width):
-                cut = (shape[0], min(width, row - first)) if width < row else shape
-                yield Place(tensor, first, cut, row)
+            elements = math.prod(shape) if whole(tensor) else block_elements
+            for rows in row_blocks(shape, elements):
+                yield Place(tensor, rows.start * row, (rows.stop - rows.start, *shape[1:]))
 
     def read(self, place: Place) -> Block:
         """A block.
@@ -88,8 +81,6 @@ class TaskVectors:
         Raises:
             UserError: a value of a vector or of the base is not finite; it is named.
         """
-        if parts_of_rows(place.shape, place.row):
-            return self._columns(place)
         count, base = int(np.prod(place.shape, dtype=np.int64)), None
         if self.base is not None:
             base = self.base.read(place.tensor, place.start, np.empty(count, np.float32))
@@ -105,7 +96,7 @@ class TaskVectors:
                 np.subtract(delta, base, out=delta)
         squares = self._squares(deltas, place.tensor)
         of_each = [delta.reshape(place.shape) for delta in deltas]
-        return Block(place.tensor, place.start, of_each, squares, base, place.row)
+        return Block(place.tensor, place.start, of_each, squares, base)
 
     def _squares(self, deltas: np.ndarray, tensor: str) -> list[float]:
         """Sums of squares of each vector's part, (N, elements)."""
@@ -118,20 +109,6 @@ class TaskVectors:
                     "again, with a lower learning rate if it diverged"
                 )
         return found
-
-    def _columns(self, place: Place) -> Block:
-        """A block of columns, by way of blocks of whole rows."""
-        deltas = np.empty((len(self.vectors), *place.shape), np.float32)
-        base = None if self.base is None else np.empty(place.shape, np.float32)
-        (num_rows, width), row = place.shape, place.row
-        for at in row_blocks((num_rows, row), PASS_ELEMENTS):
-            shape = (at.stop - at.start, row)
-            part = self.read(Place(place.tensor, at.start * row, shape))
-            for out, read in zip([*deltas, base], [*part.deltas, part.base], strict=True):
-                if out is not None:
-                    out[at] = read.reshape(shape)[:, place.start : place.start + width]
-        squares = self._squares(deltas.reshape(len(deltas), -1), place.tensor)
-        return Block(place.tensor, place.start, list(deltas), squares, base, row)
 
     def each(
         self,

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .artefacts import Checksum, publish
-from .tensors import Shape, Stored, parts_of_rows
+from .tensors import Shape, Stored
 
 WRITE_OUT_BYTES, LET_GO_BYTES = 1 << 25, 1 << 27
 
@@ -68,18 +68,15 @@ class TensorWriter:
         self._written += block.nbytes
         self._write_out(self._appended)
 
-    def write_at(self, tensor: str, start: int, block: np.ndarray, row: int | None = None) -> None:
+    def write_at(self, tensor: str, start: int, block: np.ndarray) -> None:
         """Put elements of a tensor at their place; any thread or forked process may.
 
         Args:
             tensor: its name.
             start: place of the first element in the tensor.
             block: as in `write`.
-            row: length of the tensor's rows, if the block is some of its columns.
         """
-        at = self._data + self._at[tensor] + start * block.itemsize
-        for i, part in enumerate(block if parts_of_rows(block.shape, row) else [block]):
-            self._put(part, at + i * (row or 0) * block.itemsize)
+        self._put(block, self._data + self._at[tensor] + start * block.itemsize)
 
     def count(self, tensor: str, elements: int, complete_to: int = 0) -> None:
         """Take note of what `write_at` has written.
