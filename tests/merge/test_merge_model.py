@@ -10,6 +10,7 @@ import pico
 import pytest
 import torch
 from merge.checkpoints import finetunes
+from merge.operator_cases import case_of
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -167,9 +168,7 @@ def test_what_is_excluded_keeps_its_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("operator", sorted(OPERATORS))
 def test_every_operator_merges_folders_whatever_the_threads(tmp_path: Path, operator: str) -> None:
     base, fine_tunes = finetunes(tmp_path, count=4)
-    needed = {"della": {"layout": "conv1d"}, "trimmed_mean": {"trim": 0.25}}
-    needed["weighted"] = {"weights": [0.4, 0.3, 0.2, 0.1]}
-    params = OPERATORS[operator].Params(**needed.get(operator, {}))
+    params = OPERATORS[operator].Params(**case_of(operator).four)
     for workers in (1, 2):
         out = tmp_path / f"out{workers}"
         merge_model(base, fine_tunes, out, operator, params, scale=1, workers=workers)

@@ -7,19 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from merge.operator_cases import CASES, case_of
 from merge.vectors import merge
 
+from detoxmerge.errors import UserError
 from detoxmerge.plan.registry import OPERATORS
 
-# parameters that suit four vectors; `ordered`: an operator that treats the vectors unlike
-PARAMS: dict[str, dict[str, Any]] = {name: {} for name in OPERATORS} | {
-    "weighted": {"weights": [0.5, 0.25, 0.125, 0.125]},
-    "trimmed_mean": {"trim": 0.25},
-    "ties": {"density": 0.4},
-    "della": {"layout": "conv1d"},
-    "tall_consensus": {"mask_lambda": 0.3},
-}
-ORDERED = {"weighted", "dare", "della"}
 # sums of whole numbers are exact in any order; small ones tie, cancel and are zero often
 WHOLE = st.integers(-6, 6).map(np.float32)
 FLOATS = st.one_of(
@@ -28,6 +21,8 @@ FLOATS = st.one_of(
     st.floats(-(2.0**60), -(2.0**-60), width=32),
 )
 EVERY = pytest.mark.parametrize("operator", sorted(OPERATORS))
+UNORDERED = [name for name, case in CASES.items() if not case.ordered]
+IDENTITY_AT_ONE = [name for name, case in CASES.items() if case.one is not None]
 FEW = settings(max_examples=10, deadline=None)
 
 
@@ -56,8 +51,8 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray], factor: float = 1.0
 @given(vectors=some_vectors(FLOATS), power=st.integers(-20, 20))
 def test_scaled_vectors_merge_to_the_scaled_result(operator: str, vectors: Any, power: int) -> None:
     """f(c tau) = c f(tau) for c > 0; bit for bit, as c is a power of two."""
-    found = merge(times(2.0**power, vectors), operator, PARAMS[operator])
-    same(found, merge(vectors, operator, PARAMS[operator]), 2.0**power)
+    found = merge(times(2.0**power, vectors), operator, case_of(operator).four)
+    same(found, merge(vectors, operator, case_of(operator).four), 2.0**power)
 
 
 @EVERY
@@ -65,16 +60,16 @@ def test_scaled_vectors_merge_to_the_scaled_result(operator: str, vectors: Any, 
 @given(vectors=some_vectors(st.one_of(WHOLE, FLOATS)))
 def test_negated_vectors_merge_to_the_negated_result(operator: str, vectors: Any) -> None:
     """f(-tau) = -f(tau), ties and zeros included; the null depends on norms alone."""
-    found = merge(times(-1, vectors), operator, PARAMS[operator])
-    same(found, merge(vectors, operator, PARAMS[operator]), 1 if operator == "random" else -1)
+    found = merge(times(-1, vectors), operator, case_of(operator).four)
+    same(found, merge(vectors, operator, case_of(operator).four), 1 if operator == "random" else -1)
 
 
-@pytest.mark.parametrize("operator", sorted(set(OPERATORS) - ORDERED))
+@pytest.mark.parametrize("operator", UNORDERED)
 @FEW
 @given(vectors=some_vectors(WHOLE), order=st.permutations(range(4)))
 def test_which_vector_is_which_does_not_matter(operator: str, vectors: Any, order: Any) -> None:
-    found = merge([vectors[i] for i in order], operator, PARAMS[operator])
-    wanted = merge(vectors, operator, PARAMS[operator])
+    found = merge([vectors[i] for i in order], operator, case_of(operator).four)
+    wanted = merge(vectors, operator, case_of(operator).four)
     for name, tensor in wanted.items():
         if operator == "magmax":  # of +x and -x the last is taken
             np.testing.assert_array_equal(np.abs(found[name]), np.abs(tensor))
@@ -82,31 +77,17 @@ def test_which_vector_is_which_does_not_matter(operator: str, vectors: Any, orde
             np.testing.assert_allclose(found[name], tensor, rtol=1e-6, atol=1e-12)
 
 
-ALL_KEPT: dict[str, dict[str, Any]] = {
-    "mean": {},
-    "sum": {},
-    "weighted": {"weights": [1.0]},
-    "median": {},
-    "ties": {"density": 1.0},
-    "dare": {"density": 1.0},
-    "della": {"layout": "linear", "density": 1.0, "epsilon": 0.0},
-    "breadcrumbs": {"density": 1.0, "gamma": 0.0},
-    "negmerge": {},
-    "magmax": {},
-    "tall_consensus": {"min_shards": 1},
-}
-
-
-@pytest.mark.parametrize("operator", sorted(ALL_KEPT))
+@pytest.mark.parametrize("operator", IDENTITY_AT_ONE)
 @FEW
 @given(vectors=some_vectors(FLOATS, n=1))
 def test_one_vector_is_the_single_task_vector(operator: str, vectors: Any) -> None:
-    same(merge(vectors, operator, ALL_KEPT[operator]), vectors[0])
+    same(merge(vectors, operator, case_of(operator).one), vectors[0])
 
 
-def test_operators_without_an_identity_at_one_vector_refuse_it_or_are_a_null() -> None:
-    rest = set(OPERATORS) - set(ALL_KEPT)
-    assert rest == {"trimmed_mean", "model_stock", "snr", "random"}
+@pytest.mark.parametrize("operator", sorted(set(OPERATORS) - {"random", *IDENTITY_AT_ONE}))
+def test_one_vector_is_refused_where_it_is_not_the_result(operator: str) -> None:
+    with pytest.raises(UserError):
+        merge([{"w": np.ones(3, np.float32)}], operator, case_of(operator).four)
 
 
 @pytest.mark.parametrize("operator", sorted(set(OPERATORS) - {"random"}))
@@ -114,8 +95,9 @@ def test_operators_without_an_identity_at_one_vector_refuse_it_or_are_a_null() -
 @given(vectors=some_vectors(FLOATS, n=1))
 def test_equal_vectors_merge_to_themselves(operator: str, vectors: Any) -> None:
     """tall_consensus only as mask_lambda (N - 1) is below 1."""
-    params = PARAMS[operator] | ALL_KEPT.get(operator, {})
-    params |= {"weights": [0.25] * 4} if operator == "weighted" else {}
+    params = case_of(operator).four
+    if operator != "weighted":  # whose weights are as many as the vectors
+        params = params | (case_of(operator).one or {})
     found = merge(vectors * 4, operator, params)
     for name, tensor in vectors[0].items():
         wanted = 4 * tensor if operator == "sum" else tensor

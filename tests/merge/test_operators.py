@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pico
 import pytest
-from merge.dense import DENSE
-from merge.vectors import NEEDED, SHAPES, merge, params_of, task_vectors, write
+from merge.operator_cases import CASES, case_of
+from merge.vectors import SHAPES, merge, params_of, task_vectors, write
 from safetensors.numpy import load_file
 
 from detoxmerge.errors import UserError
@@ -19,35 +19,15 @@ from detoxmerge.plan.registry import OPERATORS
 from detoxmerge.storage.artefacts import sha256
 
 EVERY = sorted(OPERATORS)
-CASES: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in EVERY if name not in ("weighted", "della")),
-    ("weighted", {"weights": [0.5, 0.25, 0.15, 0.1, 0.0]}),
-    ("trimmed_mean", {"trim": 0.4}),
-    ("ties", {"density": 0.5}),
-    ("ties", {"density": 0.001}),
-    ("ties", {"density": 1.0}),
-    ("dare", {"density": 0.9, "operator_seed": 7}),
-    ("dare", {"elect": True}),
-    ("della", {"layout": "linear"}),
-    ("della", {"layout": "conv1d"}),
-    ("della", {"layout": "conv1d", "density": 0.6, "epsilon": 0.4, "operator_seed": 1}),
-    ("breadcrumbs", {"density": 0.3, "gamma": 0.2}),
-    ("negmerge", {"consensus": 0.6}),
-    ("negmerge", {"consensus": 0.2}),
-    ("tall_consensus", {"mask_lambda": 0.6, "min_shards": 1}),
-    ("tall_consensus", {"mask_lambda": 0.4, "min_shards": 3}),
-    ("snr", {"threshold": 2.0}),
-    ("random", {"operator_seed": 3}),
-]
+COMPARED = [(name, params) for name, case in CASES.items() for params in case.five]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(("operator", "params"), CASES)
+@pytest.mark.parametrize(("operator", "params"), COMPARED)
 def test_operator_is_its_dense_reference(operator: str, params: dict[str, Any], seed: int) -> None:
     vectors = task_vectors(5, seed)
     found = merge(vectors, operator, params)
-    asked = {"elect_sign" if k == "elect" else k: v for k, v in params.items()}
-    wanted = DENSE[operator](vectors, **asked)
+    wanted = case_of(operator).reference(vectors, **params)
     for name, tensor in wanted.items():
         assert found[name].shape == SHAPES[name]
         # one rounding to fp32, of numbers that differ by that of fp64 sums
@@ -56,8 +36,18 @@ def test_operator_is_its_dense_reference(operator: str, params: dict[str, Any], 
         assert (np.abs(found[name] - tensor) <= near).all(), name
 
 
-def test_the_references_are_of_all_operators() -> None:
-    assert sorted(DENSE) == EVERY == sorted({operator for operator, _ in CASES})
+@pytest.mark.parametrize("operator", EVERY)
+def test_every_operator_has_a_case_and_a_reference(operator: str) -> None:
+    assert case_of(operator).five
+
+
+def test_no_case_is_of_an_operator_that_is_gone() -> None:
+    assert set(CASES) <= set(EVERY)
+
+
+def test_a_missing_case_is_one_sentence() -> None:
+    with pytest.raises(LookupError, match=r"'new' has no entry in CASES of tests/merge/operator_c"):
+        case_of("new")
 
 
 @pytest.mark.parametrize("operator", EVERY)
@@ -65,8 +55,9 @@ def test_no_byte_depends_on_blocks_or_the_order_of_paths(
     operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths, found = write(task_vectors(4), tmp_path), set()
-    more = {"trimmed_mean": {"trim": 0.3}, "della": {"layout": "conv1d"}}
-    params = params_of(operator, **more.get(operator, {}))
+    # weights are in the order of the paths; by default they follow the numbers of texts
+    four = {name: value for name, value in case_of(operator).four.items() if name != "weights"}
+    params = params_of(operator, **four)
     for block, order in ((1 << 20, [0, 1, 2, 3]), (1, [2, 0, 3, 1]), (7, [3, 2, 1, 0])):
         monkeypatch.setattr(merging, "BLOCK_ELEMENTS", block)
         given, sizes = [paths[i] for i in order], [10 + i for i in order]
@@ -310,8 +301,10 @@ def test_module_states_what_the_workflow_asks_of_it(name: str) -> None:
 
 
 def test_parameters_are_needed_only_where_nothing_can_be_assumed() -> None:
-    needed = {
-        name: {f for f, i in module.Params.model_fields.items() if i.is_required()}
+    required = {
+        (name, parameter)
         for name, module in OPERATORS.items()
+        for parameter, field in module.Params.model_fields.items()
+        if field.is_required()
     }
-    assert {name for name, fields in needed.items() if fields} == set(NEEDED)
+    assert required == {("della", "layout")}

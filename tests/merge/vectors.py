@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from merge.operator_cases import case_of
 from safetensors.numpy import load_file, save_file
 
 from detoxmerge.merge.merging import merge_deltas
@@ -19,8 +20,6 @@ SHAPES = {
     "empty": (0, 4),
     "wte.weight": (11, 6),
 }
-# parameters under which N vectors can be merged, where the defaults do not do
-NEEDED: dict[str, dict[str, Any]] = {"della": {"layout": "linear"}}
 
 
 def task_vectors(n: int, seed: int = 0) -> list[dict[str, np.ndarray]]:
@@ -48,8 +47,10 @@ def write(vectors: list[dict[str, np.ndarray]], folder: Path) -> list[Path]:
 
 
 def params_of(operator: str, **params: Any) -> Any:
-    """An operator's parameters."""
-    return OPERATORS[operator].Params(**NEEDED.get(operator, {}) | params)
+    """An operator's parameters; those without a default as in its case, if they are not given."""
+    kind, four = OPERATORS[operator].Params, case_of(operator).four
+    required = {n: four[n] for n, field in kind.model_fields.items() if field.is_required()}
+    return kind(**required | params)
 
 
 def merge(
