@@ -85,15 +85,28 @@ def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixtur
         assert all(f"{field}: " in told for field in module.Params.model_fields)
 
 
+def test_help_keeps_long_names_apart_from_what_they_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "winsorized_mean_of_the_middle_values"
+    monkeypatch.setattr(cli, "OPERATORS", {"mean": OPERATORS["mean"], name: OPERATORS["ties"]})
+    _, text, _ = call(capsys, "merge", "--help")
+    assert f"\n  {name} TIES: trim, elect" in text
+    assert f"\n  {'mean':{len(name)}} The mean, entry by entry" in text
+    column = " " * (2 + len(name) + 1)
+    assert f"\n{column}density: " in text
+    assert max(map(len, text.splitlines())) <= cli.HELP_WIDTH
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--operator", "tiess"], "--operator tiess: no such one; did you mean 'ties'?"),
+        (["--operator", "tiess"], "--operator tiess: unknown operator; did you mean 'ties'?"),
         (["--operator", "ties", "--set", "densty=1"], "--set densty: unknown parameter; did you"),
         (["--operator", "ties", "--set", "density=2"], "--set density: input should be less than"),
         (["--operator", "ties", "--set", "density=1e-1"], "is text to YAML, not a number"),
         (["--operator", "ties", "--set", "density"], "--set density: write KEY=VALUE"),
-        (["--operator", "ties", "--set", "density=[1"], "--set density=[1: the value is no YAML"),
+        (["--operator", "ties", "--set", "density=[1"], "--set density=[1: the value is not YAML"),
         (["--operator", "della"], "operator della: --set layout: missing; it has no default"),
         (
             ["--operator", "weighted"],
@@ -101,12 +114,12 @@ def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixtur
         ),
         (["--exclude", "wtte"], "exclude: no tensor's name contains 'wtte'; did you mean 'wte'?"),
         (["--lines", "1", "2", "3"], "--lines takes ALPHA, or ALPHA and BETA"),
-        (["--workers", "0"], "--workers 0: one at least"),
-        (["--scale", "nan"], "--scale nan: a finite number is wanted"),
-        (["--scale", "1e39"], "--scale 1e+39: a finite number is wanted, one of fp32"),
-        (["--lines", "nan"], "--lines: finite numbers are wanted"),
+        (["--workers", "0"], "--workers 0: must be 1 or more"),
+        (["--scale", "nan"], "--scale nan: must be a finite number"),
+        (["--scale", "1e39"], "--scale 1e+39: must be a finite number of fp32"),
+        (["--lines", "nan"], "--lines: the numbers must be finite"),
         (["--operator", "ties", "--set", "density=nan"], "should be a valid number, not 'nan'"),
-        (["--operator", "ties", "--set", "density=1", "--set", "density=0.5"], "density stands"),
+        (["--operator", "ties", "--set", "density=1", "--set", "density=0.5"], "density is given"),
         (["--fine-tune", "./nowhere"], "--fine-tune ./nowhere: there is no such file or folder"),
         (
             ["--fine-tune", "no-such/model"],
@@ -133,16 +146,16 @@ def test_mistakes_are_one_sentence(
     assert not list(tmp_path.glob("*out*"))
 
 
-def test_what_stands_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_given_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base, (fine_tune,) = finetunes(tmp_path, count=1)
     capsys.readouterr()
     given = ["--base", base, "--fine-tune", fine_tune, "--scale", "1", "--out", tmp_path / "out"]
     status, _, error = call(
         capsys, "merge", *given, "--fine-tune", f"{fine_tune}/../{fine_tune.name}"
     )
-    assert (status, "stands there twice" in error) == (2, True), error
+    assert (status, "is given twice" in error) == (2, True), error
     status, _, error = call(capsys, "merge", *given, "--scale", "2")
-    assert (status, "--scale stands there twice" in error) == (2, True), error
+    assert (status, "--scale is given twice" in error) == (2, True), error
     assert not list(tmp_path.glob("*out*"))
 
 
