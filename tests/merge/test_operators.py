@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from detoxmerge.errors import UserError
 from detoxmerge.merge import merging
 from detoxmerge.merge.merging import merge_deltas
+from detoxmerge.plan.entries import Entry
 from detoxmerge.plan.registry import OPERATORS
 from detoxmerge.storage.artefacts import sha256
 
@@ -293,9 +294,7 @@ def test_module_states_what_the_workflow_asks_of_it(name: str) -> None:
     assert module.__doc__
     assert module.REFERENCE
     assert (name == "mean") != hasattr(module, "VERSION")  # the mean's is that of the method
-    config = module.Params.model_config
-    assert config["extra"] == "forbid"
-    assert config["strict"] is True
+    assert issubclass(module.Params, Entry)  # strict, and without unknown keys
     assert all(field.description for field in module.Params.model_fields.values())
     assert len(inspect.getsource(module).splitlines()) < 130
 

@@ -12,20 +12,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
+from ...plan.entries import Entry
 from .mean import mean
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ..blocks import Block
+    from ..side_by_side import TaskVectors
 
 REFERENCE = "Jang et al., ECCV 2024"
 VERSION = 1
 READS = 2
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """None."""
+class Params(Entry):
+    """There are none."""
 
 
 def check(params: Params, n: int) -> None:
@@ -34,20 +36,20 @@ def check(params: Params, n: int) -> None:
         raise ValueError("operator model_stock compares task vectors: n must be 2 or more")
 
 
-def prepare(vectors: Any, params: Params) -> tuple[dict[str, float], dict[str, Any]]:
-    """t of each tensor; one pass."""
-    found = vectors.by_tensor(_mean_cosine, vectors.shapes)
-    negative = sum(cosine < 0 for cosine in found.values())
-    found = {tensor: shrinkage(cosine, len(vectors)) for tensor, cosine in found.items()}
-    return found, {"shrinkage": found, "num_tensors_with_negative_cosine": negative}
+def prepare(vectors: TaskVectors, params: Params) -> tuple[dict[str, float], dict[str, Any]]:
+    """tensor -> t; one pass."""
+    cosines = vectors.by_tensor(_mean_cosine, vectors.shapes)
+    negative = sum(cosine < 0 for cosine in cosines.values())
+    factors = {tensor: shrinkage(cosine, len(vectors)) for tensor, cosine in cosines.items()}
+    return factors, {"shrinkage": factors, "num_tensors_with_negative_cosine": negative}
 
 
-def _mean_cosine(vectors: Any, tensor: str) -> float:
+def _mean_cosine(vectors: TaskVectors, tensor: str) -> float:
     return mean_cosine(sum(vectors.each(lambda block: gram(block.deltas), tensor)))
 
 
-def merge(block: Any, params: Params, context: dict[str, float]) -> np.ndarray:
-    """A block of the merged vector."""
+def merge(block: Block, params: Params, context: dict[str, float]) -> np.ndarray:
+    """The mean, shrunk by the tensor's t."""
     return context[block.tensor] * mean(block.deltas)
 
 
@@ -58,14 +60,7 @@ def shrinkage(cosine: float, n: int) -> float:
 
 
 def gram(deltas: list[np.ndarray]) -> np.ndarray:
-    """Inner products of the vectors' parts of a block.
-
-    Args:
-        deltas: N arrays of one shape, fp32.
-
-    Returns:
-        (N, N), fp64.
-    """
+    """Inner products of N arrays of one shape, (N, N), fp64."""
     import numpy as np
 
     flat = np.stack(deltas).reshape(len(deltas), -1).astype(np.float64)
@@ -77,7 +72,7 @@ def mean_cosine(products: np.ndarray | float) -> float:
     """The mean cosine over pairs of different vectors.
 
     Args:
-        products: of `gram`.
+        products: of `gram`, (N, N); a number if there was no block.
 
     Returns:
         -1..1; pairs with a vector that is zero count as 0.

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field, field_validator
 
 from ...errors import UserError
+from ...plan.entries import Entry
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ..blocks import Block
+    from ..side_by_side import TaskVectors
 
 REFERENCE = "McMahan et al., AISTATS 2017"
 VERSION = 1
 NEAR_ONE = 1e-6  # what the weights' sum may miss: 0.333, 0.333, 0.334 are written by hand
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """How much each shard counts."""
+class Params(Entry):
+    """How much each vector counts."""
 
     weights: list[float] | None = Field(
         None, description="one per vector, in the order given; none: by number of texts"
@@ -45,8 +49,8 @@ def check(params: Params, n: int) -> None:
         raise ValueError(f"{n} task vectors need {n} weights, not {len(params.weights)}")
 
 
-def prepare(vectors: Any, params: Params) -> tuple[list[float], dict[str, Any]]:
-    """The weights in sorted order; told in the order given.
+def prepare(vectors: TaskVectors, params: Params) -> tuple[list[float], dict[str, Any]]:
+    """The weights in sorted order; the manifest has them in the order given.
 
     Raises:
         UserError: the numbers of texts are not known.
@@ -63,12 +67,12 @@ def prepare(vectors: Any, params: Params) -> tuple[list[float], dict[str, Any]]:
     return [weights[i] for i in vectors.order], {"weights": weights}
 
 
-def merge(block: Any, params: Params, context: list[float]) -> np.ndarray:
-    """A block of the weighted mean."""
-    found = block.deltas[0].astype("float64")
-    found *= context[0]
+def merge(block: Block, params: Params, context: list[float]) -> np.ndarray:
+    """The weights of the context are in the order of the block's arrays."""
+    merged = block.deltas[0].astype("float64")
+    merged *= context[0]
     for weight, delta in zip(context[1:], block.deltas[1:], strict=True):
         part = delta.astype("float64")
         part *= weight
-        found += part
-    return found
+        merged += part
+    return merged
