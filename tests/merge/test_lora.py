@@ -96,8 +96,8 @@ def one_factor(folder: Path, module: str = "transformer.h.0.mlp.c_fc", **config:
     [
         (lambda p: one_factor(p, "model.layers.0.mlp.up_proj"), "adapter of another base, which"),
         (lambda p: one_factor(p, "transformer.h.0.attn.c_attn"), r"another base: '.*' is \[16, 48"),
-        (lambda p: one_factor(p, peft_type="IA3"), "no plain LoRA adapter; merge it into its"),
-        (lambda p: one_factor(p, use_dora=True), "no plain LoRA adapter"),
+        (lambda p: one_factor(p, peft_type="IA3"), "not a plain LoRA adapter; merge it into its"),
+        (lambda p: one_factor(p, use_dora=True), "not a plain LoRA adapter"),
         (
             lambda p: adapter(
                 p,
@@ -117,14 +117,14 @@ def one_factor(folder: Path, module: str = "transformer.h.0.mlp.c_fc", **config:
         ),
         (lambda p: one_factor(p, init_lora_weights="pissa_niter_4"), "changes the base too"),
         (lambda p: one_factor(p, init_lora_weights="olora"), "changes the base too"),
-        (lambda p: one_factor(p, lora_alpha="16"), "lora_alpha or alpha_pattern is no number"),
-        (lambda p: one_factor(p, alpha_pattern=[1]), "lora_alpha or alpha_pattern is no number"),
+        (lambda p: one_factor(p, lora_alpha="16"), "lora_alpha or alpha_pattern is not a number"),
+        (lambda p: one_factor(p, alpha_pattern=[1]), "lora_alpha or alpha_pattern is not a number"),
         (lambda p: adapter(p, {}), "holds no weights"),
         (
             lambda p: adapter(
                 p, {"transformer.h.0.mlp.c_fc": (np.ones((0, 16)), np.ones((64, 0)))}
             ),
-            "no factor of a plain LoRA",
+            "not a factor of a plain LoRA",
         ),
     ],
 )
@@ -143,6 +143,6 @@ def test_an_adapter_without_weights_or_config(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"adapter_model.safetensors is missing"):
         merge_model(base, [fine_tune], tmp_path / "out", scale=1)
     (fine_tune / "adapter_config.json").write_text("{")
-    with pytest.raises(UserError, match=r"adapter_config.json is no JSON"):
+    with pytest.raises(UserError, match=r"adapter_config.json is not JSON"):
         merge_model(base, [fine_tune], tmp_path / "out", scale=1)
     (fine_tune / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))

@@ -314,7 +314,7 @@ def test_nan_in_the_base_is_the_bases(tmp_path: Path) -> None:
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     base, fine_tunes = finetunes(tmp_path)
     (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match="out is there already; delete it, or name another"):
+    with pytest.raises(UserError, match="out exists already; delete it, or name another"):
         merge_model(base, fine_tunes, tmp_path / "out", scale=1)
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -15,13 +15,13 @@ PASS_ELEMENTS = 1 << 16
 
 @dataclass(frozen=True)
 class Block:
-    """What is read at a time: some elements of a tensor, of every vector."""
+    """Some elements of a tensor, of every vector."""
 
     tensor: str
     start: int  # place of the first element in the tensor, row-major
-    deltas: list[np.ndarray]  # N of one shape, fp32, in the order of the vectors; an operator's own
-    squares: list[float]  # of each vector's part the sum of squares
-    base: np.ndarray | None = None  # the base's elements, where they are known
+    deltas: list[np.ndarray]  # N of one shape, fp32, in sorted order; an operator may change them
+    squares: list[float]  # sum of squares of each of these
+    base: np.ndarray | None = None  # the base's elements, (count,), where there is a base
 
     def draws(self, seed: int, vector: int) -> np.ndarray:
         """Random numbers for the entries of one vector, uint32, uniform in 0 .. 2**32 - 1."""
@@ -36,18 +36,18 @@ class Block:
 
 @dataclass(frozen=True)
 class Place:
-    """A block before it is read."""
+    """Where a block lies, before it is read."""
 
     tensor: str
     start: int
     shape: Shape
 
     def parts(self, elements: int) -> Iterator["Place"]:
-        """The block in pieces of about so many elements, some rows each."""
+        """The same in pieces of about so many elements, some rows each."""
         if not self.shape:
             yield self
             return
         row = int(np.prod(self.shape[1:], dtype=np.int64))
-        for at in row_blocks(self.shape, elements):
-            shape = (at.stop - at.start, *self.shape[1:])
-            yield Place(self.tensor, self.start + at.start * row, shape)
+        for rows in row_blocks(self.shape, elements):
+            shape = (rows.stop - rows.start, *self.shape[1:])
+            yield Place(self.tensor, self.start + rows.start * row, shape)

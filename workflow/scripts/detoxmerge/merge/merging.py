@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
@@ -26,62 +26,68 @@ BLOCK_ELEMENTS = 1 << 16  # that it reads and merges: what it makes of them lies
 T = TypeVar("T")
 
 
+class Operator(Protocol):
+    """A file of operators/, or what has its `merge`."""
+
+    def merge(self, block: Block, params: Any, context: Any) -> np.ndarray:
+        """A block of the merged vector, fp64."""
+
+
 @dataclass(frozen=True)
 class Merge:
     """An operator that has seen what it needs of whole tensors; made by `prepare_merge`."""
 
     vectors: TaskVectors
-    module: Any  # a file of operators/, or what has its `merge`
+    operator: Operator
     params: BaseModel | None
-    context: Any
-    facts: dict[str, Any]  # what the operator found out about the vectors
-    factors: dict[str, float]  # of LiNeS; none: no factors
+    context: Any  # what the operator needs of whole tensors; each has a type of its own
+    facts: dict[str, Any]  # what the operator found out about the vectors, for the manifest
+    factors: dict[str, float]  # of LiNeS, by tensor; empty without it
 
     def blocks(
         self, finish: Callable[[Block, np.ndarray, float], T]
     ) -> Iterator[tuple[Place, list[T], np.ndarray]]:
-        """Merge, a place at a time in the order of the tensors, by `vectors.workers`.
+        """Merge, a place at a time in the order of the tensors, by `vectors.workers` processes.
 
         Args:
             finish: keeps the merged values of a block, fp32, and gets their sum of squares, too;
                 workers call it, so what it changes must be a file.
 
         Yields:
-            Where; what `finish` returned for each of its blocks; (N,), the sums of squares of the
-            vectors' parts.
+            The place; what `finish` returned for each of its blocks; (N,), the sums of squares of
+            the vectors' parts.
 
         Raises:
             UserError: a value is NaN or infinite, or becomes too large for fp32.
         """
-
-        whole_tensors = getattr(self.module, "whole_tensors", lambda *_: False)
+        whole_tensors = getattr(self.operator, "whole_tensors", lambda *_: False)
 
         def whole(tensor: str) -> bool:
             return whole_tensors(tensor, self.vectors.shapes[tensor], self.params)
 
         def work(place: Place) -> tuple[Place, list[T], np.ndarray]:
-            found, squares = [], np.zeros(len(self.vectors))
-            with np.errstate(over="ignore", invalid="ignore"):  # is found by the sums of squares
+            results, squares = [], np.zeros(len(self.vectors))
+            # an overflow is found by the sums of squares
+            with np.errstate(over="ignore", invalid="ignore"):
                 for part in [place] if whole(place.tensor) else place.parts(BLOCK_ELEMENTS):
                     block = self.vectors.read(part)
-                    found.append(finish(block, *self._merged(block)))
+                    results.append(finish(block, *self._merged(block)))
                     squares += block.squares
-            return place, found, squares
+            return place, results, squares
 
         places = self.vectors.places(PLACE_ELEMENTS, whole=whole)
         yield from by_workers(work, places, self.vectors.workers)
 
     def _merged(self, block: Block) -> tuple[np.ndarray, float]:
         """The merged values of a block, fp32, and their sum of squares."""
-        merged = self.module.merge(block, self.params, self.context)
+        merged = self.operator.merge(block, self.params, self.context)
         if self.factors:
             merged = merged * self.factors[block.tensor]
-        found = np.array(merged, np.float32)
-        square = sum_of_squares(found)
+        rounded = np.array(merged, np.float32)
+        square = sum_of_squares(rounded)
         if not math.isfinite(square):
-            said = f"tensor '{block.tensor}': the merged values are too large for fp32"
-            raise UserError(said)
-        return found, square
+            raise UserError(f"tensor '{block.tensor}': the merged values are too large for fp32")
+        return rounded, square
 
 
 def prepare_merge(
@@ -90,16 +96,13 @@ def prepare_merge(
     params: BaseModel | None = None,
     lines: tuple[float, float | None] | None = None,
 ) -> Merge:
-    """Let an operator look at the vectors.
+    """Check an operator's parameters, and let it look at the vectors.
 
     Args:
         vectors: of `side_by_side`.
         operator: a name in `plan.registry.OPERATORS`.
-        params: has the fields of the operator's ``Params``; none: its defaults.
-        lines: alpha and beta of `per_layer.lines_factors`; none: no factors.
-
-    Returns:
-        What merges them.
+        params: has the fields of the operator's ``Params``; None for its defaults.
+        lines: alpha and beta of `per_layer.lines_factors`; None for no factors.
 
     Raises:
         UserError: the operator refuses N vectors, or one holds NaN or infinity.
@@ -129,26 +132,23 @@ def merge_deltas(
     lines: tuple[float, float | None] | None = None,
     workers: int = 1,
 ) -> dict[str, Any]:
-    """Merge task vectors of this project into one file.
+    """Merge task vectors of this project into one file; as `merge_vectors`.
 
     Args:
         paths: N files with the same tensors, fp32; they are taken in the order of their paths.
-        operator: as in `merge_vectors`.
-        out: the merged vector, fp32.
+        operator: as there.
+        out: as there.
         params: as there.
-        num_texts: that each was trained on, in the order of `paths`, where it is known.
+        num_texts: how many each was trained on, in the order of `paths`, where it is known.
         exclude: parts of names of tensors that no operator sees; the merged vector has 0 there.
         lines: as there.
-        workers: processes that merge; the caller's own, if it is one.
-
-    Returns:
-        As `merge_vectors`.
+        workers: processes that merge; with 1 the caller's own merges.
 
     Raises:
         UserError: as there; tensors differ in name or shape, or are not fp32.
     """
-    deltas = [open_delta(path) for path in paths]
-    vectors = side_by_side(deltas, exclude, num_texts, workers=workers)
+    opened = [open_delta(path) for path in paths]
+    vectors = side_by_side(opened, exclude, num_texts, workers=workers)
     return merge_vectors(vectors, operator, out, params, lines=lines)
 
 
@@ -162,7 +162,7 @@ def merge_vectors(
 ) -> dict[str, Any]:
     """Merge task vectors into one file.
 
-    TaskVectors are taken in sorted order, sums are fp64 and rounded once to fp32: the bytes depend
+    Vectors are taken in sorted order, sums are fp64 and rounded once to fp32: the bytes depend
     neither on the order that the caller gave nor on the number of workers. In memory are, for each
     worker, some blocks of each vector.
 
@@ -170,8 +170,8 @@ def merge_vectors(
         vectors: of `side_by_side`.
         operator: a name in `plan.registry.OPERATORS`.
         out: the merged vector, fp32.
-        params: has the fields of the operator's ``Params``; none: its defaults.
-        lines: alpha and beta of `per_layer.lines_factors`; none: no factors.
+        params: has the fields of the operator's ``Params``; None for its defaults.
+        lines: alpha and beta of `per_layer.lines_factors`; None for no factors.
 
     Returns:
         `file`, `sha256` and `l2_norm` of the merged vector, `shard_l2_norms` in sorted order, over
@@ -186,18 +186,7 @@ def merge_vectors(
 
 
 def write_merged(merge: Merge, out: Path) -> dict[str, Any]:
-    """As `merge_vectors`, by an operator that has seen what it needs.
-
-    Args:
-        merge: of `prepare_merge`, or with an operator of another origin.
-        out: the merged vector, fp32.
-
-    Returns:
-        As there.
-
-    Raises:
-        UserError: as there.
-    """
+    """As `merge_vectors`, by an operator that has seen what it needs, from operators/ or not."""
     vectors = merge.vectors
     squares, merged_square = np.zeros(len(vectors)), 0.0
     with write_tensors(out, vectors.shapes | vectors.excluded) as writer:
@@ -208,30 +197,33 @@ def write_merged(merge: Merge, out: Path) -> dict[str, Any]:
 
         # closed before the file is, so that nobody writes to a file that is taken away
         with contextlib.closing(merge.blocks(finish)) as blocks:
-            for place, found, of_vectors in blocks:
-                squares += of_vectors
-                merged_square += sum(found)
+            for place, block_squares, vector_squares in blocks:
+                squares += vector_squares
+                merged_square += sum(block_squares)
                 writer.count(place.tensor, math.prod(place.shape), place.start)
+
+        # a delta has every tensor of the model, so excluded ones are written as zeros
         for name, shape in vectors.excluded.items():
-            left = int(np.prod(shape, dtype=np.int64))
-            for start in range(0, left, BLOCK_ELEMENTS):
-                zeros = np.zeros(min(left - start, BLOCK_ELEMENTS), np.float32)
+            size = int(np.prod(shape, dtype=np.int64))
+            for start in range(0, size, BLOCK_ELEMENTS):
+                zeros = np.zeros(min(size - start, BLOCK_ELEMENTS), np.float32)
                 writer.write_at(name, start, zeros)
                 writer.count(name, zeros.size)
-    say_zero_vectors(vectors, squares)
-    said = {"file": out.name, "sha256": writer.sha256, "l2_norm": float(np.sqrt(merged_square))}
-    said |= {"shard_l2_norms": np.sqrt(squares).tolist()}
-    said |= {"excluded": list(vectors.excluded)} if vectors.excluded else {}
-    return said | ({"operator": merge.facts} if merge.facts else {})
+
+    print_zero_vectors(vectors, squares)
+    record = {"file": out.name, "sha256": writer.sha256, "l2_norm": float(np.sqrt(merged_square))}
+    record |= {"shard_l2_norms": np.sqrt(squares).tolist()}
+    record |= {"excluded": list(vectors.excluded)} if vectors.excluded else {}
+    return record | ({"operator": merge.facts} if merge.facts else {})
 
 
-def say_zero_vectors(vectors: TaskVectors, squares: np.ndarray) -> None:
-    """Tell of vectors whose fine-tune is the base itself: allowed, but hardly meant.
+def print_zero_vectors(vectors: TaskVectors, squares: np.ndarray) -> None:
+    """Name fine-tunes that equal the base, which is allowed but rarely meant.
 
     Args:
         vectors: what was merged.
-        squares: (N,), of the vectors' norms.
+        squares: (N,), the squares of their L2 norms.
     """
     for vector, square in zip(vectors.vectors, squares, strict=True):
         if square == 0:
-            print(f"{vector.said}: all values are 0; it is merged as it is")
+            print(f"{vector.label}: all values are 0; it is merged as it is")

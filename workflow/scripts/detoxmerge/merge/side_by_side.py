@@ -1,4 +1,4 @@
-"""N task vectors side by side, a block at a time; unlike layouts, NaN and infinity stop it."""
+"""N task vectors side by side, read a block at a time; NaN, infinity and unlike tensors stop it."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class TaskVectors:
-    """What is merged; made by `side_by_side`."""
+    """What is merged; made by `side_by_side`. Its length is N."""
 
     vectors: list[TaskVector]  # sorted by path, or by the keys that the caller gave
-    order: list[int]  # where each of these stood in what the caller gave
+    order: list[int]  # place of each of these in what the caller gave
     shapes: dict[str, Shape]  # of the tensors that are merged, in the order of merging
     excluded: dict[str, Shape]  # of those that are not
     num_texts: list[int | None] | None = None  # in the caller's order
@@ -35,7 +35,6 @@ class TaskVectors:
     workers: int = 1  # processes; no number depends on it
 
     def __len__(self) -> int:
-        """N."""
         return len(self.vectors)
 
     def num_elements(self, *tensors: str) -> int:
@@ -48,12 +47,12 @@ class TaskVectors:
         tensors: Iterable[str] = (),
         whole: Callable[[str], bool] = lambda tensor: False,
     ) -> Iterator[Place]:
-        """Where the blocks of a pass lie.
+        """Where the blocks of a pass lie, in the order of the tensors.
 
         Args:
-            block_elements: of one vector in a block, about: a block is some whole rows.
-            tensors: names; none: all that are merged.
-            whole: says of a tensor whether it must not be cut.
+            block_elements: of one vector in a block, about: a block is some rows.
+            tensors: names; all that are merged, if there are none.
+            whole: whether a tensor, by its name, must not be cut.
 
         Yields:
             Places; a block's shape is the tensor's, but for the number of rows.
@@ -70,16 +69,10 @@ class TaskVectors:
                 yield Place(tensor, rows.start * row, (rows.stop - rows.start, *shape[1:]))
 
     def read(self, place: Place) -> Block:
-        """A block.
-
-        Args:
-            place: of `places`.
-
-        Returns:
-            New arrays, with the base's elements if there is a base.
+        """A block, in new arrays, with the base's elements if there is a base.
 
         Raises:
-            UserError: a value of a vector or of the base is not finite; it is named.
+            UserError: a value of a vector or of the base is not finite; the file is named.
         """
         count, base = int(np.prod(place.shape, dtype=np.int64)), None
         if self.base is not None:
@@ -89,26 +82,28 @@ class TaskVectors:
                     f"{self.base.file_of[place.tensor]}: tensor '{place.tensor}' holds NaN or "
                     "infinity; fetch the base model again"
                 )
-        deltas = np.empty((len(self.vectors), count), np.float32)
+
+        # one array for all, so that the sums of squares are taken in one call
+        deltas = np.empty((len(self), count), np.float32)
         for vector, delta in zip(self.vectors, deltas, strict=True):
             vector.read(place.tensor, place.start, delta)
             if place.tensor in vector.whole:
                 np.subtract(delta, base, out=delta)
         squares = self._squares(deltas, place.tensor)
-        of_each = [delta.reshape(place.shape) for delta in deltas]
-        return Block(place.tensor, place.start, of_each, squares, base)
+        shaped = [delta.reshape(place.shape) for delta in deltas]
+        return Block(place.tensor, place.start, shaped, squares, base)
 
     def _squares(self, deltas: np.ndarray, tensor: str) -> list[float]:
-        """Sums of squares of each vector's part, (N, elements)."""
-        found = sums_of_squares(deltas)
-        for vector, delta, square in zip(self.vectors, deltas, found, strict=True):
+        """Sums of squares of each row of (N, elements), which also show NaN and infinity."""
+        squares = sums_of_squares(deltas)
+        for vector, delta, square in zip(self.vectors, deltas, squares, strict=True):
             if not math.isfinite(square):
                 raise UserError(
-                    f"{vector.said}: tensor '{tensor}' holds {int((~np.isfinite(delta)).sum())} "
+                    f"{vector.label}: tensor '{tensor}' holds {int((~np.isfinite(delta)).sum())} "
                     "values that are NaN or infinite; it cannot be merged: delete it and train it "
                     "again, with a lower learning rate if it diverged"
                 )
-        return found
+        return squares
 
     def each(
         self,
@@ -116,18 +111,18 @@ class TaskVectors:
         *tensors: str,
         block_elements: int = PASS_ELEMENTS,
     ) -> Iterator[T]:
-        """One pass over some tensors, or all that are merged, before they are.
+        """One pass over some tensors, or over all that are merged, before they are.
 
         Args:
-            function: of a block; workers call it.
-            tensors: names; none: all.
+            function: workers call it with each block.
+            tensors: names; all that are merged, if there are none.
             block_elements: as in `places`.
 
         Yields:
-            What the function makes of each block, in their order.
+            What the function returns, in the order of the blocks.
 
         Raises:
-            UserError: a vector holds NaN or infinity.
+            UserError: as `read`.
         """
 
         def work(place: Place) -> T:
@@ -138,46 +133,43 @@ class TaskVectors:
     def by_tensor(
         self, function: Callable[["TaskVectors", str], T], tensors: Iterable[str]
     ) -> dict[str, T]:
-        """What needs passes over one tensor after another.
+        """For what needs passes over one tensor after another: name -> what a function returns.
 
         Args:
-            function: of the vectors and a tensor's name; workers call it.
+            function: workers call it with these vectors and a tensor's name.
             tensors: names.
-
-        Returns:
-            name -> what the function returned.
         """
-        names, alone = list(tensors), replace(self, workers=1)
-        found = by_workers(lambda name: function(alone, name), names, self.workers)
-        return dict(zip(names, found, strict=True))
+        names, alone = list(tensors), replace(self, workers=1)  # a worker starts no others
+        results = by_workers(lambda name: function(alone, name), names, self.workers)
+        return dict(zip(names, results, strict=True))
 
     def sample(self, *tensors: str) -> list[np.ndarray]:
-        """Elements of each vector, spread evenly: some end to end, then some left out.
+        """Elements of each vector in short runs, which are spread evenly over the tensors.
 
         Args:
-            tensors: names; none: all that are merged.
+            tensors: names; all that are merged, if there are none.
 
         Returns:
-            N arrays, fp32; all elements, if they are not many.
+            N arrays, fp32, of some 2**18 elements; of all elements, if they are fewer.
 
         Raises:
-            UserError: a vector holds NaN or infinity.
+            UserError: as `read`.
         """
         step = SAMPLE_RUN * max(1, self.num_elements(*tensors) // SAMPLE_ELEMENTS)
 
         def places() -> Iterator[Place]:
-            first = 0
+            first = 0  # of the next run in this tensor; the even spacing goes on across tensors
             for tensor in tensors or self.shapes:
                 size = self.num_elements(tensor)
                 for start in range(first, size, step):
                     yield Place(tensor, start, (min(SAMPLE_RUN, size - start),))
                 first = (first - size) % step
 
-        parts = [self.read(place).deltas for place in places()]
-        return [np.concatenate(own) for own in zip(*parts, strict=True)]
+        runs = [self.read(place).deltas for place in places()]
+        return [np.concatenate(of_vector) for of_vector in zip(*runs, strict=True)]
 
     def deltas(self, function: Callable[[list[np.ndarray]], T], *tensors: str) -> Iterator[T]:
-        """As `each`, of the bare arrays, for what does not depend on how they are cut."""
+        """As `each`, with the bare arrays, for what does not depend on how they are cut."""
         large = 4 * PASS_ELEMENTS
         return self.each(lambda block: function(block.deltas), *tensors, block_elements=large)
 
@@ -190,44 +182,37 @@ def side_by_side(
     workers: int = 1,
     keys: list[Path] | None = None,
 ) -> TaskVectors:
-    """Task vectors in the order of their paths, or of other keys.
+    """Task vectors in the order of their paths, or of other keys; no value is read yet.
 
     Args:
         vectors: N with the same tensors, in any order.
         exclude: parts of names of tensors to leave out (`per_layer.excluded_tensors`).
-        num_texts: what each was trained on, in the order of `vectors`, where it is known.
-        base: what blocks shall hold beside them; its order of tensors is that of merging.
+        num_texts: how many each was trained on, in the order of `vectors`, where it is known.
+        base: what blocks hold beside them; its order of tensors becomes that of merging.
         workers: processes that read and merge.
-        keys: one for each, by which they are sorted; none: their paths.
-
-    Returns:
-        The vectors; nothing of their values is read.
+        keys: what they are sorted by, one for each; None for their paths.
 
     Raises:
         UserError: tensors differ in name or shape; as `excluded_tensors`.
     """
-    keys = [Path(vector.said) for vector in vectors] if keys is None else keys
+    keys = [Path(vector.label) for vector in vectors] if keys is None else keys
     order = sorted(range(len(vectors)), key=keys.__getitem__)
     vectors = [vectors[i] for i in order]
+
     first = vectors[0]
     for other in vectors[1:]:
         layouts = [{n: ("F32", s) for n, s in v.shapes.items()} for v in (first, other)]
-        require_layout(*layouts, first.said, other.said)
+        require_layout(*layouts, first.label, other.label)
+
     names = sorted(first.shapes) if base is None else list(first.shapes)
     excluded = excluded_tensors(names, exclude)
-    kept = [name for name in names if name not in set(excluded)]
-    shapes, left = ({n: first.shapes[n] for n in some} for some in (kept, excluded))
-    return TaskVectors(vectors, order, shapes, left, num_texts, base, workers)
+    merged = [name for name in names if name not in set(excluded)]
+    shapes, rest = ({n: first.shapes[n] for n in some} for some in (merged, excluded))
+    return TaskVectors(vectors, order, shapes, rest, num_texts, base, workers)
 
 
 def open_deltas(paths: list[Path]) -> TaskVectors:
-    """Task vectors of this project, in the order of their paths.
-
-    Args:
-        paths: at least one file, fp32.
-
-    Returns:
-        The vectors.
+    """Task vectors of this project, fp32, in the order of their paths.
 
     Raises:
         UserError: tensors differ in name or shape, or are not fp32.

@@ -2,10 +2,10 @@
 
 Of the n entries of a tensor the floor(gamma n) largest are dropped as outliers, of the others the
 floor(density n) largest are kept, and the rest is dropped as noise; tau* = mean_i m_i tau_i.
-Davari and Belilovsky, ECCV 2024, arXiv 2312.06795, where the masked vectors are summed: N times
+Davari and Belilovsky, ECCV 2024, arXiv 2312.06795, sum the masked vectors, which gives N times
 this. The ranks are those of a whole tensor, as in the paper and in mergekit; the authors' code
-takes them along the last axis. Thresholds are exact (`merge.order_statistics`), and values that tie
-at one are kept.
+takes them along the last axis. Thresholds are exact (`merge.order_statistics`), and values equal to
+a threshold are kept.
 """
 
 from __future__ import annotations

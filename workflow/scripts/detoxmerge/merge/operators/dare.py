@@ -2,9 +2,9 @@
 
     m_i ~ Bernoulli(density), entry by entry;  tau~_i = m_i tau_i / density;  tau* = mean_i tau~_i
 
-arXiv 2311.03099, whose drop rate p is 1 - density. With `elect` the mean is the one of TIES: of the
-values with the elected sign only. An entry's draw depends on `operator_seed`, the vector's place in
-sorted order, the tensor's name and the entry's place in it, on nothing else.
+arXiv 2311.03099, whose drop rate p is 1 - density. With `elect` the mean is that of TIES, over the
+values with the elected sign only. An entry's draw depends only on `operator_seed`, the vector's
+place in sorted order, the tensor's name and the entry's place in it.
 """
 
 from __future__ import annotations

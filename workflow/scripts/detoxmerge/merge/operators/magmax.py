@@ -1,8 +1,8 @@
-"""MagMax: of each entry the value with the largest magnitude.
+"""MagMax: for each entry the value with the largest magnitude.
 
 tau* = tau_k with k = argmax_i |tau_i|, entry by entry (Marczak et al., ECCV 2024, arXiv
-2407.06322); of equal magnitudes the last in sorted order, as in the authors' code. It keeps
-the largest noise, so among vectors of one data set it is a negative control.
+2407.06322); of equal magnitudes the last in sorted order, as in the authors' code. It keeps the
+largest noise, so among vectors of one data set it is a negative control.
 """
 
 from __future__ import annotations

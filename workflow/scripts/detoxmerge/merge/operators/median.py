@@ -1,7 +1,7 @@
-"""The median, entry by entry; of an even N the mean of the two in the middle.
+"""The median, entry by entry; for an even N the mean of the two in the middle.
 
-Robust aggregation (Yin et al., ICML 2018, arXiv 1803.01498): a fine-tune that went astray moves it
-little.
+Robust aggregation (Yin et al., ICML 2018, arXiv 1803.01498): one fine-tune that
+went astray moves it little.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     tau* = t mean_i tau_i,  t = N c / (1 + (N - 1) c),  c = mean over pairs of cos(tau_i, tau_j)
 
 tensor by tensor (Jang et al., ECCV 2024, arXiv 2403.19522; for N > 2 c is the mean over pairs, as
-in mergekit). A vector that is zero has the cosine 0 to all others. Where c < 0, t is set to 0: the
-formula's would be negative, or have a pole, and there is no common direction to keep. The manifest
-says in how many tensors.
+in mergekit). A zero vector has the cosine 0 to all others. Where c < 0, t is set to 0: the formula
+would make it negative or have a pole, and there is no common direction to keep. The manifest says
+in how many tensors this is so.
 """
 
 from __future__ import annotations

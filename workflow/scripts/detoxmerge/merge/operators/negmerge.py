@@ -3,8 +3,8 @@
     tau* = [|sum_i sgn tau_i| >= consensus N] mean_i tau_i
 
 Kim et al., ICML 2025, PMLR 267:30067, arXiv 2410.05583, with consensus 1: all N have one sign, and
-none is 0. Below 1 it is relaxed: at 0.6 of 5 vectors four agree and one may not. Their N models
-differ in hyper-parameters, not in data.
+none is 0. Below 1 it is relaxed: with 0.6 and N = 5, four must agree and one need not. The N models
+of the paper differ in hyper-parameters, not in data.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A null: Gaussian noise with, in each tensor, the norm that the mean of the vectors has there.
 
 tau* = z ||mean_i tau_i|| / ||z||, z ~ N(0, 1), tensor by tensor (the random vector of Ilharco et
-al., ICLR 2023, arXiv 2212.04089). An entry's draw depends on `operator_seed`, the tensor's name and
-the entry's place in it, on nothing else.
+al., ICLR 2023, arXiv 2212.04089). An entry's draw depends only on `operator_seed`, the tensor's
+name and the entry's place in it.
 """
 
 from __future__ import annotations

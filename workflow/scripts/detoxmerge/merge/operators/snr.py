@@ -1,4 +1,4 @@
-"""What is signal among the vectors, entry by entry, by the spread of the N values.
+"""What is signal in the vectors, entry by entry, judged by the spread of the N values.
 
     s^2  = 1/(N-1) sum_i (tau_i - mean)^2, the unbiased variance; s^2/N is that of the mean
     tau* = max(0, 1 - s^2 / (N mean^2)) mean                   without a threshold

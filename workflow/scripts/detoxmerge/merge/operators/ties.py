@@ -8,7 +8,7 @@ arXiv 2306.01708. The trim is global: d counts all entries of the model, and eac
 threshold, exact (`merge.order_statistics`). Values that tie at it are all kept, so a vector may
 keep more than its share. The authors' code keeps one more, as it takes the next smaller threshold.
 Where the trimmed values cancel exactly, gamma is 0, and so is the result, as the formula says; the
-authors' code gives such entries the sign of the majority of all entries.
+authors' code gives such entries the sign that most of the entries have.
 """
 
 from __future__ import annotations

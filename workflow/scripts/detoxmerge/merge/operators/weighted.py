@@ -1,7 +1,7 @@
 """A weighted mean, entry by entry: tau* = sum_i w_i tau_i with w_i >= 0 and sum_i w_i = 1.
 
 By default w_i = n_i / sum_j n_j with n_i the number of texts that vector i was trained on, as
-federated averaging has it (McMahan et al., AISTATS 2017, arXiv 1602.05629).
+in federated averaging (McMahan et al., AISTATS 2017, arXiv 1602.05629).
 """
 
 from __future__ import annotations
