@@ -128,7 +128,7 @@ def agreement(folder: Path, mergekit: Path) -> tuple[list[tuple[object, ...]], b
 def drawn(folder: Path, mergekit: Path) -> list[tuple[object, ...]]:
     """What the random operators do to one vector: a row for each and side."""
     at = folder / "fp32" / "llama"
-    base, moved = load(at / "base"), load(at / "shard0")
+    base, moved = load(at / "base"), load(at / "tune0")
     delta = {n: moved[n] - base[n] for n in base if base[n].ndim > 1}
     rows = []
     for ours, theirs in DRAWN:

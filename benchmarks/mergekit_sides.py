@@ -40,7 +40,7 @@ def make_data(folder: Path) -> None:
         gridded = {n: torch.round(t * 1024) / 1024 for n, t in base.items()}
         rng = np.random.default_rng(0)
         common = {n: rng.standard_normal(t.shape) for n, t in base.items()}
-        places = ["base", *(f"shard{i}" for i in range(max(COUNTS)))]
+        places = ["base", *(f"tune{i}" for i in range(max(COUNTS)))]
         for place in places:
             change = {n: c + rng.standard_normal(c.shape) for n, c in common.items()}
             change = {n: torch.from_numpy(c) * (place != "base") for n, c in change.items()}
@@ -67,7 +67,7 @@ def load(folder: Path) -> Weights:
 
 
 def settings(text: str, n: int) -> tuple[str, dict[str, Any]]:
-    """Of "name key=value ..." the name, and the values for n shards."""
+    """Of "name key=value ..." the name, and the values for n fine-tunes."""
     name, *rest = text.split()
     known = {"shares": SHARES[n], "1/N": 1 / n, "-1/N": -1 / n}
     known |= {word: word for word in ("float32", "bfloat16", "linear")}
@@ -76,11 +76,11 @@ def settings(text: str, n: int) -> tuple[str, dict[str, Any]]:
 
 
 def config(theirs: str, folder: Path, n: int) -> dict[str, Any]:
-    """What mergekit is to do with the first n shards of a folder."""
+    """What mergekit is to do with the first n fine-tunes of a folder."""
     method, given = settings(theirs, n)
     weights = given.pop("weight", None)
     weights = weights if isinstance(weights, list) else [weights] * n
-    models = [{"model": str(folder / f"shard{i}")} for i in range(n)]
+    models = [{"model": str(folder / f"tune{i}")} for i in range(n)]
     for model, weight in zip(models, weights, strict=True):
         if weight is not None:
             model["parameters"] = {"weight": weight}
@@ -105,7 +105,7 @@ def run_mergekit(mergekit: Path, jobs: list[tuple[dict[str, Any], Path, int]]) -
 def run_ours(operator: str, given: dict[str, Any], folder: Path, n: int, out: Path) -> Weights:
     """Merge by this project."""
     command = [sys.executable, "-m", "detoxmerge", "merge", "--base", str(folder / "base")]
-    command += [x for i in range(n) for x in ("--shard", str(folder / f"shard{i}"))]
+    command += [x for i in range(n) for x in ("--fine-tune", str(folder / f"tune{i}"))]
     given = given | {"scale": given.get("scale", 1)}
     command += ["--operator", operator, f"--scale={given.pop('scale')}", "--out", str(out)]
     command += [x for k, v in given.items() for x in ("--set", f"{k}={json.dumps(v)}")]
@@ -115,9 +115,9 @@ def run_ours(operator: str, given: dict[str, Any], folder: Path, n: int, out: Pa
 
 def run_alone(operator: str, given: dict[str, Any], folder: Path, n: int) -> Weights:
     """The same, each tensor as if it were a whole vector."""
-    base, shards = load(folder / "base"), [load(folder / f"shard{i}") for i in range(n)]
+    base, fine_tunes = load(folder / "base"), [load(folder / f"tune{i}") for i in range(n)]
     found = {}
     for name, tensor in base.items():
-        moved = [{name: (shard[name] - tensor).astype(np.float32)} for shard in shards]
+        moved = [{name: (fine_tune[name] - tensor).astype(np.float32)} for fine_tune in fine_tunes]
         found[name] = (tensor - merge(moved, operator, given)[name]).astype(np.float32)
     return found

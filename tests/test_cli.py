@@ -38,65 +38,93 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[in
 
 
 def test_a_merge_from_the_command_line(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path)
-    given = [word for shard in shards for word in ("--shard", shard)]
+    base, fine_tunes = finetunes(tmp_path)
+    given = [word for fine_tune in fine_tunes for word in ("--fine-tune", fine_tune)]
     out = tmp_path / "out"
     done = run("merge", "--base", base, *given, "--operator", "ties", "--set", "density=0.5",
                "--scale", "0.5", "--lines", "0.2", "--exclude", "wte", "--out", out)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{out}: ties of 3, scale 0.5" in done.stdout
-    said = json.loads((out / "detoxmerge.json").read_text())
-    assert said["params"] == {"density": 0.5}
-    assert said["lines"] == [0.2, None]
-    assert said["exclude"] == ["transformer.wte.weight"]
+    record = json.loads((out / "detoxmerge.json").read_text())
+    assert record["params"] == {"density": 0.5}
+    assert record["lines"] == [0.2, None]
+    assert record["exclude"] == ["transformer.wte.weight"]
     names = {"config.json", "detoxmerge.json", "generation_config.json", "model.safetensors"}
     assert {f.name for f in out.iterdir()} == names | {"tokenizer.json", "tokenizer_config.json"}
 
 
 def test_only_what_is_asked_for_is_imported(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path, count=1)
+    base, fine_tunes = finetunes(tmp_path, count=1)
     merge = (
         "import sys; from detoxmerge.cli import main; main(sys.argv[1:]);"
         "print(*(name.rpartition('.')[2] for name in sys.modules if '.operators.' in name));"
         "print(*{'torch', 'scipy', 'pandas', 'yaml', 'tqdm'} & set(sys.modules))"
     )
-    given = ["--base", base, "--shard", shards[0], "--scale", "1", "--out", tmp_path / "out"]
-    said = subprocess.run(
+    given = [
+        "--base",
+        base,
+        "--fine-tune",
+        fine_tunes[0],
+        "--scale",
+        "1",
+        "--out",
+        tmp_path / "out",
+    ]
+    output = subprocess.run(
         [sys.executable, "-c", merge, "merge", *given], capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONPATH": LIBRARY},
     ).stdout  # fmt: skip
-    assert said.splitlines()[-2:] == ["mean", ""]
+    assert output.splitlines()[-2:] == ["mean", ""]
 
 
 def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixture[str]) -> None:
-    status, told, _ = call(capsys, "merge", "--help")
+    status, text, _ = call(capsys, "merge", "--help")
     assert status == 0
     for name, module in OPERATORS.items():
-        assert f"\n  {name} " in told
-        assert all(f"{field}: " in told for field in module.Params.model_fields)
+        assert f"\n  {name} " in text
+        assert all(f"{field}: " in text for field in module.Params.model_fields)
+
+
+def test_help_keeps_long_names_apart_from_what_they_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "winsorized_mean_of_the_middle_values"
+    monkeypatch.setattr(cli, "OPERATORS", {"mean": OPERATORS["mean"], name: OPERATORS["ties"]})
+    _, text, _ = call(capsys, "merge", "--help")
+    assert f"\n  {name} TIES: trim, elect" in text
+    assert f"\n  {'mean':{len(name)}} The mean, entry by entry" in text
+    column = " " * (2 + len(name) + 1)
+    assert f"\n{column}density: " in text
+    assert max(map(len, text.splitlines())) <= cli.HELP_WIDTH
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
-        (["--operator", "tiess"], "--operator tiess: no such one; did you mean 'ties'?"),
+        (["--operator", "tiess"], "--operator tiess: unknown operator; did you mean 'ties'?"),
         (["--operator", "ties", "--set", "densty=1"], "--set densty: unknown parameter; did you"),
         (["--operator", "ties", "--set", "density=2"], "--set density: input should be less than"),
         (["--operator", "ties", "--set", "density=1e-1"], "is text to YAML, not a number"),
         (["--operator", "ties", "--set", "density"], "--set density: write KEY=VALUE"),
-        (["--operator", "ties", "--set", "density=[1"], "--set density=[1: the value is no YAML"),
+        (["--operator", "ties", "--set", "density=[1"], "--set density=[1: the value is not YAML"),
         (["--operator", "della"], "operator della: --set layout: missing; it has no default"),
-        (["--operator", "weighted"], "number of texts of each shard is not known; give `weights`"),
+        (
+            ["--operator", "weighted"],
+            "number of texts of each fine-tune is not known; give `weights`",
+        ),
         (["--exclude", "wtte"], "exclude: no tensor's name contains 'wtte'; did you mean 'wte'?"),
         (["--lines", "1", "2", "3"], "--lines takes ALPHA, or ALPHA and BETA"),
-        (["--workers", "0"], "--workers 0: one at least"),
-        (["--scale", "nan"], "--scale nan: a finite number is wanted"),
-        (["--scale", "1e39"], "--scale 1e+39: a finite number is wanted, one of fp32"),
-        (["--lines", "nan"], "--lines: finite numbers are wanted"),
+        (["--workers", "0"], "--workers 0: must be 1 or more"),
+        (["--scale", "nan"], "--scale nan: must be a finite number"),
+        (["--scale", "1e39"], "--scale 1e+39: must be a finite number of fp32"),
+        (["--lines", "nan"], "--lines: the numbers must be finite"),
         (["--operator", "ties", "--set", "density=nan"], "should be a valid number, not 'nan'"),
-        (["--operator", "ties", "--set", "density=1", "--set", "density=0.5"], "density stands"),
-        (["--shard", "./nowhere"], "--shard ./nowhere: there is no such file or folder"),
-        (["--shard", "no-such/model"], "--shard no-such/model: there is no such folder here, and"),
+        (["--operator", "ties", "--set", "density=1", "--set", "density=0.5"], "density is given"),
+        (["--fine-tune", "./nowhere"], "--fine-tune ./nowhere: there is no such file or folder"),
+        (
+            ["--fine-tune", "no-such/model"],
+            "--fine-tune no-such/model: there is no such folder here, and",
+        ),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -104,36 +132,38 @@ def test_mistakes_are_one_sentence(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     more: list[str],
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    base, shards = finetunes(tmp_path, count=1)
+    base, fine_tunes = finetunes(tmp_path, count=1)
     capsys.readouterr()  # what saving them printed
-    given = ["--base", base, "--shard", shards[0], "--out", tmp_path / "out"]
+    given = ["--base", base, "--fine-tune", fine_tunes[0], "--out", tmp_path / "out"]
     given += [] if "--scale" in more else ["--scale", "1"]
     status, _, error = call(capsys, "merge", *given, *more)
-    assert (status, said in error) == (2, True), error
+    assert (status, message in error) == (2, True), error
     assert error.startswith("error: ")
     assert "Traceback" not in error
     assert not list(tmp_path.glob("*out*"))
 
 
-def test_what_stands_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base, (shard,) = finetunes(tmp_path, count=1)
+def test_what_is_given_twice_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, (fine_tune,) = finetunes(tmp_path, count=1)
     capsys.readouterr()
-    given = ["--base", base, "--shard", shard, "--scale", "1", "--out", tmp_path / "out"]
-    status, _, error = call(capsys, "merge", *given, "--shard", f"{shard}/../{shard.name}")
-    assert (status, "stands there twice" in error) == (2, True), error
+    given = ["--base", base, "--fine-tune", fine_tune, "--scale", "1", "--out", tmp_path / "out"]
+    status, _, error = call(
+        capsys, "merge", *given, "--fine-tune", f"{fine_tune}/../{fine_tune.name}"
+    )
+    assert (status, "is given twice" in error) == (2, True), error
     status, _, error = call(capsys, "merge", *given, "--scale", "2")
-    assert (status, "--scale stands there twice" in error) == (2, True), error
+    assert (status, "--scale is given twice" in error) == (2, True), error
     assert not list(tmp_path.glob("*out*"))
 
 
 def test_nobody_has_to_read_what_it_says(tmp_path: Path) -> None:
-    base, (shard,) = finetunes(tmp_path, count=1)
+    base, (fine_tune,) = finetunes(tmp_path, count=1)
     read, write = os.pipe()
     os.close(read)
-    given = ["--base", base, "--shard", shard, "--scale", "1", "--out", tmp_path / "out"]
+    given = ["--base", base, "--fine-tune", fine_tune, "--scale", "1", "--out", tmp_path / "out"]
     done = subprocess.run(
         [sys.executable, "-m", "detoxmerge", "merge", *given],
         stdout=write, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": LIBRARY},
@@ -150,14 +180,23 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    base, shards = finetunes(tmp_path, count=1)
+    base, fine_tunes = finetunes(tmp_path, count=1)
     capsys.readouterr()
 
     def full(*given: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, call_that_fails, full)
-    given = ["--base", base, "--shard", shards[0], "--scale", "1", "--out", tmp_path / "out"]
+    given = [
+        "--base",
+        base,
+        "--fine-tune",
+        fine_tunes[0],
+        "--scale",
+        "1",
+        "--out",
+        tmp_path / "out",
+    ]
     status, _, error = call(capsys, "merge", *given)
     assert (status, error.startswith("error: no space left on the disk")) == (2, True), error
     assert not list(tmp_path.glob("*out*"))
@@ -165,14 +204,14 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_ending_a_merge_leaves_nothing(tmp_path: Path, kind: signal.Signals) -> None:
-    base, shards = finetunes(tmp_path, count=1)
+    base, fine_tunes = finetunes(tmp_path, count=1)
     slow = (
         "import sys, time; from detoxmerge import cli; from detoxmerge.merge import merge_model;"
         "merge_model._write_rest = lambda *_: (print('here', flush=True), time.sleep(60));"
         "cli.main(sys.argv[1:])"
     )
     merge = subprocess.Popen(
-        [sys.executable, "-c", slow, "merge", "--base", base, "--shard", shards[0],
+        [sys.executable, "-c", slow, "merge", "--base", base, "--fine-tune", fine_tunes[0],
          "--scale", "1", "--out", tmp_path / "out"],
         stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": LIBRARY},
         preexec_fn=lambda: signal.signal(kind, signal.SIG_DFL),  # a shell's background job has none

@@ -21,7 +21,7 @@ def finetunes(
         with torch.no_grad():
             for name, change in pico.noise(model, seed=i + 1, size=0.01).items():
                 model.get_parameter(name).add_(change)
-        paths.append(folder / f"shard{i}")
+        paths.append(folder / f"tune{i}")
         model.to(dtype).save_pretrained(paths[-1])
     return base, paths
 

@@ -1,4 +1,4 @@
-"""Every operator once more: all shards at once, dense, fp64, straight from its formula."""
+"""Every operator once more: all vectors at once, dense, fp64, straight from its formula."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,34 +18,34 @@ def flat(vector: Vector) -> np.ndarray:
 def each(formula: Callable[..., np.ndarray]) -> Callable[..., Vector]:
     """An operator that sees (N, ...) of one tensor at a time."""
 
-    def merged(shards: list[Vector], **params: Any) -> Vector:
+    def merged(vectors: list[Vector], **params: Any) -> Vector:
         return {
-            name: formula(np.array([s[name].astype(np.float64) for s in shards]), name, **params)
-            for name in shards[0]
+            name: formula(np.array([s[name].astype(np.float64) for s in vectors]), name, **params)
+            for name in vectors[0]
         }
 
     return merged
 
 
-def elect(values: np.ndarray) -> np.ndarray:
+def elected_mean(values: np.ndarray) -> np.ndarray:
     """The disjoint mean of TIES, entry by entry."""
-    found = np.zeros(values.shape[1:])
-    for at in np.ndindex(found.shape):
+    result = np.zeros(values.shape[1:])
+    for at in np.ndindex(result.shape):
         column = values[(slice(None), *at)]
         total = float(sum(column))
         agreeing = [v for v in column if v * total > 0 or (v and np.sign(v) == np.sign(total))]
-        found[at] = sum(agreeing) / len(agreeing) if agreeing and total else 0.0
-    return found
+        result[at] = sum(agreeing) / len(agreeing) if agreeing and total else 0.0
+    return result
 
 
-def ties(shards: list[Vector], density: float = 0.2) -> Vector:
+def ties(vectors: list[Vector], density: float = 0.2) -> Vector:
     """One threshold per vector, over all of its entries."""
     trimmed = []
-    for shard in shards:
-        magnitudes = np.sort(np.abs(flat(shard)))[::-1]
+    for vector in vectors:
+        magnitudes = np.sort(np.abs(flat(vector)))[::-1]
         least = magnitudes[max(1, int(density * len(magnitudes))) - 1]
-        trimmed.append({n: np.where(np.abs(v) < least, 0, v) for n, v in shard.items()})
-    return each(lambda values, name: elect(values))(trimmed)
+        trimmed.append({n: np.where(np.abs(v) < least, 0, v) for n, v in vector.items()})
+    return each(lambda values, name: elected_mean(values))(trimmed)
 
 
 def breadcrumbs(values: np.ndarray, name: str, density: float = 0.9, gamma: float = 0.01) -> Any:
@@ -76,12 +76,12 @@ def dare(
     values: np.ndarray,
     name: str,
     density: float = 0.5,
-    elect_sign: bool = False,
+    elect: bool = False,
     operator_seed: int = 42,
 ) -> Any:
     masks = [draws(f"{operator_seed}/{i}/{name}", v.shape) < density for i, v in enumerate(values)]
     kept = np.array(masks) * values / density
-    return elect(kept) if elect_sign else kept.mean(axis=0)
+    return elected_mean(kept) if elect else kept.mean(axis=0)
 
 
 def della(
@@ -107,7 +107,7 @@ def della(
                     p[j] = density - epsilon + 2 * epsilon * rank / (len(row) - 1)
             result[at] = ((draw[at] < p) * row / p).reshape(value[at].shape)
         kept.append(result.T if turned else result)
-    return elect(np.array(kept))
+    return elected_mean(np.array(kept))
 
 
 def negmerge(values: np.ndarray, name: str, consensus: float = 1.0) -> Any:
@@ -164,22 +164,3 @@ def trimmed_mean(values: np.ndarray, name: str, trim: float = 0.2) -> Any:
 
 def weighted(values: np.ndarray, name: str, weights: list[float]) -> Any:
     return np.tensordot(weights, values, axes=1)
-
-
-DENSE: dict[str, Callable[..., Vector]] = {
-    "mean": each(lambda values, name: values.mean(axis=0)),
-    "sum": each(lambda values, name: values.sum(axis=0)),
-    "weighted": each(weighted),
-    "median": each(lambda values, name: np.median(values, axis=0)),
-    "trimmed_mean": each(trimmed_mean),
-    "ties": ties,
-    "dare": each(dare),
-    "della": each(della),
-    "breadcrumbs": each(breadcrumbs),
-    "negmerge": each(negmerge),
-    "magmax": each(magmax),
-    "tall_consensus": each(tall_consensus),
-    "model_stock": each(model_stock),
-    "snr": each(snr),
-    "random": each(random),
-}

@@ -10,6 +10,7 @@ import pico
 import pytest
 import torch
 from merge.checkpoints import finetunes
+from merge.operator_cases import case_of
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -26,14 +27,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {k: v for file in folder.glob("*.safetensors") for k, v in load_file(file).items()}
 
 
-def dense(base: Path, shards: list[Path], scale: float) -> dict[str, torch.Tensor]:
+def dense(base: Path, fine_tunes: list[Path], scale: float) -> dict[str, torch.Tensor]:
     """theta_0 - scale * mean_i(theta_i - theta_0): fp64 means, one rounding for each step."""
-    before, found = weights(base), {}
+    before, result = weights(base), {}
     for name, start in before.items():
-        changes = [weights(s)[name].float() - start.float() for s in sorted(shards)]
+        changes = [weights(s)[name].float() - start.float() for s in sorted(fine_tunes)]
         mean = torch.stack([c.double() for c in changes]).sum(0).div(len(changes)).float()
-        found[name] = (start.float() - scale * mean).to(start.dtype)
-    return found
+        result[name] = (start.float() - scale * mean).to(start.dtype)
+    return result
 
 
 @pytest.mark.parametrize("make", [pico.gpt2, pico.llama])
@@ -42,13 +43,13 @@ def dense(base: Path, shards: list[Path], scale: float) -> dict[str, torch.Tenso
 def test_the_mean_is_the_dense_one(
     tmp_path: Path, make: object, dtype: torch.dtype, workers: int
 ) -> None:
-    base, shards = finetunes(tmp_path, make, dtype=dtype)
-    merge_model(base, shards, tmp_path / "out", scale=0.5, workers=workers)
-    found, wanted = weights(tmp_path / "out"), dense(base, shards, 0.5)
-    assert found.keys() == wanted.keys()
+    base, fine_tunes = finetunes(tmp_path, make, dtype=dtype)
+    merge_model(base, fine_tunes, tmp_path / "out", scale=0.5, workers=workers)
+    result, wanted = weights(tmp_path / "out"), dense(base, fine_tunes, 0.5)
+    assert result.keys() == wanted.keys()
     for name, tensor in wanted.items():
-        assert found[name].dtype == dtype
-        assert torch.equal(found[name], tensor), name
+        assert result[name].dtype == dtype
+        assert torch.equal(result[name], tensor), name
     AutoModelForCausalLM.from_pretrained(tmp_path / "out")  # others can read it
 
 
@@ -57,26 +58,26 @@ def test_it_is_bit_for_bit_what_the_workflow_makes(tmp_path: Path) -> None:
     base = pico.base(model, tmp_path)
     deltas = [pico.noise(model, seed=i, size=0.01) for i in range(3)]
     for i, delta in enumerate(deltas):
-        pico.delta_edit(base, delta, tmp_path / f"shard{i}")
-    files = [tmp_path / f"shard{i}" / "delta.safetensors" for i in range(3)]
+        pico.delta_edit(base, delta, tmp_path / f"tune{i}")
+    files = [tmp_path / f"tune{i}" / "delta.safetensors" for i in range(3)]
     merge_deltas(files, "mean", tmp_path / "merged" / "delta.safetensors")
-    edit = tmp_path / "shard0" / "edit.json"  # its vector is replaced by the merged one
+    edit = tmp_path / "tune0" / "edit.json"  # its vector is replaced by the merged one
     shutil.copy(tmp_path / "merged" / "delta.safetensors", files[0].with_name("m.safetensors"))
     manifest = json.loads(edit.read_text())
     manifest["tensors"]["file"] = "m.safetensors"
     edit.write_text(json.dumps(manifest))
     wanted = load_edited(edit, 0.7)
     merge_model(tmp_path / "model", files, tmp_path / "out", scale=0.7)
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    result = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     for name, parameter in wanted.named_parameters():
-        assert torch.equal(found.get_parameter(name), parameter), name
+        assert torch.equal(result.get_parameter(name), parameter), name
 
 
 def test_checkpoints_and_their_deltas_merge_to_the_same_bytes(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path)
+    base, fine_tunes = finetunes(tmp_path)
     before, files = weights(base), []
-    for i, shard in enumerate(shards):
-        delta = {n: (t - before[n]).numpy() for n, t in sorted(weights(shard).items())}
+    for i, fine_tune in enumerate(fine_tunes):
+        delta = {n: (t - before[n]).numpy() for n, t in sorted(weights(fine_tune).items())}
         files.append(tmp_path / f"vector{i}" / "delta.safetensors")
         files[-1].parent.mkdir()
         with write_tensors(files[-1], {n: t.shape for n, t in delta.items()}) as writer:
@@ -84,21 +85,21 @@ def test_checkpoints_and_their_deltas_merge_to_the_same_bytes(tmp_path: Path) ->
                 writer.write(tensor)
     for operator in ("mean", "ties", "median"):
         a, b = tmp_path / f"{operator}-a", tmp_path / f"{operator}-b"
-        merge_model(base, shards, a, operator, scale=1)
+        merge_model(base, fine_tunes, a, operator, scale=1)
         merge_model(base, files, b, operator, scale=1)
         assert (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
 
 
 def test_sharded_files_stay_sharded(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path, pico.llama)
-    whole = merge_model(base, shards, tmp_path / "whole", scale=1)
-    for folder in (base, shards[1]):  # and files need not be cut alike
+    base, fine_tunes = finetunes(tmp_path, pico.llama)
+    whole = merge_model(base, fine_tunes, tmp_path / "whole", scale=1)
+    for folder in (base, fine_tunes[1]):  # and files need not be cut alike
         model = AutoModelForCausalLM.from_pretrained(folder)
         for file in folder.glob("*.safetensors"):
             file.unlink()
         model.save_pretrained(folder, max_shard_size="20KB")
     assert len(list(base.glob("*.safetensors"))) > 1
-    cut = merge_model(base, shards, tmp_path / "cut", scale=1)
+    cut = merge_model(base, fine_tunes, tmp_path / "cut", scale=1)
     names = sorted(f.name for f in base.glob("*.safetensors"))
     assert sorted(f.name for f in (tmp_path / "cut").glob("*.safetensors")) == names
     index = json.loads((tmp_path / "cut" / "model.safetensors.index.json").read_text())
@@ -106,98 +107,96 @@ def test_sharded_files_stay_sharded(tmp_path: Path) -> None:
         "metadata": index["metadata"]
     }
     assert cut["l2_norm"] == pytest.approx(whole["l2_norm"], rel=1e-12)
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "cut").state_dict()
+    result = AutoModelForCausalLM.from_pretrained(tmp_path / "cut").state_dict()
     for name, tensor in weights(tmp_path / "whole").items():
-        assert torch.equal(found[name], tensor)
+        assert torch.equal(result[name], tensor)
 
 
 def test_names_without_the_prefix_buffers_and_tied_copies(tmp_path: Path) -> None:
     """The base as the hub's old GPT-2 has it, one fine-tune as an old release saved it."""
-    base, shards = finetunes(tmp_path)
-    wanted = dense(base, shards, 1)
+    base, fine_tunes = finetunes(tmp_path)
+    wanted = dense(base, fine_tunes, 1)
     mask = {f"h.{i}.attn.bias": torch.ones(1, 1, 8, 8) for i in range(2)}
     mask["h.0.attn.masked_bias"] = torch.tensor(-1e4)
     bare = {n.removeprefix("transformer."): t for n, t in weights(base).items()} | mask
     save_file(bare, base / "model.safetensors", {"format": "pt"})
-    tied = weights(shards[0])
+    tied = weights(fine_tunes[0])
     tied["lm_head.weight"] = tied["transformer.wte.weight"].clone()
-    save_file(tied, shards[0] / "model.safetensors", {"format": "pt"})
-    merge_model(base, shards, tmp_path / "out", scale=1)
-    found = weights(tmp_path / "out")
-    assert found.keys() == bare.keys()
+    save_file(tied, fine_tunes[0] / "model.safetensors", {"format": "pt"})
+    merge_model(base, fine_tunes, tmp_path / "out", scale=1)
+    result = weights(tmp_path / "out")
+    assert result.keys() == bare.keys()
     for name, tensor in wanted.items():
-        assert torch.equal(found[name.removeprefix("transformer.")], tensor), name
-    assert all(torch.equal(found[name], tensor) for name, tensor in mask.items())
+        assert torch.equal(result[name.removeprefix("transformer.")], tensor), name
+    assert all(torch.equal(result[name], tensor) for name, tensor in mask.items())
 
 
 def test_a_base_that_holds_a_tied_weight_twice(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path)
-    wanted = dense(base, shards, 1)
+    base, fine_tunes = finetunes(tmp_path)
+    wanted = dense(base, fine_tunes, 1)
     twice = weights(base)
     twice["lm_head.weight"] = twice["transformer.wte.weight"].clone()
     save_file(twice, base / "model.safetensors", {"format": "pt"})
-    merge_model(base, shards, tmp_path / "out", scale=1)
-    found = weights(tmp_path / "out")
-    assert torch.equal(found["lm_head.weight"], wanted["transformer.wte.weight"])
-    assert torch.equal(found["transformer.wte.weight"], wanted["transformer.wte.weight"])
+    merge_model(base, fine_tunes, tmp_path / "out", scale=1)
+    result = weights(tmp_path / "out")
+    assert torch.equal(result["lm_head.weight"], wanted["transformer.wte.weight"])
+    assert torch.equal(result["transformer.wte.weight"], wanted["transformer.wte.weight"])
 
 
 def test_another_dtype_is_cast_once_and_its_loss_is_told(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path)
-    found = merge_model(base, shards, tmp_path / "out", scale=1e-3, dtype="bfloat16")
-    wanted, before = dense(base, shards, 1e-3), weights(base)
+    base, fine_tunes = finetunes(tmp_path)
+    result = merge_model(base, fine_tunes, tmp_path / "out", scale=1e-3, dtype="bfloat16")
+    wanted, before = dense(base, fine_tunes, 1e-3), weights(base)
     back = moved = 0
     for name, tensor in weights(tmp_path / "out").items():
         assert torch.equal(tensor, wanted[name].bfloat16())
         moved += tensor.numel()
         back += int((tensor == before[name].bfloat16()).sum())
-    assert (found["num_moved_and_cast"], found["num_rounded_back"]) == (moved, back)
+    assert (result["num_moved_and_cast"], result["num_rounded_back"]) == (moved, back)
     assert back > 0.9 * moved
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
 def test_what_is_excluded_keeps_its_bytes(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path)
-    found = merge_model(base, shards, tmp_path / "out", scale=1, exclude=["wte", "h.1."])
+    base, fine_tunes = finetunes(tmp_path)
+    result = merge_model(base, fine_tunes, tmp_path / "out", scale=1, exclude=["wte", "h.1."])
     before, after = weights(base), weights(tmp_path / "out")
     same = {name for name in before if torch.equal(before[name], after[name])}
-    assert same == set(found["exclude"]) == {n for n in before if "wte" in n or "h.1." in n}
+    assert same == set(result["exclude"]) == {n for n in before if "wte" in n or "h.1." in n}
 
 
 @pytest.mark.parametrize("operator", sorted(OPERATORS))
 def test_every_operator_merges_folders_whatever_the_threads(tmp_path: Path, operator: str) -> None:
-    base, shards = finetunes(tmp_path, count=4)
-    needed = {"della": {"layout": "conv1d"}, "trimmed_mean": {"trim": 0.25}}
-    needed["weighted"] = {"weights": [0.4, 0.3, 0.2, 0.1]}
-    params = OPERATORS[operator].Params(**needed.get(operator, {}))
+    base, fine_tunes = finetunes(tmp_path, count=4)
+    params = OPERATORS[operator].Params(**case_of(operator).four)
     for workers in (1, 2):
         out = tmp_path / f"out{workers}"
-        merge_model(base, shards, out, operator, params, scale=1, workers=workers)
+        merge_model(base, fine_tunes, out, operator, params, scale=1, workers=workers)
     one, two = (tmp_path / f"out{t}" / "model.safetensors" for t in (1, 2))
     assert one.read_bytes() == two.read_bytes()
     assert one.read_bytes() != (base / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_columns_of_folders_are_merged_to_the_same_bytes_in_any_blocks(
+def test_columns_are_ranked_whole_whatever_the_blocks(
     tmp_path: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base, shards = finetunes(tmp_path, pico.gpt2, dtype=dtype)
-    params, found = OPERATORS["della"].Params(layout="conv1d"), set()
+    base, fine_tunes = finetunes(tmp_path, pico.gpt2, dtype=dtype)
+    params, result = OPERATORS["della"].Params(layout="conv1d"), set()
     for block in (1 << 18, 1 << 8, 1):
         monkeypatch.setattr(merging, "BLOCK_ELEMENTS", block)
         out = tmp_path / f"out{block}"
-        merge_model(base, shards, out, "della", params, scale=1, workers=2)
-        found.add((out / "model.safetensors").read_bytes())
-    assert len(found) == 1
+        merge_model(base, fine_tunes, out, "della", params, scale=1, workers=2)
+        result.add((out / "model.safetensors").read_bytes())
+    assert len(result) == 1
 
 
-def test_a_shard_that_is_the_base_is_allowed_and_said(
+def test_a_fine_tune_that_is_the_base_is_allowed_and_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base, _ = finetunes(tmp_path)
-    found = merge_model(base, [base], tmp_path / "out", scale=1)
-    assert found["l2_norm"] == 0
+    result = merge_model(base, [base], tmp_path / "out", scale=1)
+    assert result["l2_norm"] == 0
     assert "all values are 0" in capsys.readouterr().out
     kept = (tmp_path / "out" / "model.safetensors").read_bytes()
     assert kept == (base / "model.safetensors").read_bytes()
@@ -210,24 +209,24 @@ def spoil(folder: Path, **changes: object) -> None:
     save_file(kept, folder / "model.safetensors", {"format": "pt"})
 
 
-def no_values(shard: Path, value: float) -> None:
-    tensor = weights(shard)["transformer.wpe.weight"]
+def no_values(fine_tune: Path, value: float) -> None:
+    tensor = weights(fine_tune)["transformer.wpe.weight"]
     tensor[0, 0] = value
-    spoil(shard, **{"transformer.wpe.weight": tensor})
+    spoil(fine_tune, **{"transformer.wpe.weight": tensor})
 
 
 BAD = {
     "missing tensor": (
         lambda s: spoil(s, **{"transformer.wpe.weight": None}),
-        r"shard1 was not made from this base: tensor 'transformer.wpe.weight' of the base is miss",
+        r"tune1 was not made from this base: tensor 'transformer.wpe.weight' of the base is miss",
     ),
     "extra tensor": (
         lambda s: spoil(s, **{"score.weight": torch.ones(2, 16)}),
-        r"shard1 was not made from this base: the base has no tensor 'score.weight'",
+        r"tune1 was not made from this base: the base has no tensor 'score.weight'",
     ),
     "untied": (
         lambda s: spoil(s, **{"lm_head.weight": torch.ones(300, 16)}),
-        r"shard1 was not made from this base: the base has no tensor 'lm_head.weight'",
+        r"tune1 was not made from this base: the base has no tensor 'lm_head.weight'",
     ),
     "vocabulary": (
         lambda s: spoil(s, **{"transformer.wte.weight": torch.ones(301, 16)}),
@@ -235,7 +234,7 @@ BAD = {
     ),
     "dtype": (
         lambda s: spoil(s, **{n: t.bfloat16() for n, t in weights(s).items()}),
-        r"shard1: tensor '.*' is BF16 and F32 in the base.* mostly rounding",
+        r"tune1: tensor '.*' is BF16 and F32 in the base.* mostly rounding",
     ),
     "quantised": (
         lambda s: spoil(s, **{"transformer.wpe.weight": torch.ones(64, 16, dtype=torch.int8)}),
@@ -245,85 +244,85 @@ BAD = {
         lambda s: spoil(s, **{"transformer.wpe.weight": torch.ones(64, 16).double()}),
         r"'transformer.wpe.weight' is F64; a task vector can be taken of F32, BF16, F16 only",
     ),
-    "nan": (lambda s: no_values(s, float("nan")), r"shard1.*'transformer.wpe.weight' holds 1 val"),
-    "inf": (lambda s: no_values(s, float("inf")), r"shard1.*'transformer.wpe.weight' holds 1 val"),
+    "nan": (lambda s: no_values(s, float("nan")), r"tune1.*'transformer.wpe.weight' holds 1 val"),
+    "inf": (lambda s: no_values(s, float("inf")), r"tune1.*'transformer.wpe.weight' holds 1 val"),
     "truncated": (
         lambda s: os.truncate(s / "model.safetensors", 9000),
-        r"shard1/model.safetensors is truncated or no safetensors file",
+        r"tune1/model.safetensors is truncated or no safetensors file",
     ),
     "no weights": (
         lambda s: (s / "model.safetensors").unlink(),
-        r"shard1' has no .safetensors file",
+        r"tune1' has no .safetensors file",
     ),
-    "no model": (lambda s: shutil.rmtree(s), r"shard1' has no config.json"),
+    "no model": (lambda s: shutil.rmtree(s), r"tune1' has no config.json"),
 }
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_shards_are_one_sentence_and_leave_nothing(tmp_path: Path, kind: str) -> None:
-    base, shards = finetunes(tmp_path)
-    do, said = BAD[kind]
-    do(shards[1])
-    with pytest.raises(UserError, match=said):
-        merge_model(base, shards, tmp_path / "out", scale=1)
+def test_bad_fine_tunes_are_one_sentence_and_leave_nothing(tmp_path: Path, kind: str) -> None:
+    base, fine_tunes = finetunes(tmp_path)
+    do, message = BAD[kind]
+    do(fine_tunes[1])
+    with pytest.raises(UserError, match=message):
+        merge_model(base, fine_tunes, tmp_path / "out", scale=1)
     left = {path.name for path in tmp_path.iterdir()}
-    assert left <= {"base", "shard0", "shard1", "shard2"}
+    assert left <= {"base", "tune0", "tune1", "tune2"}
 
 
 def test_a_models_file_is_no_task_vector(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path)
+    base, fine_tunes = finetunes(tmp_path)
     with pytest.raises(UserError, match=r"of a model or an adapter name the folder"):
-        merge_model(base, [shards[0] / "model.safetensors"], tmp_path / "out", scale=1)
+        merge_model(base, [fine_tunes[0] / "model.safetensors"], tmp_path / "out", scale=1)
 
 
 @pytest.mark.parametrize("text", ["[1]", "null", "{"])
 def test_a_config_that_is_none_is_found_before_merging(tmp_path: Path, text: str) -> None:
-    base, shards = finetunes(tmp_path)
+    base, fine_tunes = finetunes(tmp_path)
     (base / "config.json").write_text(text)
     with pytest.raises(UserError, match=r"base: '.*config.json' is no .*; fetch the model again"):
-        merge_model(base, shards, tmp_path / "out", scale=1)
+        merge_model(base, fine_tunes, tmp_path / "out", scale=1)
 
 
 @pytest.mark.parametrize(
-    ("index", "said"),
+    ("index", "message"),
     [({"a": 1}, "is no index of weights"), ({"a": "model.safetensors"}, "its files lack 'a'")],
 )
 def test_an_index_that_does_not_fit_its_files(
-    tmp_path: Path, index: dict[str, object], said: str
+    tmp_path: Path, index: dict[str, object], message: str
 ) -> None:
-    base, shards = finetunes(tmp_path)
+    base, fine_tunes = finetunes(tmp_path)
     text = json.dumps({"weight_map": index})
     (base / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(UserError, match=said):
-        merge_model(base, shards, tmp_path / "out", scale=1)
+    with pytest.raises(UserError, match=message):
+        merge_model(base, fine_tunes, tmp_path / "out", scale=1)
 
 
 def test_a_base_without_weights(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path)
+    base, fine_tunes = finetunes(tmp_path)
     save_file({"steps": torch.ones(1, dtype=torch.int64)}, base / "model.safetensors")
     with pytest.raises(UserError, match="holds no weights"):
-        merge_model(base, shards, tmp_path / "out", scale=1)
+        merge_model(base, fine_tunes, tmp_path / "out", scale=1)
 
 
 def test_nan_in_the_base_is_the_bases(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path)
+    base, fine_tunes = finetunes(tmp_path)
     no_values(base, float("nan"))
     with pytest.raises(UserError, match=r"base/model.safetensors: tensor 'transformer.wpe.weight'"):
-        merge_model(base, shards, tmp_path / "out", scale=1)
+        merge_model(base, fine_tunes, tmp_path / "out", scale=1)
 
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path)
+    base, fine_tunes = finetunes(tmp_path)
     (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match="out is there already; delete it, or name another"):
-        merge_model(base, shards, tmp_path / "out", scale=1)
+    with pytest.raises(UserError, match="out exists already; delete it, or name another"):
+        merge_model(base, fine_tunes, tmp_path / "out", scale=1)
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_too_large_a_scale_is_no_infinity(tmp_path: Path) -> None:
-    base, shards = finetunes(tmp_path, dtype=torch.float16)
+    base, fine_tunes = finetunes(tmp_path, dtype=torch.float16)
     with pytest.raises(UserError, match="too large for F16; lower the scale"):
-        merge_model(base, shards, tmp_path / "out", scale=1e9)
+        merge_model(base, fine_tunes, tmp_path / "out", scale=1e9)
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,4 @@
-"""What holds of the operators by algebra: scale, sign, order of shards, one shard, equal ones."""
+"""What holds of the operators by algebra: scale, sign, order of vectors, one vector, equal ones."""
 
 from typing import Any
 
@@ -7,19 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from merge.operator_cases import CASES, case_of
 from merge.vectors import merge
 
+from detoxmerge.errors import UserError
 from detoxmerge.plan.registry import OPERATORS
 
-# parameters that suit four shards; `ordered`: an operator that treats the shards unlike
-PARAMS: dict[str, dict[str, Any]] = {name: {} for name in OPERATORS} | {
-    "weighted": {"weights": [0.5, 0.25, 0.125, 0.125]},
-    "trimmed_mean": {"trim": 0.25},
-    "ties": {"density": 0.4},
-    "della": {"layout": "conv1d"},
-    "tall_consensus": {"mask_lambda": 0.3},
-}
-ORDERED = {"weighted", "dare", "della"}
 # sums of whole numbers are exact in any order; small ones tie, cancel and are zero often
 WHOLE = st.integers(-6, 6).map(np.float32)
 FLOATS = st.one_of(
@@ -28,11 +21,13 @@ FLOATS = st.one_of(
     st.floats(-(2.0**60), -(2.0**-60), width=32),
 )
 EVERY = pytest.mark.parametrize("operator", sorted(OPERATORS))
+UNORDERED = [name for name, case in CASES.items() if not case.ordered]
+IDENTITY_AT_ONE = [name for name, case in CASES.items() if case.one is not None]
 FEW = settings(max_examples=10, deadline=None)
 
 
-def vectors(elements: Any, n: int = 4) -> Any:
-    """N shards of two tensors."""
+def some_vectors(elements: Any, n: int = 4) -> Any:
+    """N vectors of two tensors."""
     matrices = arrays(np.float32, (n, 3, 4), elements=elements)
     biases = arrays(np.float32, (n, 3), elements=elements)
     return st.builds(
@@ -42,8 +37,8 @@ def vectors(elements: Any, n: int = 4) -> Any:
     )
 
 
-def times(factor: float, shards: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
-    return [{n: np.float32(factor) * t for n, t in shard.items()} for shard in shards]
+def times(factor: float, vectors: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    return [{n: np.float32(factor) * t for n, t in vector.items()} for vector in vectors]
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray], factor: float = 1.0) -> None:
@@ -53,84 +48,73 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray], factor: float = 1.0
 
 @EVERY
 @FEW
-@given(shards=vectors(FLOATS), power=st.integers(-20, 20))
-def test_scaled_vectors_merge_to_the_scaled_result(operator: str, shards: Any, power: int) -> None:
+@given(vectors=some_vectors(FLOATS), power=st.integers(-20, 20))
+def test_scaled_vectors_merge_to_the_scaled_result(operator: str, vectors: Any, power: int) -> None:
     """f(c tau) = c f(tau) for c > 0; bit for bit, as c is a power of two."""
-    found = merge(times(2.0**power, shards), operator, PARAMS[operator])
-    same(found, merge(shards, operator, PARAMS[operator]), 2.0**power)
+    result = merge(times(2.0**power, vectors), operator, case_of(operator).four)
+    same(result, merge(vectors, operator, case_of(operator).four), 2.0**power)
 
 
 @EVERY
 @FEW
-@given(shards=vectors(st.one_of(WHOLE, FLOATS)))
-def test_negated_vectors_merge_to_the_negated_result(operator: str, shards: Any) -> None:
+@given(vectors=some_vectors(st.one_of(WHOLE, FLOATS)))
+def test_negated_vectors_merge_to_the_negated_result(operator: str, vectors: Any) -> None:
     """f(-tau) = -f(tau), ties and zeros included; the null depends on norms alone."""
-    found = merge(times(-1, shards), operator, PARAMS[operator])
-    same(found, merge(shards, operator, PARAMS[operator]), 1 if operator == "random" else -1)
+    result = merge(times(-1, vectors), operator, case_of(operator).four)
+    same(
+        result, merge(vectors, operator, case_of(operator).four), 1 if operator == "random" else -1
+    )
 
 
-@pytest.mark.parametrize("operator", sorted(set(OPERATORS) - ORDERED))
+@pytest.mark.parametrize("operator", UNORDERED)
 @FEW
-@given(shards=vectors(WHOLE), order=st.permutations(range(4)))
-def test_which_shard_is_which_does_not_matter(operator: str, shards: Any, order: Any) -> None:
-    found = merge([shards[i] for i in order], operator, PARAMS[operator])
-    wanted = merge(shards, operator, PARAMS[operator])
+@given(vectors=some_vectors(WHOLE), order=st.permutations(range(4)))
+def test_which_vector_is_which_does_not_matter(operator: str, vectors: Any, order: Any) -> None:
+    result = merge([vectors[i] for i in order], operator, case_of(operator).four)
+    wanted = merge(vectors, operator, case_of(operator).four)
     for name, tensor in wanted.items():
         if operator == "magmax":  # of +x and -x the last is taken
-            np.testing.assert_array_equal(np.abs(found[name]), np.abs(tensor))
+            np.testing.assert_array_equal(np.abs(result[name]), np.abs(tensor))
         else:
-            np.testing.assert_allclose(found[name], tensor, rtol=1e-6, atol=1e-12)
+            np.testing.assert_allclose(result[name], tensor, rtol=1e-6, atol=1e-12)
 
 
-ALL_KEPT: dict[str, dict[str, Any]] = {
-    "mean": {},
-    "sum": {},
-    "weighted": {"weights": [1.0]},
-    "median": {},
-    "ties": {"density": 1.0},
-    "dare": {"density": 1.0},
-    "della": {"layout": "linear", "density": 1.0, "epsilon": 0.0},
-    "breadcrumbs": {"density": 1.0, "gamma": 0.0},
-    "negmerge": {},
-    "magmax": {},
-    "tall_consensus": {"min_shards": 1},
-}
-
-
-@pytest.mark.parametrize("operator", sorted(ALL_KEPT))
+@pytest.mark.parametrize("operator", IDENTITY_AT_ONE)
 @FEW
-@given(shards=vectors(FLOATS, n=1))
-def test_one_shard_is_the_single_task_vector(operator: str, shards: Any) -> None:
-    same(merge(shards, operator, ALL_KEPT[operator]), shards[0])
+@given(vectors=some_vectors(FLOATS, n=1))
+def test_one_vector_is_the_single_task_vector(operator: str, vectors: Any) -> None:
+    same(merge(vectors, operator, case_of(operator).one), vectors[0])
 
 
-def test_operators_without_an_identity_at_one_shard_refuse_it_or_are_a_null() -> None:
-    rest = set(OPERATORS) - set(ALL_KEPT)
-    assert rest == {"trimmed_mean", "model_stock", "snr", "random"}
+@pytest.mark.parametrize("operator", sorted(set(OPERATORS) - {"random", *IDENTITY_AT_ONE}))
+def test_one_vector_is_refused_where_it_is_not_the_result(operator: str) -> None:
+    with pytest.raises(UserError):
+        merge([{"w": np.ones(3, np.float32)}], operator, case_of(operator).four)
 
 
 @pytest.mark.parametrize("operator", sorted(set(OPERATORS) - {"random"}))
 @FEW
-@given(shards=vectors(FLOATS, n=1))
-def test_equal_vectors_merge_to_themselves(operator: str, shards: Any) -> None:
+@given(vectors=some_vectors(FLOATS, n=1))
+def test_equal_vectors_merge_to_themselves(operator: str, vectors: Any) -> None:
     """tall_consensus only as mask_lambda (N - 1) is below 1."""
-    params = PARAMS[operator] | ALL_KEPT.get(operator, {})
-    params |= {"weights": [0.25] * 4} if operator == "weighted" else {}
-    found = merge(shards * 4, operator, params)
-    for name, tensor in shards[0].items():
+    params = case_of(operator).four
+    if operator != "weighted":  # whose weights are as many as the vectors
+        params = params | (case_of(operator).one or {})
+    result = merge(vectors * 4, operator, params)
+    for name, tensor in vectors[0].items():
         wanted = 4 * tensor if operator == "sum" else tensor
-        np.testing.assert_allclose(found[name], wanted, rtol=2e-7, atol=0, err_msg=name)
+        np.testing.assert_allclose(result[name], wanted, rtol=2e-7, atol=0, err_msg=name)
 
 
 @FEW
-@given(shards=vectors(FLOATS), power=st.integers(0, 3))
-def test_sum_is_n_times_the_mean(shards: Any, power: int) -> None:
-    shards = (shards * 2)[: 2**power]
-    same(merge(shards, "sum"), merge(shards, "mean"), 2**power)
+@given(vectors=some_vectors(FLOATS), power=st.integers(0, 3))
+def test_sum_is_n_times_the_mean(vectors: Any, power: int) -> None:
+    vectors = (vectors * 2)[: 2**power]
+    same(merge(vectors, "sum"), merge(vectors, "mean"), 2**power)
 
 
 def test_identical_vectors_are_dropped_by_tall_masks_of_many_shards() -> None:
-    """With mask_lambda (N - 1) >= 1 no shard stands out of the others; the docstring warns."""
+    """With mask_lambda (N - 1) >= 1 no vector stands out of the others; the docstring warns."""
     one = {"w": np.ones(3, np.float32)}
     assert merge([one] * 5, "tall_consensus", {"mask_lambda": 0.2})["w"].all()
     assert not merge([one] * 7, "tall_consensus", {"mask_lambda": 0.2})["w"].any()
@@ -148,10 +132,10 @@ def test_identical_vectors_are_dropped_by_tall_masks_of_many_shards() -> None:
         ("negmerge", {}, [[1, 2, 3], [1, 2, -3], [1, 2, 0], [-1, -2, -3]], [2, 0, 0, -2]),
         ("negmerge", {"consensus": 0.3}, [[1, 2, -3], [1, 0, 0], [1, -1, 0]], [0, 1 / 3, 0]),
         ("magmax", {}, [[1, -9, 2], [3, -3, 1]], [-9, -3]),
-        # one of four entries is kept of each shard; where shards disagree the heavier sign wins
+        # one of four entries is kept of each vector; where vectors disagree the heavier sign wins
         ("ties", {"density": 0.25}, [[9, 5], [1, 0], [2, 4], [0, 1]], [7, 0, 0, 0]),
         ("ties", {"density": 1.0}, [[4, -3, -2], [1, -1, 0], [0, 0, 5]], [-2.5, 0, 5]),
-        # two values tie at the threshold of the first shard, and both are kept
+        # two values tie at the threshold of the first vector, and both are kept
         ("ties", {"density": 0.25}, [[5, 1], [-5, 0], [1, 0], [1, 9]], [5, -5, 0, 9]),
         # of ten entries one is an outlier, the next seven are kept
         (
@@ -169,28 +153,28 @@ def test_identical_vectors_are_dropped_by_tall_masks_of_many_shards() -> None:
     ],
 )
 def test_small_cases_by_hand(operator: str, params: Any, columns: Any, merged: Any) -> None:
-    """`columns` has the values of the shards at each entry of one tensor."""
-    shards = [{"w": np.array(row, np.float32)} for row in zip(*columns, strict=True)]
-    found = merge(shards, operator, params)["w"]
-    np.testing.assert_allclose(found, merged, rtol=1e-6, atol=1e-12)
+    """`columns` has the values of the vectors at each entry of one tensor."""
+    vectors = [{"w": np.array(row, np.float32)} for row in zip(*columns, strict=True)]
+    result = merge(vectors, operator, params)["w"]
+    np.testing.assert_allclose(result, merged, rtol=1e-6, atol=1e-12)
 
 
 def test_global_trim_compares_entries_of_all_tensors() -> None:
-    shard = {"a": np.array([1, 2], np.float32), "b": np.array([3, 4], np.float32)}
-    found = merge([shard], "ties", {"density": 0.5})
-    assert (found["a"].tolist(), found["b"].tolist()) == ([0, 0], [3, 4])
+    vector = {"a": np.array([1, 2], np.float32), "b": np.array([3, 4], np.float32)}
+    result = merge([vector], "ties", {"density": 0.5})
+    assert (result["a"].tolist(), result["b"].tolist()) == ([0, 0], [3, 4])
 
 
 def test_dropped_shares_and_rescaling_are_those_of_the_probabilities() -> None:
     rng = np.random.default_rng(0)
-    shard = {"c_fc.weight": np.abs(rng.standard_normal((200, 100))).astype(np.float32)}
-    value = shard["c_fc.weight"]
-    dare = merge([shard], "dare", {"density": 0.3})["c_fc.weight"]
+    vector = {"c_fc.weight": np.abs(rng.standard_normal((200, 100))).astype(np.float32)}
+    value = vector["c_fc.weight"]
+    dare = merge([vector], "dare", {"density": 0.3})["c_fc.weight"]
     assert (dare != 0).mean() == pytest.approx(0.3, abs=0.01)
     np.testing.assert_allclose(dare[dare != 0], (value / 0.3)[dare != 0], rtol=1e-6)
     assert dare.mean() == pytest.approx(value.mean(), rel=0.03)  # unbiased
     for layout, axis in (("linear", 1), ("conv1d", 0)):
-        della = merge([shard], "della", {"layout": layout, "density": 0.5, "epsilon": 0.3})
+        della = merge([vector], "della", {"layout": layout, "density": 0.5, "epsilon": 0.3})
         della = della["c_fc.weight"]
         large = value >= np.median(value, axis=axis, keepdims=True)
         kept = [(della != 0)[part].mean() for part in (large, ~large)]
@@ -200,20 +184,20 @@ def test_dropped_shares_and_rescaling_are_those_of_the_probabilities() -> None:
 
 def test_draws_differ_by_shard_tensor_and_seed() -> None:
     ones = {name: np.ones(400, np.float32) for name in ("a", "b")}
-    found = merge([ones], "dare")
-    assert (found["a"] != found["b"]).any()
+    result = merge([ones], "dare")
+    assert (result["a"] != result["b"]).any()
     both = merge([ones] * 2, "dare")["a"]
     assert set(np.unique(both)) == {0.0, 1.0, 2.0}  # one drops what the other keeps
-    assert (merge([ones], "dare", {"operator_seed": 1})["a"] != found["a"]).any()
+    assert (merge([ones], "dare", {"operator_seed": 1})["a"] != result["a"]).any()
     noise = merge([ones], "random")
     assert abs(np.corrcoef(noise["a"], noise["b"])[0, 1]) < 0.2
 
 
 def test_the_null_has_the_means_norm_in_each_tensor() -> None:
     rng = np.random.default_rng(0)
-    shards = [{"a": rng.standard_normal((30, 40), np.float32), "b": np.ones(7, np.float32)}]
-    shards += [{name: -0.5 * tensor for name, tensor in shards[0].items()}]
-    noise, mean = merge(shards, "random"), merge(shards, "mean")
+    vectors = [{"a": rng.standard_normal((30, 40), np.float32), "b": np.ones(7, np.float32)}]
+    vectors += [{name: -0.5 * tensor for name, tensor in vectors[0].items()}]
+    noise, mean = merge(vectors, "random"), merge(vectors, "mean")
     for name, tensor in mean.items():
         assert np.linalg.norm(noise[name]) == pytest.approx(np.linalg.norm(tensor), rel=1e-6)
     z = noise["a"] / noise["a"].std()

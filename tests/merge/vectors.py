@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from merge.operator_cases import case_of
 from safetensors.numpy import load_file, save_file
 
 from detoxmerge.merge.merging import merge_deltas
@@ -19,11 +20,9 @@ SHAPES = {
     "empty": (0, 4),
     "wte.weight": (11, 6),
 }
-# parameters under which N shards can be merged, where the defaults do not do
-NEEDED: dict[str, dict[str, Any]] = {"della": {"layout": "linear"}}
 
 
-def shards(n: int, seed: int = 0) -> list[dict[str, np.ndarray]]:
+def task_vectors(n: int, seed: int = 0) -> list[dict[str, np.ndarray]]:
     """Vectors with something in common, ties, zeros of either sign, huge and tiny values."""
     rng = np.random.default_rng(seed)
     return [{name: _values(rng, shape, seed) for name, shape in SHAPES.items()} for _ in range(n)]
@@ -41,15 +40,17 @@ def _values(rng: np.random.Generator, shape: tuple[int, ...], seed: int) -> np.n
 
 def write(vectors: list[dict[str, np.ndarray]], folder: Path) -> list[Path]:
     """A file per vector, in an order that is that of its names, too."""
-    paths = [folder / f"shard{i:02}.safetensors" for i in range(len(vectors))]
+    paths = [folder / f"vector{i:02}.safetensors" for i in range(len(vectors))]
     for vector, path in zip(vectors, paths, strict=True):
         save_file(vector, path)
     return paths
 
 
 def params_of(operator: str, **params: Any) -> Any:
-    """An operator's parameters."""
-    return OPERATORS[operator].Params(**NEEDED.get(operator, {}) | params)
+    """An operator's parameters; those without a default as in its case, if they are not given."""
+    kind, four = OPERATORS[operator].Params, case_of(operator).four
+    required = {n: four[n] for n, field in kind.model_fields.items() if field.is_required()}
+    return kind(**required | params)
 
 
 def merge(
@@ -58,7 +59,7 @@ def merge(
     """The merged vector.
 
     Args:
-        vectors: of the shards.
+        vectors: N, with the tensors of `SHAPES` or others.
         operator: name.
         params: of `params_of`, or a mapping of what is not default.
         how: more arguments of `merge_deltas`.

@@ -38,12 +38,11 @@ def test_what_is_written_is_read_back_by_safetensors(tmp_path: Path) -> None:
     assert checksum == sha256(tmp_path / "t.safetensors")
 
 
-def test_places_may_be_written_in_any_order_and_by_columns(tmp_path: Path) -> None:
+def test_places_may_be_written_in_any_order(tmp_path: Path) -> None:
     path, a, b = tmp_path / "t", np.arange(30.0, dtype=np.float32).reshape(5, 6), np.float32([7, 8])
     for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
         with write_tensors(path, {"a": a.shape, "b": b.shape}) as writer:
-            parts = [("a", 0, a[:, :2], 6), ("a", 2, a[:, 2:5], 6), ("a", 5, a[:, 5:], 6)]
-            parts.append(("b", 0, b, 1))
+            parts = [("a", 0, a[:2]), ("a", 12, a[2:4]), ("a", 24, a[4:]), ("b", 0, b)]
             for i in order:
                 writer.write_at(*parts[i])
                 writer.count(parts[i][0], parts[i][2].size)

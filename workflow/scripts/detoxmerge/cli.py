@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError, nearest, sentence, user_sentence
+from .plan.entries import Entry
 from .plan.registry import OPERATORS
 
 DESCRIPTION = """
@@ -20,70 +21,76 @@ Subtract the merged task vectors of N fine-tunes from their base model:
 
     theta = theta_0 - scale * operator(theta_1 - theta_0, ..., theta_N - theta_0)
 
-With fine-tunes on N parts of a toxic data set and the operator mean this is the
+With fine-tunes on N parts of a toxic data set and the operator mean, this is the
 detoxification of Kim et al. (COLM 2024). The output is a model folder in the dtype
 of the base. Weights are streamed: neither a GPU nor the memory for a model is needed.
 """
 EXAMPLES = """
 examples:
-  detoxmerge merge --base gpt2 --shard run1 --shard run2 --shard run3 --scale 1 --out edited
-  detoxmerge merge --base llama --shard lora1 --shard lora2 --operator ties --set density=0.1 \\
-      --scale 0.5 --exclude embed --dtype bfloat16 --out edited
+  detoxmerge merge --base gpt2 --fine-tune run1 --fine-tune run2 --scale 1 --out edited
+  detoxmerge merge --base llama --fine-tune lora1 --fine-tune lora2 --operator ties \\
+      --set density=0.1 --scale 0.5 --exclude embed --dtype bfloat16 --out edited
 
 operators, each with its parameters for --set:
 """
+HELP_WIDTH = 90
 LARGEST = 3.4e38  # of fp32
 WORTH_SAYING = 1e-4  # share of weights whose change was lost in the cast
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w./-]+)?")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; ends the process with status 2 and one sentence where the user can mend it.
+    """Run the command; a mistake of the user ends the process with one sentence and status 2.
 
     Args:
-        arguments: of the command line; none: those of the process.
+        arguments: of the command line; None for those of the process.
     """
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     # so that a terminated merge removes what is half-written, as an interrupted one does
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        _merge(given)
+        _merge(options)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
-        said = user_sentence(error)
-        if said is None and isinstance(error, OSError) and error.filename:
-            said = f"{error.filename}: {error.strerror}"  # no permission, and the like
-        if said is None:
+        message = user_sentence(error)
+        if message is None and isinstance(error, OSError) and error.filename:
+            message = f"{error.filename}: {error.strerror}"  # no permission, and the like
+        if message is None:
             raise
-        print(f"error: {said}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
 
 
 class _Once(argparse.Action):
-    """Refuses an option that stands twice; argparse keeps the last."""
+    """Refuses an option that is given twice; argparse would keep the last."""
 
     def __call__(
-        self, parser: argparse.ArgumentParser, given: argparse.Namespace, value: Any, name: Any = ""
+        self,
+        parser: argparse.ArgumentParser,
+        options: argparse.Namespace,
+        value: Any,
+        name: str | None = None,
     ) -> None:
-        if getattr(given, f"_{self.dest}", False):
-            parser.error(f"{name} stands there twice; leave one out")
-        setattr(given, f"_{self.dest}", True)
-        setattr(given, self.dest, value)
+        if getattr(options, f"_{self.dest}", False):
+            parser.error(f"{name} is given twice; leave one out")
+        setattr(options, f"_{self.dest}", True)
+        setattr(options, self.dest, value)
 
 
-class _Merge(argparse.ArgumentParser):
-    """Imports the operators only where its help is wanted."""
+class _MergeParser(argparse.ArgumentParser):
+    """Imports the operators only when its help is printed."""
 
     def format_help(self) -> str:
-        self.epilog = EXAMPLES + "\n".join(map(_told, OPERATORS))
+        width = max(map(len, OPERATORS)) + 1
+        self.epilog = EXAMPLES + "\n".join(_operator_help(name, width) for name in OPERATORS)
         return super().format_help()
 
 
 def _parser() -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("detoxmerge", description=DESCRIPTION, formatter_class=plain)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Merge)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_MergeParser)
     merge = commands.add_parser(
         "merge",
         help="merge fine-tunes of a base model and subtract them from it",
@@ -93,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add = merge.add_argument
     where = "a folder, or a hub id with or without @revision"
     add("--base", required=True, action=_Once, help=f"the model that was fine-tuned: {where}")
-    add("--shard", required=True, action="append", dest="shards", metavar="SHARD",
+    add("--fine-tune", required=True, action="append", dest="fine_tunes", metavar="FINE_TUNE",
         help=f"a fine-tune of it; once for each: {where}; a whole model, a LoRA adapter, or a "
         "delta.safetensors of the workflow")  # fmt: skip
     add("--operator", default="mean", action=_Once, help="how N vectors become one (default: mean)")
@@ -114,68 +121,77 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _told(name: str) -> str:
-    """An operator in the help: what it does, and its parameters with their defaults."""
+def _operator_help(name: str, width: int) -> str:
+    """An operator in the help: its name, then what it does and its parameters in a column."""
     module = OPERATORS[name]
-    lines = textwrap.wrap(f"{name:15}{module.__doc__.splitlines()[0]}", 88)
+    paragraphs = [module.__doc__.splitlines()[0]]
     for key, field in module.Params.model_fields.items():
         default = "required" if field.is_required() else f"default {field.default}"
-        lines += textwrap.wrap(f"{key}: {field.description or ''} ({default})", 69)
-    return "\n".join([f"  {lines[0]}", *(f"{'':17}{line}" for line in lines[1:])])
+        paragraphs.append(f"{key}: {field.description} ({default})")
+    indent = " " * (2 + width)
+    wrapped = (
+        textwrap.fill(text, HELP_WIDTH, initial_indent=indent, subsequent_indent=indent)
+        for text in paragraphs
+    )
+    return f"  {name:{width}}" + "\n".join(wrapped).lstrip()
 
 
-def _merge(given: argparse.Namespace) -> None:
+def _merge(options: argparse.Namespace) -> None:
+    """Check the options, merge, and print what came of it."""
     # a merge has processes of its own; threads of BLAS would wait for work beside them
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .merge.merge_model import MANIFEST, merge_model
 
-    params = _params(given.operator, given.settings)
-    if given.lines and len(given.lines) > 2:
+    # all that argparse cannot check, before anything is fetched or read
+    params = _params(options.operator, options.settings)
+    if options.lines and len(options.lines) > 2:
         raise UserError("--lines takes ALPHA, or ALPHA and BETA")
-    if not all(map(math.isfinite, given.lines or [])):
-        raise UserError("--lines: finite numbers are wanted")
-    if not abs(given.scale) <= LARGEST:
-        raise UserError(f"--scale {given.scale:g}: a finite number is wanted, one of fp32")
-    places = [os.path.realpath(os.path.expanduser(shard)) for shard in given.shards]
-    twice = [shard for i, shard in enumerate(given.shards) if places[i] in places[:i]]
-    if twice:
-        raise UserError(f"--shard {twice[0]} stands there twice; leave one out")
-    if given.workers < 1:
-        raise UserError(f"--workers {given.workers}: one at least")
+    if not all(map(math.isfinite, options.lines or [])):
+        raise UserError("--lines: the numbers must be finite")
+    if not abs(options.scale) <= LARGEST:
+        raise UserError(f"--scale {options.scale:g}: must be a finite number of fp32")
+    paths = [os.path.realpath(os.path.expanduser(name)) for name in options.fine_tunes]
+    repeated = [name for i, name in enumerate(options.fine_tunes) if paths[i] in paths[:i]]
+    if repeated:
+        raise UserError(f"--fine-tune {repeated[0]} is given twice; leave one out")
+    if options.workers < 1:
+        raise UserError(f"--workers {options.workers}: must be 1 or more")
+
     with _progress() as progress:
-        found = merge_model(
-            _folder(given.base, "--base"),
-            [_folder(shard, "--shard") for shard in given.shards],
-            given.out.expanduser(),
-            given.operator,
+        record = merge_model(
+            _folder(options.base, "--base"),
+            [_folder(name, "--fine-tune") for name in options.fine_tunes],
+            options.out.expanduser(),
+            options.operator,
             params,
-            scale=given.scale,
-            dtype=given.dtype,
-            exclude=given.exclude,
-            lines=(*given.lines, None)[:2] if given.lines else None,
-            workers=given.workers,
+            scale=options.scale,
+            dtype=options.dtype,
+            exclude=options.exclude,
+            lines=(*options.lines, None)[:2] if options.lines else None,
+            workers=options.workers,
             progress=progress,
         )
     try:
-        _tell(given, found, given.out / MANIFEST)
+        _print_summary(options, record, options.out / MANIFEST)
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads on; the interpreter's own flush must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _tell(given: argparse.Namespace, found: dict[str, Any], manifest: Path) -> None:
-    norms = ", ".join(f"{norm:.4g}" for norm in found["shard_l2_norms"])
-    print(f"{given.out}: {given.operator} of {len(given.shards)}, scale {given.scale:g}")
-    print(f"L2 norm of the merged vector {found['l2_norm']:.4g}, of the shards' {norms}")
-    share = found["num_rounded_back"] / max(1, found["num_moved_and_cast"])
-    if share >= WORTH_SAYING:
-        print(f"{share:.2%} of the weights that it moves were rounded back to the base's values")
+def _print_summary(options: argparse.Namespace, record: dict[str, Any], manifest: Path) -> None:
+    norms = ", ".join(f"{norm:.4g}" for norm in record["shard_l2_norms"])
+    print(f"{options.out}: {options.operator} of {len(options.fine_tunes)}, ", end="")
+    print(f"scale {options.scale:g}")
+    print(f"L2 norm of the merged vector {record['l2_norm']:.4g}, of the fine-tunes' {norms}")
+    lost = record["num_rounded_back"] / max(1, record["num_moved_and_cast"])
+    if lost >= WORTH_SAYING:
+        print(f"{lost:.2%} of the weights that it moves were rounded back to the base's values")
     print(f"how it was made: {manifest}")
 
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar for somebody who looks."""
+    """A progress bar on a terminal; elsewhere nothing."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -190,12 +206,12 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
         yield progress
 
 
-def _params(operator: str, settings: list[str]) -> Any:
+def _params(operator: str, settings: list[str]) -> Entry:
     """The operator's parameters, checked."""
     from pydantic import ValidationError
 
     if operator not in OPERATORS:
-        raise UserError(f"--operator {operator}: no such one; {nearest(operator, OPERATORS)}")
+        raise UserError(f"--operator {operator}: unknown operator; {nearest(operator, OPERATORS)}")
     values = {}
     for setting in settings:
         import yaml
@@ -204,34 +220,34 @@ def _params(operator: str, settings: list[str]) -> Any:
         if not equals:
             raise UserError(f"--set {setting}: write KEY=VALUE")
         if key in values:
-            raise UserError(f"--set {key} stands there twice; leave one out")
+            raise UserError(f"--set {key} is given twice; leave one out")
         try:
             values[key] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise UserError(f"--set {setting}: the value is no YAML; check its brackets") from None
+            raise UserError(f"--set {setting}: the value is not YAML; check its brackets") from None
     kind = OPERATORS[operator].Params
     try:
         return kind(**values)
-    except ValidationError as found:
-        errors = (
+    except ValidationError as error:
+        messages = (
             sentence(e, f"--set {'.'.join(map(str, e['loc']))}", kind.model_fields, "parameter")
-            for e in found.errors()
+            for e in error.errors()
         )
-        raise UserError(f"operator {operator}: " + "; ".join(errors)) from None
+        raise UserError(f"operator {operator}: " + "; ".join(messages)) from None
 
 
-def _folder(said: str, option: str) -> Path:
-    """A local path, or where the hub's model lies after fetching it."""
-    path = Path(said).expanduser()
+def _folder(name: str, option: str) -> Path:
+    """A local path, or the folder of a hub model after fetching it."""
+    path = Path(name).expanduser()
     if path.exists():
         return path
-    if not HUB_ID.fullmatch(said):
-        raise UserError(f"{option} {said}: there is no such file or folder")
+    if not HUB_ID.fullmatch(name):
+        raise UserError(f"{option} {name}: there is no such file or folder")
     from .models.places import download_model
 
-    hub, _, revision = said.partition("@")
+    hub, _, revision = name.partition("@")
     try:
         place = {"hub": hub, "revision": revision or "main"}
         return download_model(place, option, "the hub id by a local folder")
     except UserError as error:
-        raise UserError(f"{option} {said}: there is no such folder here, and {error}") from error
+        raise UserError(f"{option} {name}: there is no such folder here, and {error}") from error

@@ -120,14 +120,14 @@ def shard_statistics(
 
 def _measure(tensors: list[Path], subsets: list[Subset]) -> tuple[pd.DataFrame, np.ndarray]:
     """A row per tensor, and the histogram of |delta| of all shards."""
-    n, shards = len(tensors), open_deltas(tensors)
+    n, vectors = len(tensors), open_deltas(tensors)
     # merging sums in the order of the paths: the last bit of a mean depends on it
-    ranks = {i: rank for rank, i in enumerate(shards.order)}
+    ranks = {i: rank for rank, i in enumerate(vectors.order)}
     summed = [sorted(subset, key=ranks.__getitem__) for subset in subsets]
-    rows = {name: _row(name, shape, n, len(subsets)) for name, shape in shards.shapes.items()}
+    rows = {name: _row(name, shape, n, len(subsets)) for name, shape in vectors.shapes.items()}
     histogram = np.zeros(len(FROM_ZERO) - 1, dtype=np.int64)
-    for place in shards.places(BLOCK_ELEMENTS):
-        block, name = shards.read(place), place.tensor
+    for place in vectors.places(BLOCK_ELEMENTS):
+        block, name = vectors.read(place), place.tensor
         stack = np.array([block.deltas[ranks[i]] for i in range(n)], dtype=np.float64)
         _add_products_and_signs(rows[name], stack.reshape(n, -1))
         _add_unchanged(rows[name], stack, summed, histogram)

@@ -22,7 +22,7 @@ import numpy as np
 from .blocks import Block
 from .merging import Merge, write_merged
 from .operators.mean import mean
-from .side_by_side import Shards, side_by_side
+from .side_by_side import TaskVectors, side_by_side
 from .task_vectors import open_delta
 
 Norms = tuple[np.ndarray, np.ndarray]  # of the rows of W+ and W-
@@ -30,13 +30,13 @@ Norms = tuple[np.ndarray, np.ndarray]  # of the rows of W+ and W-
 
 @dataclass(frozen=True)
 class Subtraction:
-    """Merges blocks as a file of operators/ does."""
+    """W+ - alpha W-, as an operator."""
 
-    expert: int  # which of the vectors is the expert's
+    expert: int  # place of the expert's vector in sorted order
     alpha: float
 
     def merge(self, block: Block, params: Any, context: Any) -> np.ndarray:
-        """A block of W+ - alpha W-."""
+        """W+ - alpha W- of the block; params and context are not used."""
         expert, anti = self.split(block)
         return expert - self.alpha * anti
 
@@ -48,48 +48,40 @@ class Subtraction:
 
 @dataclass(frozen=True)
 class ExtSub(Subtraction):
-    """Likewise."""
+    """The formula of the paper, as an operator."""
 
     def merge(self, block: Block, params: Any, context: dict[str, Norms]) -> np.ndarray:
-        """A block of ext-sub.
-
-        Args:
-            block: of the vectors.
-            params: none.
-            context: the norms of the rows that blocks cut; those of whole rows are taken here.
-
-        Returns:
-            The merged values, fp64.
-        """
+        """The context has the norms of rows that blocks cut; whole rows are measured here."""
         expert, anti = self.split(block)
-        of_expert, of_anti = context.get(block.tensor) or tuple(
+        expert_norm, anti_norm = context.get(block.tensor) or tuple(
             np.sqrt(_squares(values, -1, keepdims=True)) for values in (expert, anti)
         )
-        both = (of_expert > 0) & (of_anti > 0)
-        ratio = np.divide(of_anti, of_expert, out=np.zeros(both.shape), where=both)
+        both = (expert_norm > 0) & (anti_norm > 0)
+        ratio = np.divide(anti_norm, expert_norm, out=np.zeros(both.shape), where=both)
         return np.where(both, expert - self.alpha / 2 * (anti - ratio * expert), expert)
 
-    def norms(self, shards: Shards, turned: Collection[str]) -> dict[str, Norms]:
+    def norms(self, vectors: TaskVectors, turned: Collection[str]) -> dict[str, Norms]:
         """The norms of rows that extend along the first axis, which blocks cut.
 
         Args:
-            shards: the vectors.
-            turned: matrices that are stored as (in, out).
+            turned: names of matrices that are stored as (in, out).
 
         Returns:
-            For each of those, and for each tensor with one axis, the norms of W+ and W-: (out,), or
-            a single one.
+            name -> the norms of W+ and W-, for each of those (out,), and for each tensor with one
+            axis a single one.
         """
 
         def squares(block: Block) -> list[np.ndarray]:
             return [_squares(values, 0) for values in self.split(block)]
 
-        def both(shards: Shards, tensor: str) -> Norms:
-            of_expert, of_anti = map(sum, zip(*shards.each(squares, tensor), strict=True))
-            return np.sqrt(of_expert), np.sqrt(of_anti)
+        def norms(vectors: TaskVectors, tensor: str) -> Norms:
+            expert_squares, anti_squares = map(
+                sum, zip(*vectors.each(squares, tensor), strict=True)
+            )
+            return np.sqrt(expert_squares), np.sqrt(anti_squares)
 
-        cut = [t for t, s in shards.shapes.items() if len(s) == 1 or t in turned]
-        return shards.by_tensor(both, filter(shards.num_elements, cut))
+        cut = [t for t, s in vectors.shapes.items() if len(s) == 1 or t in turned]
+        return vectors.by_tensor(norms, filter(vectors.num_elements, cut))
 
 
 def subtract(
@@ -111,10 +103,10 @@ def subtract(
     Args:
         expert: its vector, fp32.
         antis: N vectors, fp32; their mean is taken in the order of their paths.
-        alpha: how much is subtracted.
+        alpha: factor of what is subtracted.
         out: the result, fp32.
-        turned: for ext-sub, names of matrices stored as (in, out); none: plain subtraction.
-        workers: processes that work.
+        turned: for ext-sub, names of matrices stored as (in, out); None for plain subtraction.
+        workers: processes that merge.
 
     Returns:
         `file`, `sha256` and `l2_norm` of the result; `expert_l2_norm`; `anti_expert_l2_norms`, in
@@ -124,18 +116,18 @@ def subtract(
         UserError: tensors differ in name or shape, are not fp32, or hold NaN or infinity; the
             result is too large for fp32.
     """
-    shards = side_by_side([open_delta(path) for path in (expert, *antis)], workers=workers)
-    place, context = shards.order.index(0), None
+    vectors = side_by_side([open_delta(path) for path in (expert, *antis)], workers=workers)
+    place, context = vectors.order.index(0), None
     operator = Subtraction(place, alpha)
     if turned is not None:
         operator = ExtSub(place, alpha)
-        context = operator.norms(shards, turned)
-    found = write_merged(Merge(shards, operator, None, context, {}, {}), out)
-    norms = found.pop("shard_l2_norms")
-    return found | {"expert_l2_norm": norms.pop(place), "anti_expert_l2_norms": norms}
+        context = operator.norms(vectors, turned)
+    record = write_merged(Merge(vectors, operator, None, context, {}, {}), out)
+    norms = record.pop("shard_l2_norms")
+    return record | {"expert_l2_norm": norms.pop(place), "anti_expert_l2_norms": norms}
 
 
 def _squares(values: np.ndarray, axis: int, keepdims: bool = False) -> np.ndarray:
-    """Sums of squares along an axis; of a number without axes its square."""
+    """Sums of squares along an axis; the square of a number without axes."""
     square = np.square(values)
     return square.sum(axis=axis, keepdims=keepdims) if values.ndim else square

@@ -40,10 +40,10 @@ class Product:
 class Adapter:
     """What an adapter folder changes in its base."""
 
-    said: str
+    label: str  # what messages call it
     weights: Weights
     products: dict[str, Product]  # by the base's names
-    saved: dict[str, str]  # name in the base -> own name, of tensors that are kept whole
+    saved: dict[str, str]  # name in the base -> stored name, of tensors that are saved whole
 
     def product(self, name: str, start: int, out: np.ndarray) -> np.ndarray:
         """Some elements of a change.
@@ -51,10 +51,7 @@ class Adapter:
         Args:
             name: in `products`.
             start: place of the first element, row-major.
-            out: (count,), fp32; is filled.
-
-        Returns:
-            `out`.
+            out: (count,), fp32; it is filled and returned.
         """
         factors = self.products[name]
         columns = factors.right.shape[1]
@@ -65,52 +62,41 @@ class Adapter:
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether a folder is an adapter's.
-
-    Args:
-        path: of the folder.
-
-    Returns:
-        True if it has an adapter's config.
-    """
+    """Whether a folder has an adapter's config."""
     return (path / CONFIG).is_file()
 
 
 def open_adapter(path: Path, base: Weights) -> Adapter:
-    """Read an adapter's factors; they are small.
-
-    Args:
-        path: folder as PEFT saves it.
-        base: weights that it was trained on.
-
-    Returns:
-        The adapter.
+    """Read the factors, which are small, of an adapter folder that PEFT has saved.
 
     Raises:
-        UserError: it is no plain LoRA, is broken, changes the base, or belongs to another one.
+        UserError: it is not a plain LoRA, is broken, changes the base, or belongs to another one.
     """
     config = _read_config(path)
     weights = Weights([path / FILE])
-    factors, whole = _sorted_out(weights)
+    factors, whole = _sort_tensors(weights)
     if not factors and not whole:
         raise UserError(f"{path / FILE} holds no weights; fetch it again")
-    wanted = parameters(base.layout)
+
+    # the adapter's names -> the base's
+    shapes = parameters(base.layout)
     modules = [f"{module}.weight" for module in factors]
-    before, without = prefixes([*modules, *whole], list(wanted))
-    names = {before + name.removeprefix(without): name for name in wanted}
+    before, without = prefixes([*modules, *whole], list(shapes))
+    names = {before + name.removeprefix(without): name for name in shapes}
     for name in [*modules, *whole]:
         if name not in names:
             raise UserError(f"{path} is an adapter of another base, which has a tensor '{name}'")
-    found = {}
+
+    products = {}
     for module, parts in factors.items():
         name = names[f"{module}.weight"]
-        found[name] = _factors(path, config, module, parts, wanted[name])
-    for own, stored in whole.items():
-        if weights.layout[stored][1] != wanted[names[own]]:
-            raise UserError(f"{path} is an adapter of another base: '{own}' has another shape")
-    _require_one_orientation(path, config, list(found.values()))
-    saved = {names[own]: stored for own, stored in whole.items()}
-    return Adapter(str(path), weights, found, saved)
+        products[name] = _product(path, config, module, parts, shapes[name])
+    _require_one_orientation(path, config, list(products.values()))
+    for name, stored in whole.items():
+        if weights.layout[stored][1] != shapes[names[name]]:
+            raise UserError(f"{path} is an adapter of another base: '{name}' has another shape")
+    saved = {names[name]: stored for name, stored in whole.items()}
+    return Adapter(str(path), weights, products, saved)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -119,28 +105,30 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(file.read_text())
     except ValueError as error:
-        raise UserError(f"{file} is no JSON ({error}); fetch it again") from None
+        raise UserError(f"{file} is not JSON ({error}); fetch it again") from None
     if not isinstance(config, dict):
-        raise UserError(f"{file} is no config of an adapter; fetch it again")
+        raise UserError(f"{file} is not the config of an adapter; fetch it again")
     if config.get("peft_type") != "LORA" or config.get("use_dora"):
-        raise UserError(f"{path} is no plain LoRA adapter; merge it into its model, and name that")
+        raise UserError(
+            f"{path} is not a plain LoRA adapter; merge it into its model, and name that"
+        )
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start.startswith(CHANGE_THE_BASE):
         raise UserError(
-            f"{path} was begun by init_lora_weights {start}, which changes the base too; save it "
-            "converted to a plain LoRA (path_initial_model_for_weight_conversion of PEFT), or "
-            "merge it into its model, and name that"
+            f"{path} was initialised by init_lora_weights {start}, which changes the base too; "
+            "save it converted to a plain LoRA (PEFT's path_initial_model_for_weight_conversion), "
+            "or merge it into its model, and name that"
         )
     patterns = config.get("alpha_pattern") or {}
     alphas = [config.get("lora_alpha"), *(patterns.values() if isinstance(patterns, dict) else [])]
     numbers = all(isinstance(a, int | float) and not isinstance(a, bool) for a in alphas)
     if not numbers or not isinstance(patterns, dict):
-        raise UserError(f"{file}: lora_alpha or alpha_pattern is no number; fetch it again")
+        raise UserError(f"{file}: lora_alpha or alpha_pattern is not a number; fetch it again")
     return config
 
 
-def _sorted_out(weights: Weights) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """module -> its factors, (shape, fp64) each; name -> stored name of what is kept whole."""
+def _sort_tensors(weights: Weights) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """module -> its factors `A` and `B`, fp64; name -> stored name of tensors saved whole."""
     factors: dict[str, dict[str, Any]] = {}
     whole: dict[str, str] = {}
     for stored, (_, shape) in weights.layout.items():
@@ -150,12 +138,16 @@ def _sorted_out(weights: Weights) -> tuple[dict[str, dict[str, Any]], dict[str, 
             raise UserError(f"{weights.file_of[stored]}: '{stored}' is not of floats")
         if part is None:
             if "lora_" in name:
-                raise UserError(f"{weights.file_of[stored]}: '{stored}' is no part of a plain LoRA")
+                raise UserError(
+                    f"{weights.file_of[stored]}: '{stored}' is not part of a plain LoRA"
+                )
+            # PEFT's names of biases that are trained, and of whole modules
             whole[name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = stored
             continue
         if len(shape) != 2 or 0 in shape:
             raise UserError(
-                f"{weights.file_of[stored]}: '{stored}' is {list(shape)}, no factor of a plain LoRA"
+                f"{weights.file_of[stored]}: '{stored}' is {list(shape)}, which is not a factor of "
+                "a plain LoRA"
             )
         read = weights.read(stored, 0, np.empty(int(np.prod(shape)), np.float32))
         if not np.isfinite(read).all():
@@ -165,30 +157,31 @@ def _sorted_out(weights: Weights) -> tuple[dict[str, dict[str, Any]], dict[str, 
     return factors, whole
 
 
-def _factors(
+def _product(
     path: Path, config: dict[str, Any], module: str, parts: dict[str, Any], shape: Shape
 ) -> Product:
-    """left @ right, so that the product lies as the base's tensor does."""
+    """The factors in the order whose product has the shape of the base's tensor."""
     if "A" not in parts or "B" not in parts:
         raise UserError(f"{path}: module '{module}' lacks lora_A or lora_B; fetch it again")
     a, b = parts["A"], parts["B"]
     b = b * _scale(config, module, len(a))
     # a Conv1D (GPT-2) and an embedding keep the transpose of what a linear layer keeps
     turned = parts["embedding"] or (b.shape[0], a.shape[1]) != shape
+    # the shape of a square tensor does not show it
     if not parts["embedding"] and len(set(shape)) == 1:
         turned = bool(config.get("fan_in_fan_out"))
     left, right = (a.T, b.T) if turned else (b, a)
-    found = Product(left, right, parts["embedding"], turned)
-    if (len(found.left), found.right.shape[1]) != shape or a.shape[0] != b.shape[1]:
+    product = Product(left, right, parts["embedding"], turned)
+    if (len(left), right.shape[1]) != shape or a.shape[0] != b.shape[1]:
         raise UserError(
             f"{path} is an adapter of another base: '{module}' is {list(shape)} there, and its "
             f"factors are {list(b.shape)} and {list(a.shape)}"
         )
-    return found
+    return product
 
 
 def _require_one_orientation(path: Path, config: dict[str, Any], products: list[Product]) -> None:
-    """The config has one flag for all modules, and a square tensor does not tell by its shape."""
+    """Raise UserError if the config's one flag is wrong for some modules and some are square."""
     linear = [p for p in products if not p.embedding]
     square = [len(p.left) == p.right.shape[1] for p in linear]
     flag = bool(config.get("fan_in_fan_out"))
@@ -202,6 +195,6 @@ def _require_one_orientation(path: Path, config: dict[str, Any], products: list[
 def _scale(config: dict[str, Any], module: str, rank: int) -> float:
     """s of a module; `alpha_pattern` holds exceptions by the ends of names."""
     patterns = config.get("alpha_pattern") or {}
-    found = (alpha for end, alpha in patterns.items() if re.match(rf"(.*\.)?({end})$", module))
-    alpha = next(found, config["lora_alpha"])
+    matching = (alpha for end, alpha in patterns.items() if re.match(rf"(.*\.)?({end})$", module))
+    alpha = next(matching, config["lora_alpha"])
     return alpha / (sqrt(rank) if config.get("use_rslora") else rank)

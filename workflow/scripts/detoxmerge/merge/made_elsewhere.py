@@ -13,14 +13,14 @@ from ..plan.local import expand_path
 from ..storage.artefacts import read_json, sha256, write_manifest
 from ..storage.reading import Weights
 from .parameter_names import stored_names
-from .task_vectors import Vector, open_shard
+from .task_vectors import TaskVector, open_fine_tune
 
 
 def fetch_finetune(name: str, protocol: Mapping[str, Any], base: Path, out: Path) -> None:
     """Find a fine-tune, check that it belongs to its base, and write its manifest.
 
     Args:
-        name: of the entry in the config, for messages.
+        name: place of the entry in the config, for messages.
         protocol: `hub` and `revision`, or `path`.
         base: manifest of the base model.
         out: manifest with the fine-tune's `place`, `kind`, checksums and number of elements.
@@ -46,17 +46,13 @@ def fetch_finetune(name: str, protocol: Mapping[str, Any], base: Path, out: Path
         place=place | {"sha256": {file.name: sha256(file) for file in vector.files}},
         num_elements=sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes),
     )
-    print(f"{name}: {vector.said}, a {vector.kind} in {len(weights)} file(s)")
+    print(f"{name}: {vector.label}, a {vector.kind} in {len(weights)} file(s)")
 
 
 def open_base(manifest: Path) -> Weights:
-    """The weights of a base model, named as its parameters when it is loaded.
+    """The parameters of a base model by its manifest, named as when it is loaded.
 
-    Args:
-        manifest: of the base model.
-
-    Returns:
-        Its parameters in the order of their names; tied weights once, no buffers.
+    They are in the order of their names, with tied weights once and no buffers.
 
     Raises:
         UserError: its files are broken, or hold other tensors than the loaded model.
@@ -67,18 +63,15 @@ def open_base(manifest: Path) -> Weights:
     return weights.renamed(stored_names(weights, parameter_shapes(place), str(folder)))
 
 
-def open_given(place: Mapping[str, Any], base: Weights) -> Vector:
-    """The task vector of a fine-tune.
+def open_given(place: Mapping[str, Any], base: Weights) -> TaskVector:
+    """The task vector of a fine-tune, with the base's names of tensors.
 
     Args:
         place: of its manifest: `path`, or `hub` and `revision`.
         base: of `open_base`.
 
-    Returns:
-        The vector, under the names of the base.
-
     Raises:
         UserError: it is gone or broken, or was made from another base.
     """
     path = Path(expand_path(place["path"])) if "path" in place else model_folder(place)
-    return open_shard(path, base)
+    return open_fine_tune(path, base)

@@ -25,11 +25,11 @@ from ..storage.reading import FLOATS, Weights
 from ..storage.tensors import Stored
 from ..storage.writing import TensorWriter, write_stored
 from .blocks import Block
-from .merging import Merge, prepare_merge, say_zero_vectors
+from .merging import Merge, prepare_merge, print_zero_vectors
 from .parameter_names import parameters, require_floats
 from .side_by_side import side_by_side
 from .squares import all_below
-from .task_vectors import open_shard
+from .task_vectors import open_fine_tune
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 INDEX = "model.safetensors.index.json"
@@ -41,16 +41,16 @@ TOO_LARGE = {"F32": np.inf, "BF16": float.fromhex("0x1.FFp127"), "F16": 65520.0}
 
 @dataclass(frozen=True)
 class _Written:
-    """A finished block."""
+    """Counts of a finished block."""
 
-    moved: int  # elements that are cast to less than fp32, and that the step is not 0 in
+    moved: int  # elements that the step changes and that are cast to less than fp32
     back: int  # of these, those that the cast put back on the base's value
     square: float  # sum of squares of tau*
 
 
 def merge_model(
     base: Path,
-    shards: list[Path],
+    fine_tunes: list[Path],
     out: Path,
     operator: str = "mean",
     params: BaseModel | None = None,
@@ -66,47 +66,47 @@ def merge_model(
 
     Args:
         base: folder of the base model.
-        shards: N fine-tunes of it (`vectors.open_shard`).
+        fine_tunes: N fine-tunes of it (`task_vectors.open_fine_tune`).
         out: the folder to make.
         operator: a name in `plan.registry.OPERATORS`.
-        params: has the fields of the operator's ``Params``; none: its defaults.
+        params: has the fields of the operator's ``Params``; None for its defaults.
         scale: lambda; how far to go against the vectors.
-        dtype: of the parameters in the files, a name in `DTYPES`; none: as each is in the base.
+        dtype: of the parameters in the files, a name in `DTYPES`; None for each as in the base.
         exclude: parts of names of tensors that stay as they are.
-        lines: alpha and beta of `scaling.lines_factors`; none: no factors.
-        workers: processes that merge; the caller's own, if it is one.
-        progress: is told how many elements are done, and of how many.
+        lines: alpha and beta of `per_layer.lines_factors`; None for no factors.
+        workers: processes that merge; with 1 the caller's own merges.
+        progress: called with the number of elements that are done, and of all.
 
     Returns:
-        What stands in the folder's detoxmerge.json: what was merged and how, the vectors' L2 norms,
-        and of how many weights the step was lost in the cast.
+        What detoxmerge.json in the folder says: what was merged and how, the vectors' L2 norms in
+        the order of `fine_tunes`, and for how many weights the step was lost in the cast.
 
     Raises:
-        UserError: the folder exists; a shard does not belong to the base; a value is NaN, infinite
-            or too large for the dtype; the operator refuses the shards.
+        UserError: the folder exists; a fine-tune does not belong to the base; a value is NaN,
+            infinite or too large for the dtype; the operator refuses the vectors.
     """
     if out.exists() or out.is_symlink():
-        raise UserError(f"{out} is there already; delete it, or name another folder by --out")
+        raise UserError(f"{out} exists already; delete it, or name another folder with --out")
     weights = Weights(weight_files(base, "base"))
     require_floats(weights)
-    vectors = [open_shard(path, weights) for path in shards]
-    side = side_by_side(vectors, exclude, base=weights, workers=workers)
-    merge = prepare_merge(side, operator, params, lines)
+    opened = [open_fine_tune(path, weights) for path in fine_tunes]
+    vectors = side_by_side(opened, exclude, base=weights, workers=workers)
+    merge = prepare_merge(vectors, operator, params, lines)
     with publish_folder(out) as part:
-        found = _write_weights(merge, weights, scale, dtype, part, progress)
+        norms = _write_weights(merge, weights, scale, dtype, part, progress)
         _write_rest(base, part, dtype)
         manifest = {
             "base": str(base),
-            "shards": [str(path) for path in shards],
+            "shards": [str(path) for path in fine_tunes],
             "operator": operator,
             "params": merge.params.model_dump(),
             "scale": scale,
-            "exclude": sorted(merge.shards.excluded),
+            "exclude": sorted(merge.vectors.excluded),
             "lines": lines,
             "facts": merge.facts,
         }
-        write_json(part / MANIFEST, manifest | found)
-    return manifest | found
+        write_json(part / MANIFEST, manifest | norms)
+    return manifest | norms
 
 
 def _write_weights(
@@ -117,41 +117,42 @@ def _write_weights(
     out: Path,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """All files of weights and their index; the norms and what the cast cost."""
+    """Write all files of weights and their index; return the norms and what the cast cost."""
     stored = {name: _stored_as(base, name, dtype) for name in base.layout}
     step = np.float32(-scale)
-
     writers: dict[str, TensorWriter] = {}
 
     def finish(block: Block, merged: np.ndarray, square: float) -> _Written:
-        dtype, before = stored[block.tensor].dtype, base.stored[block.tensor].dtype
-        values, moved, back = _stepped(block, step, merged, dtype, before)
-        writers[block.tensor].write_at(block.tensor, block.start, values, block.row)
+        dtype, base_dtype = stored[block.tensor].dtype, base.stored[block.tensor].dtype
+        values, moved, back = _stepped(block, step, merged, dtype, base_dtype)
+        writers[block.tensor].write_at(block.tensor, block.start, values)
         return _Written(moved, back, square)
 
-    squares, merged_square, moved, back = np.zeros(len(merge.shards.vectors)), 0.0, 0, 0
-    done, total = 0, merge.shards.num_elements()
+    squares, merged_square, moved, back = np.zeros(len(merge.vectors)), 0.0, 0, 0
+    done, total = 0, merge.vectors.num_elements()
     with contextlib.ExitStack() as until_written:
+        # a block may lie in any file, so all are open until the last one is written
         for file, texts in base.metadata.items():
             tensors = {name: stored[name] for name in stored if base.file_of[name] == file}
             writer = until_written.enter_context(write_stored(out / file.name, tensors, texts))
             writers |= dict.fromkeys(tensors, writer)
-        for name in stored.keys() - merge.shards.shapes.keys():
+        for name in stored.keys() - merge.vectors.shapes.keys():
             _copy(base, name, stored[name].dtype, writers[name])
         # closed before the files are, so that nobody writes to a file that is taken away
         blocks = until_written.enter_context(contextlib.closing(merge.blocks(finish)))
-        for place, written, of_shards in blocks:
+        for place, written, vector_squares in blocks:
             size = math.prod(place.shape)
-            writers[place.tensor].count(place.tensor, size, place.first_open)
-            squares += of_shards
+            writers[place.tensor].count(place.tensor, size, place.start)
+            squares += vector_squares
             merged_square += sum(block.square for block in written)
             moved += sum(block.moved for block in written)
             back += sum(block.back for block in written)
             progress(done := done + size, total)
+
     _write_index(base, stored, out)
-    say_zero_vectors(merge.shards, squares)
-    # in the order of the caller
-    norms = np.sqrt(squares)[np.argsort(merge.shards.order)]
+    print_zero_vectors(merge.vectors, squares)
+    # from sorted order to the caller's
+    norms = np.sqrt(squares)[np.argsort(merge.vectors.order)]
     return {
         "l2_norm": float(np.sqrt(merged_square)),
         "shard_l2_norms": norms.tolist(),
@@ -161,7 +162,7 @@ def _write_weights(
 
 
 def _stored_as(base: Weights, name: str, dtype: str | None) -> Stored:
-    """How a tensor of the base stands in the output: parameters change their dtype."""
+    """The header entry of a tensor in the output: only parameters change their dtype."""
     entry = base.stored[name]
     if dtype is None or name not in parameters({name: base.layout[name]}):
         return entry
@@ -173,7 +174,7 @@ def _stored_as(base: Weights, name: str, dtype: str | None) -> Stored:
 def _stepped(
     block: Block, step: np.float32, merged: np.ndarray, dtype: str, base_dtype: str
 ) -> tuple[np.ndarray, int, int]:
-    """theta_0 + step * tau* of a block, cast; bf16 by its bits; the counts of `_Written`."""
+    """theta_0 + step * tau* of a block, cast, bf16 by its bits; the counts of `_Written`."""
     assert block.base is not None
     before = block.base.reshape(merged.shape)
     change = np.multiply(merged, step, out=merged)
@@ -181,21 +182,22 @@ def _stepped(
         return cast(np.add(before, change, out=change), dtype), 0, 0
     moved = np.not_equal(change, 0)
     after = cast(np.add(before, change, out=change), dtype)
-    same = dtype == base_dtype == "BF16"
-    back = np.equal(after, _upper_halves(before.view(np.uint32)) if same else cast(before, dtype))
+    # a base in bf16 needs no rounding: its fp32 numbers have zeros in the lower half
+    exact = dtype == base_dtype == "BF16"
+    back = np.equal(after, _upper_halves(before.view(np.uint32)) if exact else cast(before, dtype))
     back &= moved
     return after, int(np.count_nonzero(moved)), int(np.count_nonzero(back))
 
 
 def cast(values: np.ndarray, dtype: str) -> np.ndarray:
-    """fp32 values in the dtype of a file, rounded to nearest, ties to even.
+    """Finite fp32 values in the dtype of a file, rounded to nearest, ties to even.
 
     Args:
-        values: fp32, finite.
+        values: fp32.
         dtype: a key of `reading.FLOATS`.
 
     Returns:
-        fp32 (the array itself) or fp16; bf16 by its bits, uint16.
+        fp32 (the same array) or fp16; bf16 by its bits, uint16.
 
     Raises:
         UserError: a value is too large for the dtype.
@@ -206,6 +208,7 @@ def cast(values: np.ndarray, dtype: str) -> np.ndarray:
         return values
     if dtype == "F16":
         return values.astype(np.float16)
+    # to the upper half of the bits: add just under half a step, or half if the result would be odd
     bits = values.view(np.uint32)
     rounding = bits >> 16
     rounding &= 1
@@ -215,12 +218,12 @@ def cast(values: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _upper_halves(bits: np.ndarray) -> np.ndarray:
-    found = np.empty(bits.shape, np.uint16)
-    return np.right_shift(bits, 16, out=found, casting="unsafe")
+    halves = np.empty(bits.shape, np.uint16)
+    return np.right_shift(bits, 16, out=halves, casting="unsafe")
 
 
 def _copy(base: Weights, name: str, dtype: str, writer: TensorWriter) -> None:
-    """A tensor that is not merged, a piece at a time."""
+    """Write a tensor that is not merged, a piece at a time."""
     size = base.stored[name].num_bytes
     if dtype == base.stored[name].dtype:
         for start in range(0, size, COPY_BYTES):
@@ -245,7 +248,7 @@ def _write_index(base: Weights, stored: dict[str, Stored], out: Path) -> None:
 
 
 def _write_rest(base: Path, out: Path, dtype: str | None) -> None:
-    """Config, tokenizer and licence."""
+    """Write config, tokenizer and licence."""
     config = read_config(base, "base")
     if dtype is not None:
         config = {k: v for k, v in config.items() if k != "torch_dtype"} | {"dtype": dtype}

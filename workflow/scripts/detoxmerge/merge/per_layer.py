@@ -1,4 +1,4 @@
-"""What is done to a merged vector tensor by tensor: leave tensors out, scale by depth (LiNeS)."""
+"""What is done beside the operator: leave tensors out, scale by depth (LiNeS)."""
 
 from collections.abc import Iterable
 
@@ -7,20 +7,17 @@ from .parameter_names import layer_of
 
 
 def excluded_tensors(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """Tensors whose names contain one of some patterns, in any case.
+    """Tensors whose names contain one of some patterns, whatever the case; sorted.
 
     Args:
         names: of all tensors.
         patterns: parts of names: ``wte``, ``ln_``, or ``h.1.`` for a block.
 
-    Returns:
-        Names, sorted.
-
     Raises:
-        UserError: a pattern is in no name, or nothing would be left.
+        UserError: a pattern is in no name, or no tensor would be left to merge.
     """
     names = sorted(names)
-    found: set[str] = set()
+    excluded: set[str] = set()
     for pattern in patterns:
         hits = {name for name in names if pattern.lower() in name.lower()}
         if not hits:
@@ -28,14 +25,14 @@ def excluded_tensors(names: Iterable[str], patterns: Iterable[str]) -> list[str]
             raise UserError(
                 f"exclude: no tensor's name contains '{pattern}'; {nearest(pattern, parts)}"
             )
-        found |= hits
-    if len(found) == len(names):
-        raise UserError("exclude: every tensor would be left out; name fewer")
-    return sorted(found)
+        excluded |= hits
+    if len(excluded) == len(names):
+        raise UserError("exclude: every tensor would be left out; name fewer parts")
+    return sorted(excluded)
 
 
 def lines_factors(names: Iterable[str], alpha: float, beta: float | None) -> dict[str, float]:
-    """LiNeS: a factor for each tensor that grows with its depth.
+    """LiNeS: name -> a factor that grows with the tensor's depth.
 
     alpha + beta l / (L - 1) in block l = 0 .. L-1, alpha outside of the blocks (Wang et al., ICLR
     2025, arXiv 2410.17146). With one block l / (L - 1) is 0.
@@ -43,10 +40,7 @@ def lines_factors(names: Iterable[str], alpha: float, beta: float | None) -> dic
     Args:
         names: of all tensors.
         alpha: factor of the first block.
-        beta: what the last block has more; none: 1 - alpha, so that the last has 1.
-
-    Returns:
-        name -> factor.
+        beta: what is added to it in the last block; None for 1 - alpha, so that the last has 1.
 
     Raises:
         UserError: no name has a block's number.

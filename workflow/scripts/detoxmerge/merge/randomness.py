@@ -1,4 +1,4 @@
-"""Random numbers by place: the i-th number of a key is the same whichever part is asked for.
+"""Random numbers by place: the i-th number of a key is the same, whichever part is drawn.
 
 PCG64 DXSM (O'Neill 2014, Harvey Mudd College HMC-CS-2014-0905; numpy's documentation) steps by a
 linear congruence, so the state i steps ahead takes log i multiplications. What is drawn for an
@@ -15,8 +15,8 @@ def draws(key: str, start: int, count: int) -> np.ndarray:
 
     Args:
         key: any text; its SHA-256 is the generator's seed.
-        start: 0 or more.
-        count: how many.
+        start: place of the first number, 0 or more.
+        count: how many numbers.
 
     Returns:
         (count,), uint32, uniform. A number is below ceil(p 2**32) with probability p.
@@ -27,12 +27,7 @@ def draws(key: str, start: int, count: int) -> np.ndarray:
 
 
 def uniforms(key: str, start: int, count: int) -> np.ndarray:
-    """Uniform numbers start .. start + count - 1 of a key.
-
-    Args:
-        key: as in `draws`.
-        start: 0 or more.
-        count: how many.
+    """Uniform numbers start .. start + count - 1 of a key, as `draws`.
 
     Returns:
         (count,), fp64, in the open interval (0, 1): odd multiples of 2**-53.

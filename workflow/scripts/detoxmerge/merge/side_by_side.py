@@ -1,4 +1,4 @@
-"""N task vectors side by side, a block at a time; unlike layouts, NaN and infinity stop it."""
+"""N task vectors side by side, read a block at a time; NaN, infinity and unlike tensors stop it."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -10,50 +10,52 @@ import numpy as np
 
 from ..errors import UserError
 from ..storage.reading import Weights
-from ..storage.tensors import Shape, parts_of_rows, require_layout, row_blocks
+from ..storage.tensors import Shape, require_layout, row_blocks
 from ..storage.workers import by_workers
 from .blocks import PASS_ELEMENTS, Block, Place
 from .per_layer import excluded_tensors
 from .squares import all_below, sums_of_squares
-from .task_vectors import Vector, open_delta
+from .task_vectors import TaskVector, open_delta
 
 SAMPLE_ELEMENTS, SAMPLE_RUN = 1 << 18, 1 << 12
-COLUMNS = 20  # elements of all shards in a block of columns, in blocks of rows of one
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Shards:
-    """What is merged; made by `side_by_side`."""
+class TaskVectors:
+    """What is merged; made by `side_by_side`. Its length is N."""
 
-    vectors: list[Vector]  # sorted by path, or by the keys that the caller gave
-    order: list[int]  # where each of these stood in what the caller gave
+    vectors: list[TaskVector]  # sorted by path, or by the keys that the caller gave
+    order: list[int]  # place of each of these in what the caller gave
     shapes: dict[str, Shape]  # of the tensors that are merged, in the order of merging
     excluded: dict[str, Shape]  # of those that are not
     num_texts: list[int | None] | None = None  # in the caller's order
     base: Weights | None = None
     workers: int = 1  # processes; no number depends on it
 
+    def __len__(self) -> int:
+        return len(self.vectors)
+
     def num_elements(self, *tensors: str) -> int:
-        """Elements of some tensors of one shard; without names, of all that are merged."""
+        """Elements of some tensors of one vector; without names, of all that are merged."""
         return sum(int(np.prod(self.shapes[t], dtype=np.int64)) for t in tensors or self.shapes)
 
     def places(
         self,
         block_elements: int,
         tensors: Iterable[str] = (),
-        by_columns: Callable[[str, Shape], bool] = lambda tensor, shape: False,
+        whole: Callable[[str], bool] = lambda tensor: False,
     ) -> Iterator[Place]:
-        """Where the blocks of a pass lie.
+        """Where the blocks of a pass lie, in the order of the tensors.
 
         Args:
-            block_elements: of one shard in a block, about: a block is some whole rows.
-            tensors: names; none: all that are merged.
-            by_columns: says of a tensor whether a block is some whole columns instead.
+            block_elements: of one vector in a block, about: a block is some rows.
+            tensors: names; all that are merged, if there are none.
+            whole: whether a tensor, by its name, must not be cut.
 
         Yields:
-            Places; a block's shape is the tensor's, but for the number of rows, or of columns.
+            Places; a block's shape is the tensor's, but for the number of rows.
         """
         for tensor in tensors or self.shapes:
             shape = self.shapes[tensor]
@@ -62,30 +64,16 @@ class Shards:
             if not shape or 0 in shape:
                 continue
             row = int(np.prod(shape[1:], dtype=np.int64))
-            if not by_columns(tensor, shape):
-                for rows in row_blocks(shape, block_elements):
-                    yield Place(tensor, rows.start * row, (rows.stop - rows.start, *shape[1:]))
-                continue
-            # large, as whole rows are read for each; what is read lies in the page cache then
-            width = max(1, COLUMNS * block_elements // len(self.vectors) // shape[0])
-            for first in range(0, row, width):
-                cut = (shape[0], min(width, row - first)) if width < row else shape
-                yield Place(tensor, first, cut, row)
+            elements = math.prod(shape) if whole(tensor) else block_elements
+            for rows in row_blocks(shape, elements):
+                yield Place(tensor, rows.start * row, (rows.stop - rows.start, *shape[1:]))
 
     def read(self, place: Place) -> Block:
-        """A block.
-
-        Args:
-            place: of `places`.
-
-        Returns:
-            New arrays, with the base's elements if there is a base.
+        """A block, in new arrays, with the base's elements if there is a base.
 
         Raises:
-            UserError: a value of a shard or of the base is not finite; it is named.
+            UserError: a value of a vector or of the base is not finite; the file is named.
         """
-        if parts_of_rows(place.shape, place.row):
-            return self._columns(place)
         count, base = int(np.prod(place.shape, dtype=np.int64)), None
         if self.base is not None:
             base = self.base.read(place.tensor, place.start, np.empty(count, np.float32))
@@ -94,40 +82,28 @@ class Shards:
                     f"{self.base.file_of[place.tensor]}: tensor '{place.tensor}' holds NaN or "
                     "infinity; fetch the base model again"
                 )
-        deltas = np.empty((len(self.vectors), count), np.float32)
+
+        # one array for all, so that the sums of squares are taken in one call
+        deltas = np.empty((len(self), count), np.float32)
         for vector, delta in zip(self.vectors, deltas, strict=True):
             vector.read(place.tensor, place.start, delta)
             if place.tensor in vector.whole:
                 np.subtract(delta, base, out=delta)
         squares = self._squares(deltas, place.tensor)
-        of_each = [delta.reshape(place.shape) for delta in deltas]
-        return Block(place.tensor, place.start, of_each, squares, base, place.row)
+        shaped = [delta.reshape(place.shape) for delta in deltas]
+        return Block(place.tensor, place.start, shaped, squares, base)
 
     def _squares(self, deltas: np.ndarray, tensor: str) -> list[float]:
-        """Sums of squares of each shard's part, (N, elements)."""
-        found = sums_of_squares(deltas)
-        for vector, delta, square in zip(self.vectors, deltas, found, strict=True):
+        """Sums of squares of each row of (N, elements), which also show NaN and infinity."""
+        squares = sums_of_squares(deltas)
+        for vector, delta, square in zip(self.vectors, deltas, squares, strict=True):
             if not math.isfinite(square):
                 raise UserError(
-                    f"{vector.said}: tensor '{tensor}' holds {int((~np.isfinite(delta)).sum())} "
-                    "values that are NaN or infinite; it is no use as a shard: delete it and train "
-                    "it again, with a lower learning rate if it diverged"
+                    f"{vector.label}: tensor '{tensor}' holds {int((~np.isfinite(delta)).sum())} "
+                    "values that are NaN or infinite; it cannot be merged: delete it and train it "
+                    "again, with a lower learning rate if it diverged"
                 )
-        return found
-
-    def _columns(self, place: Place) -> Block:
-        """A block of columns, by way of blocks of whole rows."""
-        deltas = np.empty((len(self.vectors), *place.shape), np.float32)
-        base = None if self.base is None else np.empty(place.shape, np.float32)
-        (num_rows, width), row = place.shape, place.row
-        for at in row_blocks((num_rows, row), PASS_ELEMENTS):
-            shape = (at.stop - at.start, row)
-            part = self.read(Place(place.tensor, at.start * row, shape))
-            for out, read in zip([*deltas, base], [*part.deltas, part.base], strict=True):
-                if out is not None:
-                    out[at] = read.reshape(shape)[:, place.start : place.start + width]
-        squares = self._squares(deltas.reshape(len(deltas), -1), place.tensor)
-        return Block(place.tensor, place.start, list(deltas), squares, base, row)
+        return squares
 
     def each(
         self,
@@ -135,18 +111,18 @@ class Shards:
         *tensors: str,
         block_elements: int = PASS_ELEMENTS,
     ) -> Iterator[T]:
-        """One pass over some tensors, or all that are merged, before they are.
+        """One pass over some tensors, or over all that are merged, before they are.
 
         Args:
-            function: of a block; workers call it.
-            tensors: names; none: all.
+            function: workers call it with each block.
+            tensors: names; all that are merged, if there are none.
             block_elements: as in `places`.
 
         Yields:
-            What the function makes of each block, in their order.
+            What the function returns, in the order of the blocks.
 
         Raises:
-            UserError: a shard holds NaN or infinity.
+            UserError: as `read`.
         """
 
         def work(place: Place) -> T:
@@ -155,98 +131,88 @@ class Shards:
         return by_workers(work, self.places(block_elements, tensors), self.workers)
 
     def by_tensor(
-        self, function: Callable[["Shards", str], T], tensors: Iterable[str]
+        self, function: Callable[["TaskVectors", str], T], tensors: Iterable[str]
     ) -> dict[str, T]:
-        """What needs passes over one tensor after another.
+        """For what needs passes over one tensor after another: name -> what a function returns.
 
         Args:
-            function: of the shards and a tensor's name; workers call it.
+            function: workers call it with these vectors and a tensor's name.
             tensors: names.
-
-        Returns:
-            name -> what the function returned.
         """
-        names, alone = list(tensors), replace(self, workers=1)
-        found = by_workers(lambda name: function(alone, name), names, self.workers)
-        return dict(zip(names, found, strict=True))
+        names, alone = list(tensors), replace(self, workers=1)  # a worker starts no others
+        results = by_workers(lambda name: function(alone, name), names, self.workers)
+        return dict(zip(names, results, strict=True))
 
     def sample(self, *tensors: str) -> list[np.ndarray]:
-        """Elements of each shard, spread evenly: some end to end, then some left out.
+        """Elements of each vector in short runs, which are spread evenly over the tensors.
 
         Args:
-            tensors: names; none: all that are merged.
+            tensors: names; all that are merged, if there are none.
 
         Returns:
-            N arrays, fp32; all elements, if they are not many.
+            N arrays, fp32, of some 2**18 elements; of all elements, if they are fewer.
 
         Raises:
-            UserError: a shard holds NaN or infinity.
+            UserError: as `read`.
         """
         step = SAMPLE_RUN * max(1, self.num_elements(*tensors) // SAMPLE_ELEMENTS)
 
         def places() -> Iterator[Place]:
-            first = 0
+            first = 0  # of the next run in this tensor; the even spacing goes on across tensors
             for tensor in tensors or self.shapes:
                 size = self.num_elements(tensor)
                 for start in range(first, size, step):
                     yield Place(tensor, start, (min(SAMPLE_RUN, size - start),))
                 first = (first - size) % step
 
-        parts = [self.read(place).deltas for place in places()]
-        return [np.concatenate(own) for own in zip(*parts, strict=True)]
+        runs = [self.read(place).deltas for place in places()]
+        return [np.concatenate(of_vector) for of_vector in zip(*runs, strict=True)]
 
     def deltas(self, function: Callable[[list[np.ndarray]], T], *tensors: str) -> Iterator[T]:
-        """As `each`, of the bare arrays, for what does not depend on how they are cut."""
+        """As `each`, with the bare arrays, for what does not depend on how they are cut."""
         large = 4 * PASS_ELEMENTS
         return self.each(lambda block: function(block.deltas), *tensors, block_elements=large)
 
 
 def side_by_side(
-    vectors: list[Vector],
+    vectors: list[TaskVector],
     exclude: Iterable[str] = (),
     num_texts: list[int | None] | None = None,
     base: Weights | None = None,
     workers: int = 1,
     keys: list[Path] | None = None,
-) -> Shards:
-    """Task vectors in the order of their paths, or of other keys.
+) -> TaskVectors:
+    """Task vectors in the order of their paths, or of other keys; no value is read yet.
 
     Args:
         vectors: N with the same tensors, in any order.
-        exclude: parts of names of tensors to leave out (`scaling.excluded_tensors`).
-        num_texts: what each was trained on, in the order of `vectors`, where it is known.
-        base: what blocks shall hold beside them; its order of tensors is that of merging.
+        exclude: parts of names of tensors to leave out (`per_layer.excluded_tensors`).
+        num_texts: how many each was trained on, in the order of `vectors`, where it is known.
+        base: what blocks hold beside them; its order of tensors becomes that of merging.
         workers: processes that read and merge.
-        keys: one for each, by which they are sorted; none: their paths.
-
-    Returns:
-        The shards; nothing of their values is read.
+        keys: what they are sorted by, one for each; None for their paths.
 
     Raises:
         UserError: tensors differ in name or shape; as `excluded_tensors`.
     """
-    keys = [Path(vector.said) for vector in vectors] if keys is None else keys
+    keys = [Path(vector.label) for vector in vectors] if keys is None else keys
     order = sorted(range(len(vectors)), key=keys.__getitem__)
     vectors = [vectors[i] for i in order]
+
     first = vectors[0]
     for other in vectors[1:]:
         layouts = [{n: ("F32", s) for n, s in v.shapes.items()} for v in (first, other)]
-        require_layout(*layouts, first.said, other.said)
+        require_layout(*layouts, first.label, other.label)
+
     names = sorted(first.shapes) if base is None else list(first.shapes)
     excluded = excluded_tensors(names, exclude)
-    kept = [name for name in names if name not in set(excluded)]
-    shapes, left = ({n: first.shapes[n] for n in some} for some in (kept, excluded))
-    return Shards(vectors, order, shapes, left, num_texts, base, workers)
+    merged = [name for name in names if name not in set(excluded)]
+    shapes, rest = ({n: first.shapes[n] for n in some} for some in (merged, excluded))
+    return TaskVectors(vectors, order, shapes, rest, num_texts, base, workers)
 
 
-def open_deltas(paths: list[Path]) -> Shards:
-    """Task vectors of this project, in the order of their paths.
-
-    Args:
-        paths: at least one file, fp32.
-
-    Returns:
-        The shards.
+def open_deltas(paths: list[Path]) -> TaskVectors:
+    """Task vectors of this project, fp32, in the order of their paths.
 
     Raises:
         UserError: tensors differ in name or shape, or are not fp32.

@@ -1,4 +1,4 @@
-"""Ranks among N arrays, entry by entry, by a sorting network: whole arrays are compared, no entry.
+"""Ranks among N arrays, entry by entry, by a sorting network: it compares whole arrays.
 
 Batcher's merge exchange (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M) sorts any
 number of lanes by a fixed list of comparators. Those that no wanted rank depends on are left out.
@@ -14,12 +14,12 @@ def ranked(arrays: list[np.ndarray], ranks: range) -> list[np.ndarray]:
     """Order statistics of N values, entry by entry.
 
     Args:
-        arrays: N of one shape and dtype, finite; they stay as they are.
-        ranks: what is wanted, 0 is the smallest of N values.
+        arrays: N of one shape and dtype, finite; they are not changed.
+        ranks: which ones; 0 is the smallest of N values.
 
     Returns:
-        The array of each rank, in their order. Equal values are one to the machine, so a zero may
-        come out with the sign of another.
+        The array of each rank, in their order. The two zeros are equal, so a zero may have either
+        sign.
     """
     lanes = [array.copy() for array in arrays]
     spare = np.empty_like(lanes[0])
@@ -38,18 +38,19 @@ def network(n: int, ranks: range) -> list[tuple[int, int, bool, bool]]:
 
     Args:
         n: number of lanes, 1 or more.
-        ranks: lanes that are wanted of the sorted ones.
+        ranks: which of the sorted lanes are used.
 
     Returns:
         In the order of their use: the lane that gets the smaller value, the lane that gets the
-        larger one, and of each whether anything depends on it.
+        larger one, and for each whether anything depends on it.
     """
-    needed, found = set(ranks), []
+    # backwards: a comparator counts if a later one, or a rank, uses what it gives
+    needed, kept = set(ranks), []
     for low, high in reversed(list(_merge_exchange(n))):
         if low in needed or high in needed:
-            found.append((low, high, low in needed, high in needed))
+            kept.append((low, high, low in needed, high in needed))
             needed |= {low, high}
-    return found[::-1]
+    return kept[::-1]
 
 
 def _merge_exchange(n: int) -> Iterator[tuple[int, int]]:

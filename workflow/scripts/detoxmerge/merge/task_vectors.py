@@ -1,4 +1,4 @@
-"""A task vector, whatever it is kept as: our delta, a fine-tuned model, or a LoRA adapter.
+"""A task vector, however it is stored: as our delta, a fine-tuned model, or a LoRA adapter.
 
 delta     a file of fp32 tensors, which is the vector
 model     theta_i - theta_0, both as they are stored, the difference rounded once to fp32
@@ -16,25 +16,25 @@ from ..models.places import weight_files
 from ..storage.reading import FLOATS, Weights
 from ..storage.tensors import Shape
 from .lora import CONFIG, FILE, is_adapter, open_adapter
-from .parameter_names import own_names, parameters
+from .parameter_names import names_in, parameters
 
 DELTA = "delta.safetensors"
 
 
 @dataclass(frozen=True)
-class Vector:
-    """One task vector; made by `open_delta` or `open_shard`.
+class TaskVector:
+    """One task vector; made by `open_delta` or `open_fine_tune`.
 
     Attributes:
-        said: what messages call it: its path.
+        label: what messages call it: its path.
         kind: ``delta``, ``model`` or ``adapter``.
         files: with its weights, and an adapter's config.
-        shapes: name -> shape of every tensor that it may be merged in, as in the base's files.
+        shapes: name -> shape of every tensor that can be merged, as in the base's files.
         read: (name, start, out) fills `out`, (count,) fp32, from place `start` on.
-        whole: names of tensors that it reads as theta_i; of the others it reads the vector.
+        whole: names of tensors for which `read` gives theta_i; for others it gives the vector.
     """
 
-    said: str
+    label: str
     kind: str
     files: list[Path]
     shapes: dict[str, Shape]
@@ -44,12 +44,6 @@ class Vector:
 
 def open_fp32(file: Path) -> Weights:
     """The tensors of a vector of this project.
-
-    Args:
-        file: tensors in fp32.
-
-    Returns:
-        The tensors.
 
     Raises:
         UserError: the file is broken, or not fp32.
@@ -61,32 +55,23 @@ def open_fp32(file: Path) -> Weights:
     return weights
 
 
-def open_delta(file: Path) -> Vector:
-    """A vector of this project.
-
-    Args:
-        file: tensors in fp32, named as in `named_parameters`.
-
-    Returns:
-        The vector.
+def open_delta(file: Path) -> TaskVector:
+    """A vector of this project, whose tensors are named as in `named_parameters`.
 
     Raises:
         UserError: as `open_fp32`.
     """
     weights = open_fp32(file)
     shapes = {name: shape for name, (_, shape) in weights.layout.items()}
-    return Vector(str(file), "delta", [file], shapes, weights.read)
+    return TaskVector(str(file), "delta", [file], shapes, weights.read)
 
 
-def open_shard(path: Path, base: Weights) -> Vector:
-    """Whatever a user calls a fine-tune of the base.
+def open_fine_tune(path: Path, base: Weights) -> TaskVector:
+    """The task vector of whatever a user names as a fine-tune of the base.
 
     Args:
         path: `DELTA` or a folder with it, a model folder, or an adapter's.
-        base: the base's weights, which name the tensors.
-
-    Returns:
-        The vector.
+        base: its names of tensors are those of the vector.
 
     Raises:
         UserError: it is none of these, is broken, or was made from another base.
@@ -100,48 +85,50 @@ def open_shard(path: Path, base: Weights) -> Vector:
         return _delta_of(path if path.is_file() else path / DELTA, base)
     if is_adapter(path):
         return _adapter(path, base)
-    own = Weights(files := weight_files(path, "shard"))
-    names = own_names(own, base, str(path))
-    for name, mine in names.items():
-        _require_dtype(path, mine, own.layout[mine][0], base.layout[name][0])
+    weights = Weights(files := weight_files(path, "fine-tune"))
+    names = names_in(weights, base, str(path))
+    for name, stored in names.items():
+        _require_dtype(path, stored, weights.layout[stored][0], base.layout[name][0])
     shapes = parameters(base.layout)
-    read = own.renamed(names).read
-    return Vector(str(path), "model", files, shapes, read, frozenset(shapes))
+    read = weights.renamed(names).read
+    return TaskVector(str(path), "model", files, shapes, read, frozenset(shapes))
 
 
-def _delta_of(file: Path, base: Weights) -> Vector:
+def _delta_of(file: Path, base: Weights) -> TaskVector:
     """A vector of this project under the names of the base's files."""
     weights = open_fp32(file)
-    names, shapes = own_names(weights, base, str(file)), parameters(base.layout)
-    return Vector(str(file), "delta", [file], shapes, weights.renamed(names).read)
+    names, shapes = names_in(weights, base, str(file)), parameters(base.layout)
+    return TaskVector(str(file), "delta", [file], shapes, weights.renamed(names).read)
 
 
-def _adapter(path: Path, base: Weights) -> Vector:
+def _adapter(path: Path, base: Weights) -> TaskVector:
+    """The change that an adapter makes to its base."""
     adapter = open_adapter(path, base)
     files = [path / CONFIG, path / FILE]
     shapes = parameters(base.layout)
 
-    def read(name: str, at: int, out: np.ndarray) -> np.ndarray:
+    # what an adapter does not name, it does not change
+    def read(name: str, start: int, out: np.ndarray) -> np.ndarray:
         if name in adapter.products:
-            return adapter.product(name, at, out)
+            return adapter.product(name, start, out)
         if name in adapter.saved:
-            return adapter.weights.read(adapter.saved[name], at, out)
+            return adapter.weights.read(adapter.saved[name], start, out)
         out[:] = 0
         return out
 
-    return Vector(adapter.said, "adapter", files, shapes, read, frozenset(adapter.saved))
+    return TaskVector(adapter.label, "adapter", files, shapes, read, frozenset(adapter.saved))
 
 
-def _require_dtype(path: Path, name: str, own: str, base: str) -> None:
-    """A fine-tune stored in less than its base differs from it by little but rounding."""
-    if own not in FLOATS:
+def _require_dtype(path: Path, name: str, dtype: str, base: str) -> None:
+    """Raise UserError if a fine-tune is stored in less precision than its base."""
+    if dtype not in FLOATS:
         raise UserError(
-            f"{path}: tensor '{name}' is {own}; a task vector can be taken of "
+            f"{path}: tensor '{name}' is {dtype}; a task vector can be taken of "
             f"{', '.join(FLOATS)} only: save the model unquantised"
         )
-    if own not in ("F32", base):
+    if dtype not in ("F32", base):
         raise UserError(
-            f"{path}: tensor '{name}' is {own} and {base} in the base, so that the difference "
+            f"{path}: tensor '{name}' is {dtype} and {base} in the base, so that the difference "
             f"would be mostly rounding; save the fine-tune in {base}, or merge it with a base in "
-            f"{own} if that is what it was trained from"
+            f"{dtype} if that is what it was trained from"
         )

@@ -1,6 +1,5 @@
 """What safetensors files hold: names, dtypes, shapes; and the blocks that tensors are cut into."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,15 +82,6 @@ def row_blocks(shape: Shape, block_elements: int) -> Iterator[slice]:
     step = max(1, block_elements // row)
     for start in range(0, shape[0], step):
         yield slice(start, min(start + step, shape[0]))
-
-
-def parts_of_rows(shape: Shape, row: int | None) -> bool:
-    """Whether a block of this shape has only parts of its tensor's rows.
-
-    Args:
-        row: length of the tensor's rows; None for a block of whole rows.
-    """
-    return row is not None and row != math.prod(shape[1:])
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .artefacts import Checksum, publish
-from .tensors import Shape, Stored, parts_of_rows
+from .tensors import Shape, Stored
 
 WRITE_OUT_BYTES, LET_GO_BYTES = 1 << 25, 1 << 27
 
@@ -69,16 +69,13 @@ class TensorWriter:
         self._written += block.nbytes
         self._write_out(self._appended)
 
-    def write_at(self, tensor: str, start: int, block: np.ndarray, row: int | None = None) -> None:
+    def write_at(self, tensor: str, start: int, block: np.ndarray) -> None:
         """Put elements of a tensor at their place; any thread or forked process may call it.
 
         Args:
             start: index of the first element in the tensor.
-            row: length of the tensor's rows, if the block is only some of its columns.
         """
-        offset = self._data + self._at[tensor] + start * block.itemsize
-        for i, part in enumerate(block if parts_of_rows(block.shape, row) else [block]):
-            self._put(part, offset + i * (row or 0) * block.itemsize)
+        self._put(block, self._data + self._at[tensor] + start * block.itemsize)
 
     def count(self, tensor: str, elements: int, complete_to: int = 0) -> None:
         """Take note of elements that `write_at` has written.

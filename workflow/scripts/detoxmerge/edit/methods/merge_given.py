@@ -86,14 +86,14 @@ def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
             infinity; the operator refuses them.
     """
     from ...merge.made_elsewhere import open_base, open_given
-    from ...merge.merging import merge_shards
+    from ...merge.merging import merge_vectors
     from ...merge.side_by_side import side_by_side
     from ...storage.artefacts import read_json
 
     base, given = open_base(inputs[0]), inputs[1:]
-    vectors = [open_given(read_json(path)["place"], base) for path in given]
-    shards = side_by_side(vectors, params.exclude, base=base, keys=given)
-    tensors = merge_shards(
-        shards, params.operator, job.out / "delta.safetensors", params, lines=params.lines
+    opened = [open_given(read_json(path)["place"], base) for path in given]
+    vectors = side_by_side(opened, params.exclude, base=base, keys=given)
+    tensors = merge_vectors(
+        vectors, params.operator, job.out / "delta.safetensors", params, lines=params.lines
     )
     return {"verb": "delta", "sign": -1, "tensors": tensors}

@@ -1,19 +1,24 @@
 """The operators that make one vector of N: one file each, found by its name. A module here imports
 without numpy.
 
-A module states what it computes and by whom in its docstring, `REFERENCE`, `Params` (its own
-parameters, strict) and
+A module's docstring says what it computes and by whom. It states `REFERENCE`, `Params` (its own
+parameters, a `plan.entries.Entry`) and
 
-    merge(block, params, context) -> array       a block of the merged vector, fp64
+    merge(block, params, context)            a block of the merged vector (`merge.blocks.Block`), in
+                                             fp64; the block's arrays may be overwritten
 
-(`merge.blocks.Block`); negmerge.py is the example to follow. It may also have
+negmerge.py is the example to follow. A module may also have
 
-    VERSION                                      bumped when its numbers change; of `mean`: merge's
-    check(params, n)                             ValueError if it cannot merge n vectors
-    prepare(shards, params) -> context, facts    what `merge` has to know of whole tensors, found in
-                                                 passes over them (`side_by_side.Shards`); the facts
-                                                 stand in the edit's manifest
-    READS                                        passes over the shards, merging included; else 1
-    by_columns(tensor, shape, params) -> bool    tensors that `merge` must get in blocks of whole
-                                                 columns: no block cuts the first axis of these
+    VERSION                                  bumped when its numbers change; the mean's is that of
+                                             the method `merge`
+    check(params, n)                         raises ValueError if it cannot merge n vectors
+    prepare(vectors, params)                 passes over the vectors (`side_by_side.TaskVectors`)
+                                             before merging; returns the context, which is what
+                                             `merge` has to know of whole tensors or of all, and
+                                             facts for the edit's manifest
+    READS                                    passes over the vectors, merging included; 1 if absent
+    whole_tensors(tensor, shape, params)     whether `merge` must get a tensor in one block; it is
+                                             then in memory, of all N vectors
+
+The order of `block.deltas` is that of the vectors' paths. It is called the sorted order.
 """

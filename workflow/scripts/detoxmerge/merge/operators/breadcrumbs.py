@@ -2,29 +2,35 @@
 
 Of the n entries of a tensor the floor(gamma n) largest are dropped as outliers, of the others the
 floor(density n) largest are kept, and the rest is dropped as noise; tau* = mean_i m_i tau_i.
-Davari and Belilovsky, ECCV 2024, arXiv 2312.06795, where the masked vectors are summed: N times
+Davari and Belilovsky, ECCV 2024, arXiv 2312.06795, sum the masked vectors, which gives N times
 this. The ranks are those of a whole tensor, as in the paper and in mergekit; the authors' code
-takes them along the last axis. Thresholds are exact (`edit.order_statistics`), and values that tie
-at one are kept.
+takes them along the last axis. Thresholds are exact (`merge.order_statistics`), and values equal to
+a threshold are kept.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
+from ...plan.entries import Entry
 from .mean import mean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import numpy as np
+
+    from ..blocks import Block
+    from ..side_by_side import TaskVectors
 
 REFERENCE = "Davari and Belilovsky, ECCV 2024"
 VERSION = 1
 READS = 3  # 2, and 4 where the sample misleads
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(Entry):
     """How much is kept."""
 
     density: float = Field(0.9, gt=0, le=1, description="share of a tensor's entries that is kept")
@@ -39,28 +45,28 @@ class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
         return self
 
 
-def prepare(shards: Any, params: Params) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of each tensor the largest and the smallest magnitude kept, (N, 2), in sorted shard order."""
+def prepare(vectors: TaskVectors, params: Params) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """tensor -> the largest and the smallest magnitude that are kept, (N, 2)."""
     from ..order_statistics import nth_largest
 
-    def bounds(shards: Any, tensor: str) -> np.ndarray:
-        n = shards.num_elements(tensor)
+    def bounds(vectors: TaskVectors, tensor: str) -> np.ndarray:
+        n = vectors.num_elements(tensor)
         kept = max(1, int(params.density * n))
         dropped = min(int(params.gamma * n), n - kept)
         ranks = [dropped + 1, dropped + kept]
 
-        def over(function: Any) -> Any:
-            return shards.deltas(function, tensor)
+        def over(function: Callable[..., Any]) -> Iterator[Any]:
+            return vectors.deltas(function, tensor)
 
-        return nth_largest(over, ranks, shards.sample(tensor), n)
+        return nth_largest(over, ranks, vectors.sample(tensor), n)
 
-    return shards.by_tensor(bounds, filter(shards.num_elements, shards.shapes)), {}
+    return vectors.by_tensor(bounds, filter(vectors.num_elements, vectors.shapes)), {}
 
 
-def merge(block: Any, params: Params, context: dict[str, Any]) -> np.ndarray:
-    """A block of the merged vector."""
+def merge(block: Block, params: Params, context: dict[str, np.ndarray]) -> np.ndarray:
+    """The mean of what lies between the two thresholds of each vector."""
     kept = []
     for delta, (most, least) in zip(block.deltas, context[block.tensor], strict=True):
-        size = abs(delta)
-        kept.append(delta * ((size >= least) & (size <= most)))
+        magnitude = abs(delta)
+        kept.append(delta * ((magnitude >= least) & (magnitude <= most)))
     return mean(kept)

@@ -6,42 +6,37 @@ one of Kim et al. (COLM 2024, openreview.net/forum?id=TBNYjdOazs).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+from ...plan.entries import Entry
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..blocks import Block
+
 REFERENCE = "Kim et al., COLM 2024"
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """None."""
+class Params(Entry):
+    """There are none."""
 
 
-def merge(block: Any, params: Params, context: None) -> np.ndarray:
-    """A block of the mean."""
+def merge(block: Block, params: Params, context: None) -> np.ndarray:
+    """The mean of the block."""
     return mean(block.deltas)
 
 
 def mean(deltas: list[np.ndarray]) -> np.ndarray:
-    """The mean of some arrays.
-
-    Args:
-        deltas: N arrays of one shape, fp32, in sorted shard order.
-
-    Returns:
-        fp64, the shape of one.
-    """
-    found = total(deltas)
-    found /= len(deltas)
-    return found
+    """The mean of N arrays of one shape, fp64; the last bits depend on their order."""
+    result = total(deltas)
+    result /= len(deltas)
+    return result
 
 
 def total(deltas: list[np.ndarray]) -> np.ndarray:
-    """The sum of some arrays; as `mean`."""
-    found = deltas[0].astype("float64")
+    """The sum of N arrays of one shape, fp64; the last bits depend on their order."""
+    result = deltas[0].astype("float64")
     for delta in deltas[1:]:
-        found += delta  # numpy widens a buffer at a time, so no second fp64 copy arises
-    return found
+        result += delta  # numpy widens a buffer at a time, so no second fp64 copy arises
+    return result

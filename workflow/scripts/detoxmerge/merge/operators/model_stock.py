@@ -1,83 +1,78 @@
-"""Model Stock: the mean of each tensor, shrunk by what the shards' angles say of its noise.
+"""Model Stock: the mean of each tensor, shrunk by what the vectors' angles say of its noise.
 
     tau* = t mean_i tau_i,  t = N c / (1 + (N - 1) c),  c = mean over pairs of cos(tau_i, tau_j)
 
 tensor by tensor (Jang et al., ECCV 2024, arXiv 2403.19522; for N > 2 c is the mean over pairs, as
-in mergekit). A vector that is zero has the cosine 0 to all others. Where c < 0, t is set to 0: the
-formula's would be negative, or have a pole, and there is no common direction to keep. The manifest
-says in how many tensors.
+in mergekit). A zero vector has the cosine 0 to all others. Where c < 0, t is set to 0: the formula
+would make it negative or have a pole, and there is no common direction to keep. The manifest says
+in how many tensors this is so.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
+from ...plan.entries import Entry
 from .mean import mean
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ..blocks import Block
+    from ..side_by_side import TaskVectors
 
 REFERENCE = "Jang et al., ECCV 2024"
 VERSION = 1
 READS = 2
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """None."""
+class Params(Entry):
+    """There are none."""
 
 
 def check(params: Params, n: int) -> None:
     """Raise ValueError if there is no pair."""
     if n < 2:
-        raise ValueError("operator model_stock compares shards: n must be 2 or more")
+        raise ValueError("operator model_stock compares task vectors: n must be 2 or more")
 
 
-def prepare(shards: Any, params: Params) -> tuple[dict[str, float], dict[str, Any]]:
-    """t of each tensor; one pass."""
-    found = shards.by_tensor(_mean_cosine, shards.shapes)
-    negative = sum(cosine < 0 for cosine in found.values())
-    found = {tensor: shrinkage(cosine, len(shards.order)) for tensor, cosine in found.items()}
-    return found, {"shrinkage": found, "num_tensors_with_negative_cosine": negative}
+def prepare(vectors: TaskVectors, params: Params) -> tuple[dict[str, float], dict[str, Any]]:
+    """tensor -> t; one pass."""
+    cosines = vectors.by_tensor(_mean_cosine, vectors.shapes)
+    negative = sum(cosine < 0 for cosine in cosines.values())
+    factors = {tensor: shrinkage(cosine, len(vectors)) for tensor, cosine in cosines.items()}
+    return factors, {"shrinkage": factors, "num_tensors_with_negative_cosine": negative}
 
 
-def _mean_cosine(shards: Any, tensor: str) -> float:
-    return mean_cosine(sum(shards.each(lambda block: gram(block.deltas), tensor)))
+def _mean_cosine(vectors: TaskVectors, tensor: str) -> float:
+    return mean_cosine(sum(vectors.each(lambda block: gram(block.deltas), tensor)))
 
 
-def merge(block: Any, params: Params, context: dict[str, float]) -> np.ndarray:
-    """A block of the merged vector."""
+def merge(block: Block, params: Params, context: dict[str, float]) -> np.ndarray:
+    """The mean, shrunk by the tensor's t."""
     return context[block.tensor] * mean(block.deltas)
 
 
 def shrinkage(cosine: float, n: int) -> float:
-    """t of a mean cosine c and N shards, 0..1."""
+    """t of a mean cosine c and N vectors, 0..1."""
     cosine = max(0.0, cosine)
     return n * cosine / (1 + (n - 1) * cosine)
 
 
 def gram(deltas: list[np.ndarray]) -> np.ndarray:
-    """Inner products of the shards' parts of a block.
-
-    Args:
-        deltas: N arrays of one shape, fp32.
-
-    Returns:
-        (N, N), fp64.
-    """
+    """Inner products of N arrays of one shape, (N, N), fp64."""
     import numpy as np
 
-    vectors = np.stack(deltas).reshape(len(deltas), -1).astype(np.float64)
+    flat = np.stack(deltas).reshape(len(deltas), -1).astype(np.float64)
     # not by BLAS: its threads cut the sum, and then its last bits depend on their number
-    return np.stack([np.einsum("b,jb->j", one, vectors) for one in vectors])
+    return np.stack([np.einsum("b,jb->j", row, flat) for row in flat])
 
 
 def mean_cosine(products: np.ndarray | float) -> float:
     """The mean cosine over pairs of different vectors.
 
     Args:
-        products: of `gram`.
+        products: of `gram`, (N, N); a number if there was no block.
 
     Returns:
         -1..1; pairs with a vector that is zero count as 0.

@@ -6,23 +6,24 @@ the mean at N times that scale.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
+from ...plan.entries import Entry
 from .mean import total
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..blocks import Block
+
 REFERENCE = "Ilharco et al., ICLR 2023"
 VERSION = 1
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """None."""
+class Params(Entry):
+    """There are none."""
 
 
-def merge(block: Any, params: Params, context: None) -> np.ndarray:
-    """A block of the sum."""
+def merge(block: Block, params: Params, context: None) -> np.ndarray:
+    """The sum of the block."""
     return total(block.deltas)

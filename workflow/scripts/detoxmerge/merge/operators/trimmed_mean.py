@@ -5,29 +5,32 @@ g = floor(trim N); tau* = 1/(N - 2g) sum of the others (Yin et al., ICML 2018, a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from ...plan.entries import Entry
 from .median import middle
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..blocks import Block
+
 REFERENCE = "Yin et al., ICML 2018"
 VERSION = 1
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """How much goes."""
+class Params(Entry):
+    """How much is cut."""
 
-    trim: float = Field(0.2, gt=0, lt=0.5, description="share of the shards cut at each end")
+    trim: float = Field(0.2, gt=0, lt=0.5, description="share of the vectors cut at each end")
 
 
 def check(params: Params, n: int) -> None:
     """Raise ValueError if nothing of n values would be cut: that is the mean."""
     if num_cut(params, n) == 0:
-        raise ValueError(f"trim {params.trim:g} of {n} shards cuts none; raise it, or n")
+        raise ValueError(f"trim {params.trim:g} of {n} task vectors cuts none; raise it, or n")
 
 
 def num_cut(params: Params, n: int) -> int:
@@ -35,6 +38,6 @@ def num_cut(params: Params, n: int) -> int:
     return int(params.trim * n + 1e-9)  # 0.3 * 10 is 3, whatever floats make of it
 
 
-def merge(block: Any, params: Params, context: None) -> np.ndarray:
-    """A block of the trimmed mean."""
+def merge(block: Block, params: Params, context: None) -> np.ndarray:
+    """What is left without the g smallest and the g largest values."""
     return middle(block.deltas, num_cut(params, len(block.deltas)))

@@ -2,7 +2,7 @@
 
 Makes model folders of random weights in --folder, times, deletes them; writes merge.csv beside this
 file and the tables of docs/merging-speed.md. The size small needs 7 GB of disk, large 41 GB.
-Run from the root: PYTHONPATH=workflow/scripts python benchmarks/merge.py --folder /scratch
+Run from the root: PYTHONPATH=workflow/scripts python benchmarks/merge_speed.py --folder /scratch
 """
 
 import argparse
@@ -29,9 +29,9 @@ NEEDED = {"weighted": "weights=[{shares}]", "della": "layout=conv1d"}
 NAIVE = """
 import sys
 from safetensors.torch import load_file, save_file
-out, base, *shards = sys.argv[1:]
-base, shards = load_file(base), [load_file(shard) for shard in shards]
-merged = {n: t - sum(shard[n] - t for shard in shards) / len(shards) for n, t in base.items()}
+out, base, *tunes = sys.argv[1:]
+base, tunes = load_file(base), [load_file(tune) for tune in tunes]
+merged = {n: t - sum(tune[n] - t for tune in tunes) / len(tunes) for n, t in base.items()}
 save_file(merged, out)
 """
 
@@ -50,7 +50,7 @@ class Task:
         return [folder / "model.safetensors" for folder in self.folders]
 
     @property
-    def num_shards(self) -> int:
+    def num_fine_tunes(self) -> int:
         """N."""
         return len(self.folders) - 1
 
@@ -67,24 +67,24 @@ def plain(task: Task, threads: int) -> list[str]:
 
 def ours(task: Task, operator: str, workers: int) -> list[str]:
     """The command line of this project."""
-    base, *shards = map(str, task.folders)
+    base, *fine_tunes = map(str, task.folders)
     command = [sys.executable, "-m", "detoxmerge", "merge", "--base", base]
-    command += [x for shard in shards for x in ("--shard", shard)]
+    command += [x for fine_tune in fine_tunes for x in ("--fine-tune", fine_tune)]
     command += ["--operator", operator, "--scale", "1", "--out", str(task.out)]
     if operator in NEEDED:
-        shares = ",".join([str(1 / task.num_shards)] * task.num_shards)
+        shares = ",".join([str(1 / task.num_fine_tunes)] * task.num_fine_tunes)
         command += ["--set", NEEDED[operator].format(shares=shares)]
     return [*command, "--workers", str(workers)]
 
 
 def theirs(task: Task, mergekit: Path, exact: bool) -> list[str]:
     """mergekit's, lazily; exact: in fp32, whatever the files have."""
-    base, *shards = map(str, task.folders)
-    weight = {"weight": 1 / task.num_shards}
+    base, *fine_tunes = map(str, task.folders)
+    weight = {"weight": 1 / task.num_fine_tunes}
     config = {
         "merge_method": "task_arithmetic",
         "base_model": base,
-        "models": [{"model": shard, "parameters": weight} for shard in shards],
+        "models": [{"model": fine_tune, "parameters": weight} for fine_tune in fine_tunes],
         "parameters": {"normalize": False, "lambda": -1.0},
     }
     if exact:
@@ -134,7 +134,7 @@ def measure(task: Task, state: str, method: str, command: list[str]) -> dict[str
         shutil.rmtree(task.out)
         if usage.others < QUIET:
             break
-    key = {"size": task.size, "n": task.num_shards, "state": state, "method": method}
+    key = {"size": task.size, "n": task.num_fine_tunes, "state": state, "method": method}
     row = key | {k: round(v, 3) for k, v in asdict(usage).items()} | {"cached": round(cached, 3)}
     print(*row.values(), flush=True)
     return row
