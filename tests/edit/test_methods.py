@@ -23,6 +23,22 @@ def test_a_replicate_names_a_method() -> None:
     assert {METHODS[name].REPLICATE_OF for name in replicates()} <= set(METHODS)
 
 
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("merge", "n operator lines_alpha lines_beta exclude recipe"),
+        ("leave_one_out", "n without operator recipe"),
+        ("dexperts", "expert recipe base_top_p model"),
+        ("expert_anti_expert", "alpha num_shards recipe"),
+        ("filtering", "mode recipe prompts scorer threshold"),
+        ("finetune_nontoxic", "recipe rows sample_seed"),
+    ],
+)
+def test_parameters_stay_in_the_order_of_the_paths(name: str, fields: str) -> None:
+    """The setting's path names them in this order: another one would move every result."""
+    assert list(METHODS[name].Params.model_fields) == fields.split()
+
+
 @pytest.mark.parametrize("name", sorted(OPERATORS))
 def test_readme_of_the_config_has_the_operator_and_its_parameters(name: str) -> None:
     text = (Path(__file__).parents[2] / "config" / "README.md").read_text()

@@ -52,7 +52,8 @@ def make_edit(
         checkpoint_minutes=checkpoint_minutes,
         budget=budget,
     )
-    fields = METHODS[edit.method].build(inputs, edit.params, job)
+    method = METHODS[edit.method]
+    fields = method.build(inputs, edit.params, job)
     tensors = fields.get("tensors")
     write_manifest(
         out,
@@ -65,9 +66,10 @@ def make_edit(
         setting=edit.setting,
         params=protocol_of(edit.params),
         seed=edit.seed,
+        verb=method.VERB,
         **fields,
     )
     if job.work.is_dir():
         shutil.rmtree(job.work)
-    norm = f", |{fields['verb']}| {tensors['l2_norm']:.4g}" if tensors else ""
+    norm = f", |{method.VERB}| {tensors['l2_norm']:.4g}" if tensors else ""
     print(f"{edit.method}: from {len(inputs)} input(s){norm}")

@@ -43,7 +43,6 @@ def trained_edit(base: Path, texts: list[str], job: Job, *, sign: int = 1) -> di
     tensors = {"file": delta.name, "sha256": files[delta.name], "l2_norm": norm}
     history = {"file": loss.name, "sha256": files[loss.name]}
     return {
-        "verb": "delta",
         "sign": 1,
         "tensors": tensors,
         "training": found | {"loss": history},

@@ -17,10 +17,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from ...models.sampling_request import candidates_at
-from ...plan.entries import alias_of, protocol
+from ...plan.entries import Entry, alias_of, protocol
 
 KIND = "fit"
 VERB = "choose"
@@ -31,7 +31,7 @@ USES = ()
 READ = ("label", "thresholds", "any_above")  # of a scorer's entry: how it is read, not what it is
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(Entry):
     """What the config entry may say."""
 
     scorer: str = Field(
@@ -108,4 +108,4 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     Returns:
         The edit's verb, and `scorer`: the manifest's path from the edit's folder.
     """
-    return {"verb": "choose", "scorer": os.path.relpath(inputs[0], job.out)}
+    return {"scorer": os.path.relpath(inputs[0], job.out)}

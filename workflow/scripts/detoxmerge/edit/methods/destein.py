@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from ...plan.entries import alias_of
+from ...plan.entries import Entry, alias_of
 
 KIND = "fit"
 VERB = "hooks"
@@ -38,7 +38,7 @@ PREFIXES = {  # toxic, non-toxic
 }
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(Entry):
     """What the config entry may say."""
 
     prompts: str = Field(

@@ -10,9 +10,10 @@ DExperts, ACL 2021 (arXiv 2105.03023); the paper's scale (alpha) is 2.
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from ...plan.entries import alias_of
+from ...plan.entries import Entry, alias_of
+from ...plan.recipes import RecipeName
 
 KIND = "fit"
 VERB = "logits"
@@ -22,18 +23,14 @@ VERSION = 1
 USES = ("dataset", "seed")
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(Entry):
     """What the config entry may say."""
 
     expert: Literal["base", "nontoxic"] = Field(
         "base",
         description="`nontoxic`: the edit `finetune_nontoxic`; `base`: the base (anti-expert only)",
     )
-    recipe: str = Field(
-        "default",
-        description="fine-tuning recipe of the catalogue",
-        json_schema_extra=alias_of("recipes"),
-    )
+    recipe: RecipeName = "default"
     base_top_p: float = Field(
         0.9, gt=0, le=1, description="nucleus of the base that sampling keeps to; 1: none"
     )
@@ -100,7 +97,6 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
         name: fine_tuned(path, job.out, base) for name, path in zip(names, inputs, strict=True)
     }
     return {
-        "verb": "logits",
         "rule": "contrast",
         "settings": {},
         "helpers": helpers,

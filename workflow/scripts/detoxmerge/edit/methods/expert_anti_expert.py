@@ -11,10 +11,10 @@ the whole vector: 0 is the base, 1 their edit; alpha, which they set to 1, is a 
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from ...plan.entries import alias_of
-from ...plan.recipes import refuse_several_processes
+from ...plan.entries import Entry
+from ...plan.recipes import RecipeName, refuse_several_processes
 
 KIND = "merge"
 VERB = "delta"
@@ -26,17 +26,16 @@ USES = ("dataset", "seed")
 refusals = refuse_several_processes
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(Entry):
     """What the config entry may say."""
 
     alpha: float = Field(1.0, ge=0, description="how much of the anti-expert is subtracted")
     num_shards: int = Field(
         1, ge=1, description="toxic fine-tunes whose mean vector is the anti-expert"
     )
-    recipe: str = Field(
+    recipe: RecipeName = Field(
         "default",
         description="fine-tuning recipe of the catalogue, of the expert and of the shards",
-        json_schema_extra=alias_of("recipes"),
     )
 
 
@@ -74,4 +73,4 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
 
     _, expert, *shards = (path.with_name("delta.safetensors") for path in inputs)
     tensors = subtract(expert, shards, params.alpha, job.out / "delta.safetensors")
-    return {"verb": "delta", "sign": 1, "tensors": tensors}
+    return {"sign": 1, "tensors": tensors}

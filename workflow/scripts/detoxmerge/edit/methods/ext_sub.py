@@ -50,4 +50,4 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     _, expert, *shards = (path.with_name("delta.safetensors") for path in inputs)
     out = job.out / "delta.safetensors"
     tensors = subtract(expert, shards, params.alpha, out, turned=turned)
-    return {"verb": "delta", "sign": 1, "tensors": tensors}
+    return {"sign": 1, "tensors": tensors}

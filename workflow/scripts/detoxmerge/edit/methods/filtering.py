@@ -17,10 +17,10 @@ keeps the less toxic half (Wang et al., NeurIPS 2022, arXiv 2202.04173).
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from ...plan.entries import alias_of
-from ...plan.recipes import refuse_several_processes
+from ...plan.entries import Entry, alias_of
+from ...plan.recipes import RecipeName, refuse_several_processes
 
 KIND = "train"
 VERB = "delta"
@@ -32,17 +32,13 @@ USES = ("dataset", "seed")
 refusals = refuse_several_processes
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(Entry):
     """What the config entry may say."""
 
     mode: Literal["self_generated_median", "corpus_threshold"] = Field(
         description="the base's own samples up to their prompt's median, or the data set's texts"
     )
-    recipe: str = Field(
-        "default",
-        description="fine-tuning recipe of the catalogue",
-        json_schema_extra=alias_of("recipes"),
-    )
+    recipe: RecipeName = "default"
     prompts: str | None = Field(
         None,
         description="self_generated_median: prompt set that the base model continued",

@@ -10,10 +10,9 @@ arXiv 2105.03023).
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from ...plan.entries import alias_of
-from ...plan.recipes import refuse_several_processes
+from ...plan.recipes import WithRecipe, refuse_several_processes
 
 KIND = "train"
 VERB = "delta"
@@ -25,14 +24,9 @@ USES = ("dataset", "seed")
 refusals = refuse_several_processes
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(WithRecipe):
     """What the config entry may say."""
 
-    recipe: str = Field(
-        "default",
-        description="fine-tuning recipe of the catalogue",
-        json_schema_extra=alias_of("recipes"),
-    )
     rows: int | None = Field(
         None, ge=1, description="non-toxic texts; none: as many as the data set has toxic ones"
     )

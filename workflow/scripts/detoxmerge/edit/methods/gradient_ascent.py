@@ -15,10 +15,7 @@ or a scale below 1 go less far. Weights or a loss that are not finite are refuse
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
-
-from ...plan.entries import alias_of
-from ...plan.recipes import refuse_several_processes
+from ...plan.recipes import WithRecipe, refuse_several_processes
 
 KIND = "train"
 VERB = "delta"
@@ -30,14 +27,8 @@ USES = ("dataset", "seed")
 refusals = refuse_several_processes
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(WithRecipe):
     """What the config entry may say."""
-
-    recipe: str = Field(
-        "default",
-        description="fine-tuning recipe of the catalogue",
-        json_schema_extra=alias_of("recipes"),
-    )
 
 
 def inputs(params: Params, at: Any) -> list[str]:

@@ -7,9 +7,10 @@ headline table has a jackknife interval over shards (Tukey 1958). No figure show
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from ...plan.entries import alias_of
+from ...plan.entries import Entry
+from ...plan.recipes import RecipeName
 
 KIND = "merge"
 VERB = "delta"
@@ -20,17 +21,13 @@ USES = ("dataset", "seed")
 REPLICATE_OF = "merge"  # its edits are no results of their own
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(Entry):
     """What the config entry may say; list 0 .. n-1 for `without`."""
 
     n: int = Field(ge=3, le=10_000, description="number of shards")
     without: int = Field(ge=0, description="the shard that is left out")
     operator: Literal["mean"] = Field("mean", description="how the N - 1 vectors become one")
-    recipe: str = Field(
-        "default",
-        description="fine-tuning recipe of the catalogue",
-        json_schema_extra=alias_of("recipes"),
-    )
+    recipe: RecipeName = "default"
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Params":

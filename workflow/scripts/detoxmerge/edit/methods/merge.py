@@ -21,7 +21,8 @@ from pydantic import (
 )
 
 from ...errors import nearest
-from ...plan.entries import LATER, Names, alias_of
+from ...plan.entries import LATER, Entry, Names
+from ...plan.recipes import WithRecipe
 from ...plan.registry import OPERATORS
 
 KIND = "merge"
@@ -32,7 +33,7 @@ VERSION = 1
 USES = ("dataset", "seed")
 
 
-class _First(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class _First(Entry):
     n: int = Field(ge=1, le=10_000, description="number of shards; 1 is the single task vector")
     operator: str = Field("mean", description="how the N vectors become one")
 
@@ -49,7 +50,7 @@ class _First(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
         return self
 
 
-class _Common(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class _Common(Entry):
     lines_alpha: float | None = Field(
         None,
         ge=0,
@@ -80,16 +81,6 @@ class _Common(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
         return None if self.lines_alpha is None else (self.lines_alpha, self.lines_beta)
 
 
-class Recipe(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """What a merge of fine-tunes of this workflow has, and no other."""
-
-    recipe: str = Field(
-        "default",
-        description="fine-tuning recipe of the catalogue",
-        json_schema_extra=alias_of("recipes"),
-    )
-
-
 @cache
 def merge_params(operator: str, *last: type[BaseModel]) -> type[BaseModel]:
     """The parameters of a method that merges: an operator's own stand between those of all.
@@ -108,11 +99,11 @@ class _Unknown(merge_params("mean"), extra="ignore"):  # type: ignore[misc]
     """Of an operator that does not exist: says just that."""
 
 
-Params = merge_params("mean", Recipe)
+Params = merge_params("mean", WithRecipe)
 
 
 def params_of(
-    values: dict[str, Any], last: tuple[type[BaseModel], ...] = (Recipe,)
+    values: dict[str, Any], last: tuple[type[BaseModel], ...] = (WithRecipe,)
 ) -> type[BaseModel]:
     """What the config entry may say, which depends on its operator.
 
@@ -191,4 +182,4 @@ def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
         exclude=params.exclude,
         lines=params.lines,
     )
-    return {"verb": "delta", "sign": -1, "tensors": tensors}
+    return {"sign": -1, "tensors": tensors}

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, model_validator
 
+from ...plan.entries import Entry
 from . import merge
 
 KIND = "merge"
@@ -21,7 +22,7 @@ VERSION = 1
 USES = ()
 
 
-class _Given(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class _Given(Entry):
     @model_validator(mode="after")
     def _has_weights(self) -> "_Given":
         if self.operator == "weighted" and self.weights is None:
@@ -96,4 +97,4 @@ def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
     tensors = merge_shards(
         shards, params.operator, job.out / "delta.safetensors", params, lines=params.lines
     )
-    return {"verb": "delta", "sign": -1, "tensors": tensors}
+    return {"sign": -1, "tensors": tensors}

@@ -8,7 +8,9 @@ a prefix that announces toxic text, and is avoided. Pei, Yang and Klein, PREADD,
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from ...plan.entries import Entry
 
 KIND = "fit"
 VERB = "logits"
@@ -24,7 +26,7 @@ PREFIXES = {
 }
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(Entry):
     """What the config entry may say."""
 
     prefix: Literal["toxic", "short"] = Field(
@@ -72,7 +74,6 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     from ..verbs.logits.describe import prompted
 
     return {
-        "verb": "logits",
         "rule": "contrast",
         "settings": {},
         "helpers": {"anti": prompted(inputs[0], [PREFIXES[params.prefix]])},

@@ -17,7 +17,9 @@ Uppaal et al., ICLR 2025, arXiv 2405.13967.
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
+
+from ...plan.entries import Entry
 
 KIND = "fit"
 VERB = "delta"
@@ -27,7 +29,7 @@ VERSION = 1
 USES = ("dataset",)
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(Entry):
     """What the config entry may say."""
 
     pairs: int = Field(500, ge=2, description="number of toxic and of non-toxic texts")

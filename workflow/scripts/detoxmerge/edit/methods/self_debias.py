@@ -8,7 +8,9 @@ TACL 2021 (arXiv 2103.00453); the paper's scale (lambda) is 50.
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from ...plan.entries import Entry
 
 KIND = "fit"
 VERB = "logits"
@@ -31,7 +33,7 @@ PREFIXES = {
 }
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class Params(Entry):
     """What the config entry may say."""
 
     prefixes: Literal["all", "short"] = Field(
@@ -82,7 +84,6 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     from ..verbs.logits.describe import prompted
 
     return {
-        "verb": "logits",
         "rule": "self_debias",
         "settings": {"epsilon": params.epsilon},
         "helpers": {"prompted": prompted(inputs[0], PREFIXES[params.prefixes])},

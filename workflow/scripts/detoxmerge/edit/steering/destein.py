@@ -63,7 +63,6 @@ def fit(inputs: list[Path], params: Any, prefixes: tuple[str, str], job: Any) ->
     named = dict(zip(names, vectors, strict=True))
     pairs_file, probes_file = job.out / "pairs.jsonl", job.out / "probes.csv"
     return {
-        "verb": "hooks",
         "rule": RULES[params.rule],
         "modules": dict(zip(modules, names, strict=True)),
         "tensors": write_vectors(job.out / "hooks.safetensors", named),

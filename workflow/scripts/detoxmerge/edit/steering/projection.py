@@ -54,7 +54,6 @@ def fit(inputs: list[Path], params: Any, job: Any) -> dict[str, Any]:
     is_row = not isinstance(model.get_submodule(values[0]), torch.nn.Linear)
     tensors = write_projection(model, subspaces, is_row, job.out / "delta.safetensors")
     return {
-        "verb": "delta",
         "sign": 1,
         "tensors": tensors,
         "layers": layers,
