@@ -9,11 +9,12 @@ with session(snakemake):
     from detoxmerge.edit.build import make_edit
     from detoxmerge.plan.grid import Grid
     from detoxmerge.plan.load import load_config
+    from detoxmerge.plan.registry import recipe_of
     from detoxmerge.train.budget import once
 
     config, out = load_config(snakemake.config), Path(snakemake.output.edit)
     edit = Grid(config).find(snakemake.wildcards)
-    recipe = config.recipes.get(getattr(edit.params, "recipe", None))
+    recipe = config.recipes.get(recipe_of(edit.method, edit.params))
     arguments = {
         "base": Path(snakemake.input.base),
         "inputs": [Path(path) for path in snakemake.input.manifests],

@@ -28,6 +28,7 @@ LABEL = "best of N samples"
 REFERENCE = "Beirami et al., arXiv 2401.01879, 2024"
 VERSION = 1
 USES = ()
+SCORER = "scorer"
 READ = ("label", "thresholds", "any_above")  # of a scorer's entry: how it is read, not what it is
 
 

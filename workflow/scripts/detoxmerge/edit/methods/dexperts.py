@@ -21,6 +21,7 @@ LABEL = "DExperts"
 REFERENCE = "Liu et al., ACL 2021"
 VERSION = 1
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 
 class Params(Entry):

@@ -22,6 +22,7 @@ LABEL = "expert minus anti-expert"
 REFERENCE = "Hu et al., AAAI 2024"
 VERSION = 1
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 refusals = refuse_several_processes
 

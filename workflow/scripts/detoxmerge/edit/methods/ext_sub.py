@@ -22,6 +22,7 @@ LABEL = "Ext-Sub"
 REFERENCE = "Hu et al., AAAI 2024"
 VERSION = 1
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 Params = expert_anti_expert.Params
 inputs = expert_anti_expert.inputs

@@ -28,6 +28,7 @@ LABEL = "fine-tuning on filtered texts"
 REFERENCE = "Meng et al., Findings of EMNLP 2024"
 VERSION = 2
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 refusals = refuse_several_processes
 

@@ -20,6 +20,7 @@ LABEL = "fine-tuning on non-toxic texts"
 REFERENCE = "Gururangan et al., ACL 2020"
 VERSION = 2
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 refusals = refuse_several_processes
 

@@ -23,6 +23,7 @@ LABEL = "gradient ascent"
 REFERENCE = "Ilharco et al., ICLR 2023"
 VERSION = 2
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 refusals = refuse_several_processes
 

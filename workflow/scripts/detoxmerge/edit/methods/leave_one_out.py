@@ -18,7 +18,10 @@ LABEL = "merged task vectors without one shard"
 REFERENCE = "Tukey, Annals of Mathematical Statistics 29, 1958"
 VERSION = 1
 USES = ("dataset", "seed")
+MERGES = "n"
+RECIPE = "recipe"
 REPLICATE_OF = "merge"  # its edits are no results of their own
+LEAVES_OUT = "without"
 
 
 class Params(Entry):

@@ -31,6 +31,8 @@ LABEL = "merged task vectors"
 REFERENCE = "Kim et al., COLM 2024"
 VERSION = 1
 USES = ("dataset", "seed")
+MERGES = "n"
+RECIPE = "recipe"
 
 
 class _First(Entry):

@@ -20,6 +20,7 @@ LABEL = "merged task vectors of given fine-tunes"
 REFERENCE = "Kim et al., COLM 2024"
 VERSION = 1
 USES = ()
+MERGES = "n"
 
 
 class _Given(Entry):
