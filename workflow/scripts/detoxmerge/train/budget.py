@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,22 +78,3 @@ def alone(folder: Path, budget: Budget) -> Iterator[bool]:
         yield waited
     finally:
         lock.release()
-
-
-def once(result: Path, seconds: float | None, make: Callable[..., None]) -> None:
-    """Make a result, unless another copy of the job makes it while this one waits.
-
-    Args:
-        result: the manifest that `make` writes last.
-        seconds: that the job has; none: no limit.
-        make: is called with the job's `budget`.
-
-    Raises:
-        BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
-    """
-    budget = Budget(seconds)
-    with alone(result.parent, budget) as waited:
-        if waited and result.is_file():
-            print("the other copy has made the result")
-        else:
-            make(budget=budget)

@@ -10,30 +10,18 @@ import torch
 
 from ..data.datasets import shard_texts
 from ..errors import UserError
-from ..models.device import pick_device
+from ..merge.task_vectors import DELTA
 from ..models.loading import context_of, load_model, load_tokenizer, pad_token
 from ..storage.artefacts import read_json, sha256, write_manifest
 from ..storage.writing import write_tensors
-from .budget import Budget
 from .checkpoints import keep_checkpoints_of
-from .resumable import IGNORED, train, write_loss
+from .job import Job
+from .resumable import IGNORED, LOSS, train, write_loss
 from .together import is_first, whole
 
 
 def finetune_shard(
-    base: Path,
-    dataset: Path,
-    toxic: Path,
-    partition: Path,
-    shard: int,
-    seed: int,
-    protocol: Mapping[str, Any],
-    checkpoint_minutes: float,
-    device: str,
-    delta: Path,
-    loss: Path,
-    meta: Path,
-    budget: Budget | None = None,
+    base: Path, dataset: Path, toxic: Path, partition: Path, shard: int, job: Job
 ) -> None:
     """Train on one shard by plain causal cross-entropy and write the task vector.
 
@@ -46,74 +34,36 @@ def finetune_shard(
         toxic: its toxic texts.
         partition: the partition.
         shard: 0-based.
-        seed: of the training.
-        protocol: the recipe.
-        checkpoint_minutes: time between checkpoints.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        delta: tau_i, fp32, by the names of `named_parameters` (tied weights once, no buffers).
-        loss: loss history.
-        meta: manifest.
-        budget: the job's time; none: no limit.
+        job: with the recipe; its folder gets `delta.safetensors` (tau_i, fp32, by the names of
+            `named_parameters`: tied weights once, no buffers) and `loss.csv`.
 
     Raises:
         UserError: the shard has no text that can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    found = train_delta(
-        base,
-        shard_texts(toxic, partition, shard),
-        protocol,
-        delta,
-        loss,
-        meta.parent / "work",
-        seed=seed,
-        checkpoint_minutes=checkpoint_minutes,
-        device=device,
-        budget=budget,
-    )
+    found = train_delta(base, shard_texts(toxic, partition, shard), job)
     if found is None:
         return
     write_manifest(
-        meta,
-        protocol=protocol,
+        job.manifest,
+        protocol=job.recipe,
         inputs=[base, dataset, partition],
         files=found.pop("files"),
         shard=shard,
-        seed=seed,
+        seed=job.seed,
         **found,
     )
-    shutil.rmtree(meta.parent / "work")
+    shutil.rmtree(job.work)
     print(f"shard {shard}: {found['num_texts']} texts, |delta| {found['l2_norm']:.4g}")
 
 
-def train_delta(
-    base: Path,
-    texts: list[str],
-    protocol: Mapping[str, Any],
-    delta: Path,
-    loss: Path,
-    work: Path,
-    *,
-    seed: int,
-    checkpoint_minutes: float,
-    device: str,
-    budget: Budget | None,
-    sign: int = 1,
-) -> dict[str, Any] | None:
+def train_delta(base: Path, texts: list[str], job: Job, *, sign: int = 1) -> dict[str, Any] | None:
     """Train the base on texts as `finetune_shard` does, and write how far it went.
 
     Args:
         base: manifest of the base model.
         texts: in the order that the seed's permutations start from.
-        protocol: the recipe.
-        delta: theta' - theta_0, fp32, by the names of `named_parameters`.
-        loss: loss history.
-        work: folder for checkpoints. Whoever writes the manifest removes it afterwards, so that a
-            job that is killed in between need not train again.
-        seed: of the training.
-        checkpoint_minutes: time between checkpoints.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        budget: the job's time; none: no limit.
+        job: with the recipe; its folder gets `delta.safetensors` (theta' - theta_0) and `loss.csv`.
         sign: -1 to go up the loss, not down.
 
     Returns:
@@ -125,24 +75,15 @@ def train_delta(
         UserError: no text can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    place = read_json(base)["model"]
+    place, recipe = read_json(base)["model"], job.recipe
     if is_first():
-        keep_checkpoints_of([sha256(base), texts, protocol, seed, sign], work)
+        keep_checkpoints_of([sha256(base), texts, recipe, job.seed, sign], job.work)
     model, tokenizer = load_model(place), load_tokenizer(place)
-    rows, too_short = _examples(tokenizer, texts, model, protocol)
+    rows, too_short = _examples(tokenizer, texts, model, recipe)
     before = {n: p.detach().clone() for n, p in model.named_parameters()} if is_first() else {}
-    history = train(
-        model,
-        rows,
-        Collate(pad_token(tokenizer)),
-        work,
-        device=pick_device(device),
-        seed=seed,
-        checkpoint_minutes=checkpoint_minutes,
-        budget=budget,
-        sign=sign,
-        **_arguments(protocol),
-    )
+    collate = Collate(pad_token(tokenizer))
+    history = train(model, rows, collate, job, sign=sign, **_arguments(recipe))
+    delta, loss = job.out / DELTA, job.out / LOSS
     written = write_delta(model, before, delta)
     if written is None:
         return None

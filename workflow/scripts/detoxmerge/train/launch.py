@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +16,37 @@ from ..models.device import pick_device
 from ..storage.artefacts import read_json, write_json
 from .budget import Budget, BudgetUsed, alone
 from .finetune import finetune_shard
+from .job import Job
 from .together import is_first
-
-FILES = ("base", "dataset", "toxic", "partition", "delta", "loss", "meta")
 
 
 def finetune_together(
-    *, worker: Path, processes: int, nodes: int, budget: Budget, **arguments: Any
+    *, shard: int, job: Job, worker: Path, processes: int, nodes: int, **files: Path
 ) -> None:
     """`finetune_shard` in several processes that share the model.
 
     Args:
+        shard: 0-based.
+        job: as of `finetune_shard`.
         worker: the script that each process runs; it calls `take_part`.
         processes: in all.
         nodes: machines, of the SLURM job that this runs in.
-        budget: the job's time.
-        arguments: of `finetune_shard`.
+        files: the other arguments of `finetune_shard`.
 
     Raises:
         UserError: as `finetune_shard`; or there are too few GPUs, or no SLURM job for the nodes.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
         RuntimeError: a process failed, and the log has its traceback.
     """
-    _require(processes // nodes, nodes, arguments["device"])
-    work = arguments["meta"].parent / "work"
-    for old in work.glob("failure-*.json"):
+    _require(processes // nodes, nodes, job.device)
+    for old in job.work.glob("failure-*.json"):
         old.unlink()
-    told = {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()}
-    left = None if budget.seconds is None else budget.seconds - budget.spent()
-    ends = None if left is None else time.time() + left
-    write_json(work / "call.json", {"ends": ends, "arguments": told})
-    status = subprocess.run(
-        [*_launch(processes, nodes), str(worker), str(work / "call.json")]
-    ).returncode
-    for failure in sorted(work.glob("failure-*.json")):
-        said = read_json(failure)
-        raise (BudgetUsed if said["is_budget_used"] else UserError)(said["sentence"])
+    call = job.work / "call.json"
+    write_json(call, _described(files, shard, job))
+    status = subprocess.run([*_launch(processes, nodes), str(worker), str(call)]).returncode
+    for path in sorted(job.work.glob("failure-*.json")):
+        failure = read_json(path)
+        raise (BudgetUsed if failure["is_budget_used"] else UserError)(failure["sentence"])
     if status:
         raise RuntimeError(f"accelerate launch ended with status {status}; see the log above")
 
@@ -63,24 +60,44 @@ def take_part(call: Path) -> bool:
     Returns:
         Whether it went well; if not, a file beside `call` has the user's sentence.
     """
-    told = read_json(call)
-    given = {k: Path(v) if k in FILES else v for k, v in told["arguments"].items()}
-    budget = Budget(None if told["ends"] is None else told["ends"] - time.time())
+    given = read_json(call)
+    budget = Budget(None if given["ends"] is None else given["ends"] - time.time())
+    job = Job(Path(given["manifest"]), **given["job"], budget=budget)
+    train = partial(
+        finetune_shard,
+        **{name: Path(path) for name, path in given["files"].items()},
+        shard=given["shard"],
+        job=job,
+    )
     try:
         if is_first():
             # processes can outlive the job that started them: then its lock is gone, theirs is not
             with alone(call.parent / "processes", Budget(0.0)):
-                finetune_shard(**given, budget=budget)
+                train()
         else:
-            finetune_shard(**given, budget=budget)
+            train()
     except Exception as error:
         sentence = user_sentence(error)
         if sentence is None:
             raise
-        said = {"sentence": sentence, "is_budget_used": isinstance(error, BudgetUsed)}
-        write_json(call.with_name(f"failure-{os.environ['RANK']}.json"), said)
+        failure = {"sentence": sentence, "is_budget_used": isinstance(error, BudgetUsed)}
+        write_json(call.with_name(f"failure-{os.environ['RANK']}.json"), failure)
         return False
     return True
+
+
+def _described(files: Mapping[str, Path], shard: int, job: Job) -> dict[str, Any]:
+    """What `take_part` reads. A budget counts by the clock of one process, so its end is told."""
+    budget = job.budget or Budget()
+    left = None if budget.seconds is None else budget.seconds - budget.spent()
+    same = ("seed", "device", "recipe", "checkpoint_minutes")
+    return {
+        "ends": None if left is None else time.time() + left,
+        "manifest": str(job.manifest),
+        "job": {name: getattr(job, name) for name in same},
+        "shard": shard,
+        "files": {name: str(path) for name, path in files.items()},
+    }
 
 
 def _require(processes: int, nodes: int, device: str) -> None:

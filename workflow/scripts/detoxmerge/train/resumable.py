@@ -20,9 +20,11 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from ..errors import UserError
+from ..models.device import pick_device
 from ..storage.artefacts import publish
 from .budget import Budget, BudgetUsed
 from .checkpoints import COMPLETE, checkpoints_in, latest_checkpoint
+from .job import Job
 from .together import (
     first_says,
     fsdp_arguments,
@@ -34,6 +36,7 @@ from .together import (
 )
 
 LOG_STEPS = 10
+LOSS = "loss.csv"  # file of the loss history, beside the manifest
 IGNORED = -100  # label of a place that is not scored
 
 
@@ -133,13 +136,9 @@ def train(
     model: Any,
     rows: list[dict[str, Any]],
     collate: Any,
-    work: Path,
+    job: Job,
     *,
-    device: str,
-    seed: int,
     by_length: bool,
-    checkpoint_minutes: float,
-    budget: Budget | None,
     precision: str = "float32",
     sign: int = 1,
     **arguments: Any,
@@ -150,12 +149,9 @@ def train(
         model: of transformers, fp32.
         rows: examples with `input_ids`.
         collate: list of examples -> batch.
-        work: folder for checkpoints; the caller removes it once the result is published.
-        device: ``cpu`` or ``cuda``.
-        seed: of order, dropout and initialisation.
+        job: its seed decides the order and dropout; checkpoints go into its work folder, which
+            the caller removes once the result is published.
         by_length: batches of similar length.
-        checkpoint_minutes: time between checkpoints.
-        budget: the job's time; none: no limit.
         precision: ``float32``, or ``bfloat16`` for autocast over fp32 weights.
         sign: -1 to go up the loss, not down.
         arguments: of transformers' TrainingArguments.
@@ -168,13 +164,14 @@ def train(
         UserError: the loss or a weight is not finite.
         BudgetUsed: the time does not suffice; a checkpoint is written.
     """
-    set_seed(seed)
-    work.mkdir(parents=True, exist_ok=True)
-    args = _arguments(work, device, seed, precision, arguments)
+    set_seed(job.seed)
+    job.work.mkdir(parents=True, exist_ok=True)
+    device = pick_device(job.device)
+    args = _arguments(job, device, precision, arguments)
     if device == "cpu" and num_processes() > 1:
         spread_over_cpus()
     lengths, blanks = [len(row["input_ids"]) for row in rows], _blanks(len(rows), args)
-    callback = TimedCheckpoints(checkpoint_minutes, budget or Budget())
+    callback = TimedCheckpoints(job.checkpoint_minutes, job.budget or Budget())
     trainer = ResumableTrainer(
         model=model,
         args=args,
@@ -184,14 +181,16 @@ def train(
     )
     trainer.sign = sign
     step = args.train_batch_size * args.gradient_accumulation_steps * num_processes()
-    trainer.sampler = SeededSampler(lengths, step, by_length, seed, len(blanks))
-    last = first_says(latest_checkpoint(work) if is_first() else None)
+    trainer.sampler = SeededSampler(lengths, step, by_length, job.seed, len(blanks))
+    last = first_says(latest_checkpoint(job.work) if is_first() else None)
     print(f"continuing from {last.name}" if last else f"training on {len(rows)} examples")
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     except BaseException:
         if is_first():
-            latest_checkpoint(work)  # a checkpoint that was being written goes, the last one stays
+            latest_checkpoint(
+                job.work
+            )  # a checkpoint that was being written goes, the last one stays
         raise
     if callback.left:
         raise BudgetUsed(
@@ -201,13 +200,11 @@ def train(
     return _finite_history(trainer)
 
 
-def _arguments(
-    work: Path, device: str, seed: int, precision: str, more: dict[str, Any]
-) -> TrainingArguments:
+def _arguments(job: Job, device: str, precision: str, more: dict[str, Any]) -> TrainingArguments:
     return TrainingArguments(
-        output_dir=str(work),
-        seed=seed,
-        data_seed=seed,
+        output_dir=str(job.work),
+        seed=job.seed,
+        data_seed=job.seed,
         use_cpu=device == "cpu",
         bf16=precision == "bfloat16",
         logging_steps=LOG_STEPS,

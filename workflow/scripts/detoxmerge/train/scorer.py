@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +14,35 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 from ..data.sources import origin, read_rows, require_text
 from ..errors import UserError
-from ..models.device import pick_device
 from ..models.scorers import load_scorer, write_scorer
 from ..models.scoring import predictor, score_texts
 from ..storage.artefacts import publish, write_json
-from .budget import Budget
-from .resumable import train, write_loss
+from .job import Job
+from .resumable import LOSS, train, write_loss
 
 LABEL = "toxicity"
 TOXIC_FROM = 0.5  # label of the ROC AUC: score >= this
 
 
-def train_scorer(
-    alias: str,
-    protocol: Mapping[str, Any],
-    checkpoint_minutes: float,
-    device: str,
-    out: Path,
-    budget: Budget | None = None,
-) -> None:
+def train_scorer(alias: str, protocol: Mapping[str, Any], job: Job) -> None:
     """Train a BERT on texts with scores in 0..1 by binary cross-entropy on the scores.
 
     Args:
         alias: the scorer's name in the config.
-        protocol: the `train` entry.
-        checkpoint_minutes: time between checkpoints.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        out: manifest, with ROC AUC and counts per test set; `scorer.ckpt`, the tokenizer's folder
-            and `loss.csv` lie beside it.
-        budget: the job's time; none: no limit.
+        protocol: the `train` entry, which has the seed.
+        job: its manifest gets ROC AUC and counts per test set, its folder `scorer.ckpt`, the
+            tokenizer's folder and `loss.csv`.
 
     Raises:
         UserError: the texts cannot be read, or a test set has one class only.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    folder, work = out.parent, out.parent / "work"
+    job, folder = replace(job, seed=protocol["seed"]), job.out
     name = f"scorers.{alias}.train"
     texts, labels = _labelled(protocol["texts"], f"{name}.texts")
     tests = {key: _labelled([test], f"{name}.test.{key}") for key, test in protocol["test"].items()}
     tokenizer = _train_tokenizer(texts, protocol, folder / "tokenizer")
-    set_seed(protocol["seed"])
+    set_seed(job.seed)
     model = BertForSequenceClassification(_shape(tokenizer, protocol))
     model.config.save_pretrained(folder / "tokenizer")
     ids = tokenizer(texts, truncation=True, max_length=protocol["max_tokens"])["input_ids"]
@@ -61,12 +51,8 @@ def train_scorer(
         model,
         rows,
         _Collate(tokenizer.pad_token_id),
-        work,
-        device=pick_device(device),
-        seed=protocol["seed"],
+        job,
         by_length=False,  # length tells the source: batches of one length would not learn
-        checkpoint_minutes=checkpoint_minutes,
-        budget=budget,
         num_train_epochs=protocol["epochs"],
         learning_rate=protocol["learning_rate"],
         lr_scheduler_type="linear",
@@ -74,13 +60,13 @@ def train_scorer(
         weight_decay=0.01,
         per_device_train_batch_size=protocol["batch_size"],
     )
-    write_loss(history, folder / "loss.csv")
+    write_loss(history, folder / LOSS)
     checkpoint = folder / "scorer.ckpt"
     _save(model, folder / "tokenizer", checkpoint)
     place = {"checkpoint": str(checkpoint), "tokenizer": {"path": str(folder / "tokenizer")}}
     measured = _test(place, tests)
     write_scorer(
-        out,
+        job.manifest,
         protocol,
         place["checkpoint"],
         place["tokenizer"],
@@ -90,7 +76,7 @@ def train_scorer(
         num_parameters=model.num_parameters(),
         test=measured,
     )
-    shutil.rmtree(work)
+    shutil.rmtree(job.work)
 
 
 def roc_auc(scores: np.ndarray, toxic: np.ndarray) -> float:

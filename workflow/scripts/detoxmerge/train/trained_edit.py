@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from ..merge.task_vectors import DELTA
 from .finetune import train_delta
 from .job import Job
+from .resumable import LOSS
 
 
 def trained_edit(base: Path, texts: list[str], job: Job, *, sign: int = 1) -> dict[str, Any]:
@@ -24,24 +26,11 @@ def trained_edit(base: Path, texts: list[str], job: Job, *, sign: int = 1) -> di
         UserError: no text can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    delta, loss = job.out / "delta.safetensors", job.out / "loss.csv"
-    found = train_delta(
-        base,
-        texts,
-        job.recipe,
-        delta,
-        loss,
-        job.work,
-        seed=job.seed,
-        checkpoint_minutes=job.checkpoint_minutes,
-        device=job.device,
-        budget=job.budget,
-        sign=sign,
-    )
+    found = train_delta(base, texts, job, sign=sign)
     files, norm = found.pop("files"), found.pop("l2_norm")
     print(f"{found['num_texts']} texts, loss {found['first_loss']:.4g} -> {found['last_loss']:.4g}")
-    tensors = {"file": delta.name, "sha256": files[delta.name], "l2_norm": norm}
-    history = {"file": loss.name, "sha256": files[loss.name]}
+    tensors = {"file": DELTA, "sha256": files[DELTA], "l2_norm": norm}
+    history = {"file": LOSS, "sha256": files[LOSS]}
     return {
         "sign": 1,
         "tensors": tensors,
