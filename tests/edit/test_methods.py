@@ -14,7 +14,7 @@ def test_leave_one_out_takes_all_shards_but_one() -> None:
     at = SimpleNamespace(shard=lambda recipe, n, shard: f"{recipe}/n{n}/{shard}")
     params = leave_one_out.Params(n=4, without=2, recipe="toy")
     assert leave_one_out.inputs(params, at) == ["toy/n4/0", "toy/n4/1", "toy/n4/3"]
-    with pytest.raises(ValueError, match=r"without: 4 is none of the shards 0\.\.3"):
+    with pytest.raises(ValueError, match=r"without: 4 is not among the shards 0\.\.3"):
         leave_one_out.Params(n=4, without=4)
 
 

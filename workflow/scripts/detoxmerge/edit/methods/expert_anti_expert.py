@@ -13,8 +13,10 @@ from typing import Any
 
 from pydantic import Field
 
+from ...plan.at import At
 from ...plan.entries import Entry
 from ...plan.recipes import RecipeName, refuse_several_processes
+from ...train.job import Job
 
 KIND = "merge"
 VERB = "delta"
@@ -28,8 +30,6 @@ refusals = refuse_several_processes
 
 
 class Params(Entry):
-    """What the config entry may say."""
-
     alpha: float = Field(1.0, ge=0, description="how much of the anti-expert is subtracted")
     num_shards: int = Field(
         1, ge=1, description="toxic fine-tunes whose mean vector is the anti-expert"
@@ -40,36 +40,16 @@ class Params(Entry):
     )
 
 
-def inputs(params: Params, at: Any) -> list[str]:
-    """The manifests of the base model, the expert and the N fine-tunes.
-
-    Args:
-        params: this method's parameters.
-        at: where the edit stands (`plan.at.At`).
-
-    Returns:
-        2 + N paths; the expert's and the shards' have their `delta.safetensors` beside them.
-    """
+def inputs(params: Params, at: At) -> list[str]:
+    """The base, the expert, and the N toxic fine-tunes."""
     expert = at.edit("finetune_nontoxic", {"recipe": params.recipe})
     n = params.num_shards
     shards = [at.shard(params.recipe, n, shard) for shard in range(n)]
     return [at.base(), expert, *shards]
 
 
-def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
-    """Write the vector.
-
-    Args:
-        inputs: the 2 + N manifests.
-        params: this method's parameters.
-        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
-
-    Returns:
-        The edit's verb and fields.
-
-    Raises:
-        UserError: the vectors do not fit together, or one holds NaN or infinity.
-    """
+def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
+    """Write W+ - alpha W- as `delta.safetensors`."""
     from ...merge.contrast import subtract
 
     _, expert, *shards = (path.with_name("delta.safetensors") for path in inputs)

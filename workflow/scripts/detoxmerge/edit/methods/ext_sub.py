@@ -14,6 +14,7 @@ parameter.
 from pathlib import Path
 from typing import Any
 
+from ...train.job import Job
 from . import expert_anti_expert
 
 KIND = "merge"
@@ -29,20 +30,8 @@ inputs = expert_anti_expert.inputs
 refusals = expert_anti_expert.refusals
 
 
-def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
-    """Write the vector.
-
-    Args:
-        inputs: the 2 + N manifests.
-        params: this method's parameters.
-        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
-
-    Returns:
-        The edit's verb and fields.
-
-    Raises:
-        UserError: the vectors do not fit together, or one holds NaN or infinity.
-    """
+def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
+    """Write W as `delta.safetensors`."""
     from ...merge.contrast import subtract
     from ...models.loading import input_first_weights
     from ...storage.artefacts import read_json
