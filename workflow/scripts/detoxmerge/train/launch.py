@@ -27,14 +27,14 @@ def finetune_together(
 
     Args:
         shard: 0-based.
-        job: as of `finetune_shard`.
+        job: as for `finetune_shard`.
         worker: the script that each process runs; it calls `take_part`.
-        processes: in all.
-        nodes: machines, of the SLURM job that this runs in.
+        processes: on all nodes together.
+        nodes: machines of the SLURM job that this runs in.
         files: the other arguments of `finetune_shard`.
 
     Raises:
-        UserError: as `finetune_shard`; or there are too few GPUs, or no SLURM job for the nodes.
+        UserError: as `finetune_shard`; there are too few GPUs, or no SLURM job for the nodes.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
         RuntimeError: a process failed, and the log has its traceback.
     """
@@ -52,13 +52,10 @@ def finetune_together(
 
 
 def take_part(call: Path) -> bool:
-    """What each of the processes does.
-
-    Args:
-        call: written by `finetune_together`.
+    """What each of the processes does, by the file that `finetune_together` wrote.
 
     Returns:
-        Whether it went well; if not, a file beside `call` has the user's sentence.
+        Whether it succeeded; if not, a file beside `call` has the user's sentence.
     """
     given = read_json(call)
     budget = Budget(None if given["ends"] is None else given["ends"] - time.time())
@@ -71,7 +68,7 @@ def take_part(call: Path) -> bool:
     )
     try:
         if is_first():
-            # processes can outlive the job that started them: then its lock is gone, theirs is not
+            # processes can outlive the job that started them: its lock is gone then, this one not
             with alone(call.parent / "processes", Budget(0.0)):
                 train()
         else:
@@ -87,7 +84,7 @@ def take_part(call: Path) -> bool:
 
 
 def _described(files: Mapping[str, Path], shard: int, job: Job) -> dict[str, Any]:
-    """What `take_part` reads. A budget counts by the clock of one process, so its end is told."""
+    """What `take_part` reads; a budget's clock is its process's own, so its end is passed on."""
     budget = job.budget or Budget()
     left = None if budget.seconds is None else budget.seconds - budget.spent()
     same = ("seed", "device", "recipe", "checkpoint_minutes")
@@ -109,15 +106,15 @@ def _require(processes: int, nodes: int, device: str) -> None:
     if pick_device(device) == "cuda":
         import torch
 
-        if (found := torch.cuda.device_count()) < processes:
+        if (gpus := torch.cuda.device_count()) < processes:
             raise UserError(
                 f"the recipe asks for {processes} processes per node, a GPU each; this node shows "
-                f"{found}; lower `processes`, or ask for more GPUs"
+                f"{gpus}; lower `processes`, or ask for more GPUs"
             )
 
 
 def _launch(processes: int, nodes: int) -> list[str]:
-    """The command line before the script; what decides numbers stands in TrainingArguments."""
+    """The command line before the script; what decides numbers is in TrainingArguments."""
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--use_fsdp"]
     accelerate += ["--fsdp_version=2", "--mixed_precision=no", "--dynamo_backend=no"]
     accelerate += [f"--num_processes={processes}", f"--num_machines={nodes}"]
@@ -128,8 +125,8 @@ def _launch(processes: int, nodes: int) -> list[str]:
     # this node, the job's first, is where they meet; the others must not offer that too
     meet = ["--rdzv_backend=c10d", f"--main_process_ip={socket.gethostname()}"]
     here = shlex.join([*accelerate, *meet, f"--main_process_port={port}"])
-    known = '--machine_rank="$SLURM_NODEID" --rdzv_conf="is_host=$first"'  # on each node only
-    script = f'first=0; [ "$SLURM_NODEID" = 0 ] && first=1; exec {here} {known} "$@"'
+    by_node = '--machine_rank="$SLURM_NODEID" --rdzv_conf="is_host=$first"'  # known there only
+    script = f'first=0; [ "$SLURM_NODEID" = 0 ] && first=1; exec {here} {by_node} "$@"'
     srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
     # when one node's launcher fails, the others would wait for it until the time limit
     return [*srun, "--kill-on-bad-exit=1", "--cpu-bind=none", "sh", "-c", script, "sh"]

@@ -1,4 +1,4 @@
-"""A small GPT-2-shaped base model with a tokenizer of its own, trained where no hub is at hand."""
+"""A small GPT-2-shaped base model with its own tokenizer, trained where there is no hub."""
 
 import os
 import shutil
@@ -101,9 +101,9 @@ def _train_tokenizer(texts: list[str], protocol: Mapping[str, Any]) -> PreTraine
 
 
 def _rows(
-    texts: list[str], tokenizer: Any, protocol: Mapping[str, Any], alias: str
+    texts: list[str], tokenizer: PreTrainedTokenizerFast, protocol: Mapping[str, Any], alias: str
 ) -> list[dict[str, list[int]]]:
-    """Rows of `context` tokens; what is left at the end is dropped."""
+    """Rows of `context` tokens; the rest at the end is dropped."""
     order = torch.randperm(
         len(texts), generator=torch.Generator().manual_seed(protocol["seed"])
     ).tolist()
@@ -119,7 +119,7 @@ def _rows(
     return [{"input_ids": stream[start : start + context]} for start in starts]
 
 
-def _shape(tokenizer: Any, protocol: Mapping[str, Any]) -> GPT2Config:
+def _shape(tokenizer: PreTrainedTokenizerFast, protocol: Mapping[str, Any]) -> GPT2Config:
     return GPT2Config(
         vocab_size=len(tokenizer),
         n_positions=protocol["context"],

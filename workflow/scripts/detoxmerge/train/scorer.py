@@ -39,6 +39,7 @@ def train_scorer(alias: str, protocol: Mapping[str, Any], job: Job) -> None:
     """
     job, folder = replace(job, seed=protocol["seed"]), job.out
     name = f"scorers.{alias}.train"
+    # all texts are read first, so that a broken source fails before hours of training
     texts, labels = _labelled(protocol["texts"], f"{name}.texts")
     tests = {key: _labelled([test], f"{name}.test.{key}") for key, test in protocol["test"].items()}
     tokenizer = _train_tokenizer(texts, protocol, folder / "tokenizer")
@@ -61,6 +62,7 @@ def train_scorer(alias: str, protocol: Mapping[str, Any], job: Job) -> None:
         per_device_train_batch_size=protocol["batch_size"],
     )
     write_loss(history, folder / LOSS)
+    # tested as it will be used: read back from the disk
     checkpoint = folder / "scorer.ckpt"
     _save(model, folder / "tokenizer", checkpoint)
     place = {"checkpoint": str(checkpoint), "tokenizer": {"path": str(folder / "tokenizer")}}
@@ -87,9 +89,6 @@ def roc_auc(scores: np.ndarray, toxic: np.ndarray) -> float:
     Args:
         scores: (texts,) float.
         toxic: (texts,) bool.
-
-    Returns:
-        0..1.
 
     Raises:
         UserError: all texts are of one class.
@@ -132,7 +131,7 @@ def _train_tokenizer(texts: list[str], protocol: Mapping[str, Any], folder: Path
     return BertTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def _shape(tokenizer: Any, protocol: Mapping[str, Any]) -> BertConfig:
+def _shape(tokenizer: BertTokenizer, protocol: Mapping[str, Any]) -> BertConfig:
     return BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=protocol["width"],
@@ -146,7 +145,7 @@ def _shape(tokenizer: Any, protocol: Mapping[str, Any]) -> BertConfig:
     )
 
 
-def _save(model: Any, tokenizer: Path, out: Path) -> None:
+def _save(model: BertForSequenceClassification, tokenizer: Path, out: Path) -> None:
     """Detoxify's format: a state dict and the names of the classes that rebuild the model."""
     arch = {
         "model_type": str(tokenizer),
@@ -164,18 +163,18 @@ def _test(
     place: Mapping[str, Any], tests: Mapping[str, tuple[list[str], np.ndarray]]
 ) -> dict[str, dict[str, float]]:
     """ROC AUC per test set, through Detoxify as it will be used."""
-    predict, found = predictor(load_scorer(place, "cpu"), LABEL, "that was trained"), {}
+    predict, measured = predictor(load_scorer(place, "cpu"), LABEL, "that was trained"), {}
     for key, (texts, labels) in tests.items():
         scores, toxic = score_texts(texts, predict, 128), labels >= TOXIC_FROM
         scored = np.isfinite(scores)
-        found[key] = {
+        measured[key] = {
             "roc_auc": roc_auc(scores[scored], toxic[scored]),
             "num_texts": len(texts),
             "num_toxic": int(toxic.sum()),
             "num_failed": int((~scored).sum()),
         }
-        print(f"{key}: ROC AUC {found[key]['roc_auc']:.3f} on {len(texts)} texts")
-    return found
+        print(f"{key}: ROC AUC {measured[key]['roc_auc']:.3f} on {len(texts)} texts")
+    return measured
 
 
 class _Collate:

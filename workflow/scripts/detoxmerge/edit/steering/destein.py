@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ...errors import UserError
 from ...models.activations import pooled
@@ -81,7 +82,11 @@ def fit(
 
 
 def rows_of(
-    tokenizer: Any, prefix: str, texts: list[str], model: Any, tokens: int
+    tokenizer: PreTrainedTokenizerBase,
+    prefix: str,
+    texts: list[str],
+    model: PreTrainedModel,
+    tokens: int,
 ) -> list[list[int]]:
     """Token ids of a prefix and each text, without spaces and full stops at the text's ends.
 
@@ -104,7 +109,11 @@ def rows_of(
 
 
 def _steps(
-    inputs: list[Path], params: "Params", model: Any, tokenizer: Any, device: str
+    inputs: list[Path],
+    params: "Params",
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    device: str,
 ) -> dict[str, Step]:
     """The steps that pairs have to pass, in order: a rewrite is judged by its likelihood, too."""
     steps: dict[str, Step] = {}

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ...errors import UserError
 from ...models.likelihood import conditional_nll, tokenise
@@ -116,7 +116,7 @@ def choose_pairs(
     return chosen[:count], dropped
 
 
-def rewriting(rewrite: Rewrite, score: Callable[[list[str]], Any], below: float) -> Step:
+def rewriting(rewrite: Rewrite, score: Callable[[list[str]], np.ndarray], below: float) -> Step:
     """A step that gives each pair the least toxic rewrite of its toxic member, or drops it.
 
     Args:
@@ -141,7 +141,9 @@ def rewriting(rewrite: Rewrite, score: Callable[[list[str]], Any], below: float)
     return step
 
 
-def similar_likelihood(model: Any, tokenizer: Any, factor: float) -> Step:
+def similar_likelihood(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, factor: float
+) -> Step:
     """A step that drops pairs where the model finds one member much less likely than the other.
 
     It also drops pairs with a member that has no tokens, or too many for the model.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import torch
+from transformers import PreTrainedModel
 
 from ...errors import UserError
 from ...models.activations import pooled
@@ -135,7 +136,7 @@ def projected(weight: np.ndarray, vectors: np.ndarray, is_row: bool) -> np.ndarr
 
 
 def write_projection(
-    model: Any, subspaces: dict[str, np.ndarray], is_row: bool, out: Path
+    model: PreTrainedModel, subspaces: dict[str, np.ndarray], is_row: bool, out: Path
 ) -> dict[str, Any]:
     """Write a delta that is 0 except in some weights; returns the edit's `tensors`.
 

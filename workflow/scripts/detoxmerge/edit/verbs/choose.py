@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from ...models.sampling_request import PLAIN, Sampling, candidates_at
 from ...models.scorers import load_scorer
@@ -23,7 +24,7 @@ BATCH = 64  # texts that are scored at a time
 class Verb:
     """Chooses among samples."""
 
-    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, edit: Path, model: PreTrainedModel, device: str, dtype: torch.dtype) -> None:
         """
         Args:
             edit: `edit.json` with `scorer`, the relative path of a scorer's manifest, and the

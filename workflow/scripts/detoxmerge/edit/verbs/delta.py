@@ -1,9 +1,9 @@
 """theta = theta_0 + sign * scale * delta, tensor by tensor in fp32, cast once."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ...models.sampling_request import PLAIN, Sampling
 from ...storage.artefacts import read_json
@@ -15,7 +15,7 @@ FILES = ("delta.safetensors",)  # beside `edit.json`
 class Verb:
     """Adds a vector to the weights."""
 
-    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, edit: Path, model: PreTrainedModel, device: str, dtype: torch.dtype) -> None:
         """Reads `sign` and `tensors` of `edit.json`."""
         manifest = read_json(edit)
         self.model, self.sign = model, manifest["sign"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import normalize
+from transformers import PreTrainedModel
 
 from ...errors import UserError
 from ...models.sampling_request import PLAIN, Sampling
@@ -47,7 +48,7 @@ RULES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 class Verb:
     """Hooks of one rule, a vector for each module."""
 
-    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, edit: Path, model: PreTrainedModel, device: str, dtype: torch.dtype) -> None:
         """
         Args:
             edit: `edit.json` with `rule`, `modules` (path of the module -> name of its vector)

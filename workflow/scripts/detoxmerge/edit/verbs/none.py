@@ -1,9 +1,9 @@
 """The base model itself: the null edit."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ...models.sampling_request import PLAIN, Sampling
 
@@ -13,7 +13,7 @@ FILES = ()  # beside `edit.json`
 class Verb:
     """Changes nothing."""
 
-    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, edit: Path, model: PreTrainedModel, device: str, dtype: torch.dtype) -> None:
         """The base's manifest stands for `edit.json`."""
 
     def apply(self, scale: float) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, TopPLogitsWarper
+from transformers import LogitsProcessor, PreTrainedModel, TopPLogitsWarper
 
 from ....models.loading import context_of
 from ....models.sampling_request import PLAIN, Sampling
@@ -32,7 +32,7 @@ class Verb:
             call; only where `base_top_p` is below 1.
     """
 
-    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, edit: Path, model: PreTrainedModel, device: str, dtype: torch.dtype) -> None:
         """
         Args:
             edit: `edit.json` with `rule`, `settings`, `helpers` and `base_top_p`.
@@ -81,7 +81,7 @@ class Verb:
         )
 
     @torch.no_grad()
-    def _combine(self, model: Any, args: Any, kwargs: Any, output: Any) -> Any:
+    def _combine(self, model: PreTrainedModel, args: Any, kwargs: Any, output: Any) -> Any:
         """The hook: `output` with other logits."""
         arguments = self._signature.bind(*args, **kwargs).arguments
         cache = getattr(output, "past_key_values", None)

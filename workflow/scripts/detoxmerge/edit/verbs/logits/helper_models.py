@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Cache
+from transformers import Cache, PreTrainedModel
 
 from ....errors import UserError
 from ....models.loading import cast, context_of, load_model
@@ -69,7 +69,10 @@ class Helper:
     """
 
     def __init__(
-        self, model: Any, prefixes: list[list[int]] | None = None, begin: int | None = None
+        self,
+        model: PreTrainedModel,
+        prefixes: list[list[int]] | None = None,
+        begin: int | None = None,
     ) -> None:
         """
         Args:
@@ -145,7 +148,11 @@ class Helper:
 
 
 def make_helper(
-    described: Mapping[str, Any], folder: Path, base: Any, device: str, dtype: torch.dtype
+    described: Mapping[str, Any],
+    folder: Path,
+    base: PreTrainedModel,
+    device: str,
+    dtype: torch.dtype,
 ) -> Helper:
     """A helper from its description in `edit.json`, as `describe` writes it.
 
@@ -171,7 +178,7 @@ def make_helper(
 
 
 @torch.no_grad()
-def _add(model: Any, delta: Path, sign: int) -> None:
+def _add(model: PreTrainedModel, delta: Path, sign: int) -> None:
     """theta_0 + sign * delta, in place, tensor by tensor, fp32."""
     expected = {n: ("F32", tuple(p.shape)) for n, p in model.named_parameters()}
     require_layout(expected, layout(delta), "the helper's base", str(delta))
