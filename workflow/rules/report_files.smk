@@ -7,6 +7,7 @@ OUTPUTS  FIGURES, TABLES for rule all; input functions and output files for repo
 
 from detoxmerge.errors import UserError
 from detoxmerge.plan.exports import find_export
+from detoxmerge.plan.registry import merged_shards
 
 CATEGORIES = {  # of `snakemake --report`, and the titles in them, in reading order
     "1 What it costs": {
@@ -114,7 +115,7 @@ def told_by_card(wildcards):
 
 
 DRAWN = ["trade_off", "degradation_reduction"]
-if any(hasattr(edit.params, "n") for edit in GRID.edits):  # figures over N
+if any(merged_shards(edit.method, edit.params) for edit in GRID.edits):  # figures over N
     DRAWN += ["toxicity", "perplexity", "parameter_change", "almost_unchanged"]
 if GRID.fine_tunes:
     DRAWN += ["training_loss"]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from ..measure.nulls import random_share_below, share_below, unchanged_share_at
-from ..plan.registry import METHODS, params_of, replicates
+from ..plan.registry import METHODS, merged_shards, params_of, recipe_of, replicates
 from ..plan.slug import setting_slug
 from ..storage.artefacts import read_json
 from .figures import legend_below, named, panels, variant
@@ -173,9 +173,10 @@ def _joined(changes: list[Path], shards: list[Path]) -> list[dict[str, Any]]:
     for path in changes:
         change = read_json(path)
         edit = change["edit"]
-        if "n" not in edit["params"] or edit["method"] in replicates():
+        which = edit["method"], edit["params"]
+        n, recipe = merged_shards(*which), recipe_of(*which)
+        if n is None or edit["method"] in replicates():
             continue
-        n, recipe = edit["params"]["n"], edit["params"].get("recipe", "default")
         at = {"edits": named(edit | {"variant": variant(edit["setting"])}), "n": n}
         at |= {"seed": edit["seed"], "change": change, "table": path.with_suffix(".parquet")}
         found.append(at | {"shards": sets.get((edit["dataset"], recipe, n, edit["seed"]))})
