@@ -25,12 +25,12 @@ if job == "finetune":
     from detoxmerge.plan.training import Recipe
     from detoxmerge.plan.entries import protocol
     from detoxmerge.train.finetune import finetune_shard
+    from detoxmerge.train.job import Job
+    recipe = protocol(Recipe(epochs=1, batch_size=batch, max_tokens=tokens))
     finetune_shard(
         base=folder / "edit.json", dataset=folder / "dataset.json", toxic=folder / "toxic.parquet",
-        partition=folder / "partition.json", shard=0, seed=1,
-        protocol=protocol(Recipe(epochs=1, batch_size=batch, max_tokens=tokens)),
-        checkpoint_minutes=0.0, device="cpu", delta=folder / "out/delta.safetensors",
-        loss=folder / "out/loss.csv", meta=folder / "out/meta.json")
+        partition=folder / "partition.json", shard=0,
+        job=Job(folder / "out/meta.json", seed=1, recipe=recipe, checkpoint_minutes=0.0))
 else:
     import torch
     from detoxmerge.models.loading import load_model

@@ -26,6 +26,7 @@ from detoxmerge.plan.edits import Edit
 from detoxmerge.report.change_nulls import RANDOM, SHARD, SINGLE, VECTOR
 from detoxmerge.report.comparison import LEVELS, compare
 from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
+from detoxmerge.train.job import Job
 
 STUDIES, N, SHAPE, SIGMA = 100, 5, (64, 64), 2e-5
 NAMES = [f"study{i:02}.weight" for i in range(STUDIES)]
@@ -54,7 +55,8 @@ def fine_tune(folder: Path, vectors: np.ndarray) -> Path:
 def edited(folder: Path, base: Path, shards: list[Path]) -> tuple[Path, np.ndarray]:
     """`change.json` of the merged edit, and by what it moves the weights at scale 1."""
     n, out = len(shards), folder / "edit.json"
-    make_edit(Edit("m", "d", "merge", f"n={n}", "1", merge.Params(n=n)), {}, base, shards, out)
+    edit = Edit("m", "d", "merge", f"n={n}", "1", merge.Params(n=n))
+    make_edit(edit, {}, base, shards, Job(out))
     delta, change = out.with_name("delta.safetensors"), out.with_name("change.json")
     parameter_change(out, delta, {}, change, change.with_suffix(".parquet"))
     tensors = load_file(delta)

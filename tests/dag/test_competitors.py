@@ -53,14 +53,13 @@ def inputs(params, at):
 def build(inputs, params, job):
     import numpy as np
 
-    from ...artefacts import sha256
-    from ..writing import write_tensors
+    from ...storage.artefacts import sha256
+    from ...storage.writing import write_tensors
 
     file = job.out / "hooks.safetensors"
     with write_tensors(file, {"v": (16,)}) as writer:
         writer.write(np.full(16, params.size, np.float32))
     return {
-        "verb": "hooks",
         "rule": "add",
         "modules": {"transformer.h.0.attn": "v"},
         "tensors": {"file": file.name, "sha256": sha256(file), "l2_norm": 4 * params.size},

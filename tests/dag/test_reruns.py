@@ -50,11 +50,10 @@ def inputs(params, at):
 
 
 def build(inputs, params, job):
-    from ..merging import merge_deltas
+    from ...merge.merging import merge_deltas
 
     deltas = [path.with_name("delta.safetensors") for path in inputs]
     return {
-        "verb": "delta",
         "sign": -1,
         "tensors": merge_deltas(deltas, "mean", job.out / "delta.safetensors"),
     }

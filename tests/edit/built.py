@@ -18,6 +18,7 @@ from detoxmerge.models.loading import fetch_model
 from detoxmerge.plan.edits import Edit
 from detoxmerge.plan.grid import Grid
 from detoxmerge.storage.artefacts import sha256, write_manifest
+from detoxmerge.train.job import Job
 from detoxmerge.train.scorer import train_scorer
 
 SCORER = {"vocabulary": 300, "layers": 1, "width": 16, "heads": 2, "max_tokens": 32, "epochs": 1}
@@ -92,7 +93,7 @@ class Artefacts:
         if not out.is_file():
             inputs = [self._make(grid, path) for path in grid.inputs_of(edit)]
             base = self._make(grid, grid.paths.base.format(**vars(edit)))
-            make_edit(edit, grid.protocol.edit(edit.method, edit.params), base, inputs, out)
+            make_edit(edit, grid.protocol.edit(edit.method, edit.params), base, inputs, Job(out))
             for tensors in grid.tensors_of(edit):
                 assert Path(tensors).is_file()
         return out
@@ -153,7 +154,7 @@ class Artefacts:
         prepare_prompts(prompts, grid.protocol.prompts(prompts), out, lines)
 
     def _scorer(self, grid: Grid, out: Path, scorer: str) -> None:
-        train_scorer(scorer, grid.protocol.scorer(scorer), 5.0, "cpu", out)
+        train_scorer(scorer, grid.protocol.scorer(scorer), Job(out))
 
     def _samples(self, grid: Grid, out: Path, model: str, prompts: str) -> None:
         base = self._make(grid, grid.paths.base.format(model=model))

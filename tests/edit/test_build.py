@@ -11,6 +11,7 @@ from detoxmerge.edit.build import make_edit
 from detoxmerge.edit.methods import merge
 from detoxmerge.plan.edits import Edit
 from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
+from detoxmerge.train.job import Job
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def build(tmp_path: Path, shards: list[Path], params: Any = None) -> Path:
     write_manifest(base, protocol={}, inputs=[], files={}, verb="none")
     edit = Edit("m", "d", "merge", "n=2", "42", params or merge.Params(n=2))
     out = tmp_path / "edit" / "edit.json"
-    make_edit(edit, {"version": 1}, base, shards, out)
+    make_edit(edit, {"version": 1}, base, shards, Job(out))
     return out
 
 

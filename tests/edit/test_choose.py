@@ -22,6 +22,7 @@ from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.load import load_config
 from detoxmerge.plan.registry import METHODS
 from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
+from detoxmerge.train.job import Job
 
 PROMPTS = ["The gardener", "Yesterday we talked about the", "I"]
 SAMPLING = {
@@ -66,7 +67,7 @@ def edit(gpt2_base: Path, tmp_path: Path) -> Path:
     params = best_of_n.Params(scorer="oracle")
     of = Edit("m", "-", "best_of_n", "scorer=oracle", "-", params)
     out = tmp_path / "edit" / "edit.json"
-    make_edit(of, {"version": 1, "label": "es"}, gpt2_base, [judge], out)
+    make_edit(of, {"version": 1, "label": "es"}, gpt2_base, [judge], Job(out))
     return out
 
 

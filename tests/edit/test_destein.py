@@ -22,6 +22,7 @@ from detoxmerge.edit.steering.probes import fit_logistic
 from detoxmerge.errors import UserError
 from detoxmerge.plan.edits import Edit
 from detoxmerge.storage.artefacts import read_json, sha256, write_json
+from detoxmerge.train.job import Job
 
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 PROMPTS = 12
@@ -71,7 +72,7 @@ def build(base: Path, folder: Path, *, inputs: list[Path] | None = None, **value
     values = {"prompts": "seeds", "scorer": "judge", "count": 10} | values
     params = destein.Params(**values)
     edit, out = Edit("small", "-", "destein", "default", "-", params), folder / "edit" / "edit.json"
-    make_edit(edit, {"version": 1}, base, given, out)
+    make_edit(edit, {"version": 1}, base, given, Job(out))
     return out
 
 

@@ -22,6 +22,7 @@ from detoxmerge.plan.edits import Edit
 from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.registry import METHODS
 from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
+from detoxmerge.train.job import Job
 
 # as many rows as there are prefixes: a copy of a row that had another's prefix would be seen
 IDS = torch.tensor([[5, 9, 200, 31, 7], [11, 12, 13, 14, 15], [21, 3, 23, 24, 25]])
@@ -77,7 +78,7 @@ def build(name: str, base: Path, inputs: list[Path], folder: Path, **values: Any
     """Build an edit as the workflow does."""
     params = METHODS[name].Params(**values)
     edit = Edit(model="m", dataset="-", method=name, setting="s", seed="-", params=params)
-    make_edit(edit, {"version": 1}, base, inputs, folder / "edit.json")
+    make_edit(edit, {"version": 1}, base, inputs, Job(folder / "edit.json"))
     return folder / "edit.json"
 
 

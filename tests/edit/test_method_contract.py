@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from detoxmerge.edit.edited import EditedModel, load_edited
 from detoxmerge.models.sampling import continuations
+from detoxmerge.plan.entries import alias_of
 from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.registry import METHODS, VERBS, files_of_verb, of_kind
 from detoxmerge.storage.artefacts import read_json, sha256
@@ -96,6 +97,21 @@ def test_a_method_states_what_it_is(name: str, module: ModuleType) -> None:
     assert module.Params.model_config["extra"] == "forbid"
     for field in module.Params.model_fields.values():
         assert field.description
+
+
+@pytest.mark.parametrize("module", METHODS.values(), ids=list(METHODS))
+def test_what_a_method_declares_of_its_parameters_is_so(module: ModuleType) -> None:
+    fields = module.Params.model_fields
+    for constant in ("MERGES", "LEAVES_OUT"):
+        assert not hasattr(module, constant) or fields[getattr(module, constant)].annotation is int
+    for constant, kind in (("RECIPE", "recipes"), ("SCORER", "scorers")):
+        if hasattr(module, constant):
+            assert fields[getattr(module, constant)].json_schema_extra == alias_of(kind)
+    recipes = [name for name, f in fields.items() if f.json_schema_extra == alias_of("recipes")]
+    assert recipes == ([module.RECIPE] if hasattr(module, "RECIPE") else [])
+    assert module.KIND != "train" or hasattr(module, "RECIPE")
+    assert (module.VERB == "choose") == hasattr(module, "SCORER")
+    assert hasattr(module, "LEAVES_OUT") == hasattr(module, "REPLICATE_OF")
 
 
 def test_kind_and_verb_pick_one_rule() -> None:

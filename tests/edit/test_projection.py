@@ -18,6 +18,7 @@ from detoxmerge.edit.steering.projection import edited_layers, projected, subspa
 from detoxmerge.errors import UserError
 from detoxmerge.plan.edits import Edit
 from detoxmerge.storage.artefacts import read_json, sha256, write_json
+from detoxmerge.train.job import Job
 
 RANDOM = np.random.default_rng(0)
 VALUES = {"gpt2": "transformer.h.{}.mlp.c_proj.weight", "llama": "model.layers.{}.mlp.down_proj.weight"}  # fmt: skip # noqa: E501
@@ -39,7 +40,7 @@ def build(base: Path, folder: Path, *, data: Path | None = None, **values: Any) 
     data = data or dataset(folder / "rude", pico.texts(20, seed=7), pico.texts(20, seed=8))
     params = profs.Params(**{"pairs": 12, "from_share": 0.0} | values)
     edit, out = Edit("small", "rude", "profs", "default", "-", params), folder / "edit/edit.json"
-    make_edit(edit, {"version": 1}, base, [base, data], out)
+    make_edit(edit, {"version": 1}, base, [base, data], Job(out))
     return out
 
 

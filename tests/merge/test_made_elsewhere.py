@@ -94,7 +94,7 @@ def test_checkpoints_give_the_bytes_that_their_deltas_give(
     inputs = [base_of(base), *given(base_of(base), shards)]
     for values in ({}, {"operator": "dare"}, {"operator": "ties", "exclude": ["attn"]}):
         params = merge_given.params_of(values)(n=3, **values)
-        found = merge_given.build(inputs, params, Job(tmp_path))
+        found = merge_given.build(inputs, params, Job(tmp_path / "edit.json"))
         wanted = merge_deltas(
             deltas, params.operator, tmp_path / "wanted", params, exclude=params.exclude
         )
@@ -113,7 +113,9 @@ def test_names_without_prefix_buffers_and_tied_copies(tmp_path: Path) -> None:
     save_file(tied | {"lm_head.weight": tied["transformer.wte.weight"].clone()}, shards[1] / FILE)
     manifest = base_of(base)
     merge_given.build(
-        [manifest, *given(manifest, shards)], merge_given.Params(n=2), Job(tmp_path / "edit")
+        [manifest, *given(manifest, shards)],
+        merge_given.Params(n=2),
+        Job(tmp_path / "edit" / "edit.json"),
     )
     merge_deltas(deltas, "mean", tmp_path / "wanted")
     made = tmp_path / "edit" / "delta.safetensors"
@@ -144,11 +146,13 @@ def test_a_model_an_adapter_and_a_vector_are_merged_into_an_edit_that_loads(tmp_
     assert read_json(metas[1])["place"] == {"path": str(lora), "sha256": sums}
     assert read_json(metas[1])["num_elements"] == 2 * (16 + 48)
     out = tmp_path / "edit" / "edit.json"
-    fields = merge_given.build([manifest, *metas], merge_given.Params(n=3), Job(out.parent))
+    fields = merge_given.build([manifest, *metas], merge_given.Params(n=3), Job(out))
     merge_deltas(deltas, "mean", tmp_path / "wanted")
     made = out.with_name("delta.safetensors")
     assert made.read_bytes() == (tmp_path / "wanted").read_bytes()
-    write_manifest(out, protocol={}, inputs=[], files={}, base=str(manifest), **fields)
+    write_manifest(
+        out, protocol={}, inputs=[], files={}, verb="delta", base=str(manifest), **fields
+    )
     model, delta = EditedModel(out, device="cpu").at(0.5), load_file(made)
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, torch.from_numpy(before[name]) - 0.5 * delta[name])

@@ -13,7 +13,15 @@ from detoxmerge.plan.entries import alias_of
 from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.exports import exports_of, find_export
 from detoxmerge.plan.grid import Grid
-from detoxmerge.plan.registry import METHODS, OPERATORS, of_kind
+from detoxmerge.plan.registry import (
+    METHODS,
+    OPERATORS,
+    left_out,
+    merged_shards,
+    of_kind,
+    recipe_of,
+    scorer_of,
+)
 from detoxmerge.plan.slug import SETTING
 
 
@@ -280,10 +288,38 @@ def test_a_recipe_that_a_method_trains_by_stands_in_its_protocol(shift):
     class Params(Strength):
         recipe: str = "default"
 
-    shift.KIND, shift.Params = "train", Params
+    shift.KIND, shift.Params, shift.RECIPE = "train", Params, "recipe"
     found = grid({"methods.shift": None, "run.methods": ["shift"]})
     (path,) = found.built
     assert expected_protocols(found)[path]["recipe"]["epochs"] == 1
+
+
+def test_a_parameter_has_no_meaning_by_its_name(shift):
+    class Params(Strength):
+        n: int = 7
+        recipe: str = "none of the catalogue"
+        scorer: str = "none of the catalogue"
+        without: int = 1
+
+    shift.Params = Params
+    found = grid({"methods.shift": None, "run.methods": ["shift"]})
+    (edit,) = found.edits
+    for meaning in (merged_shards, recipe_of, scorer_of, left_out):
+        assert meaning("shift", edit.params) is None
+    path = found.paths.edit.format(**vars(edit))
+    assert expected_protocols(found)[path] == {"version": 3}
+
+
+def test_a_parameter_has_the_meaning_that_its_method_declares(shift):
+    class Params(Strength):
+        tunes: int = 7
+        trained_by: str = "default"
+
+    shift.Params, shift.MERGES, shift.RECIPE = Params, "tunes", "trained_by"
+    for params in (Params(), Params().model_dump()):
+        assert merged_shards("shift", params) == 7
+        assert recipe_of("shift", params) == "default"
+        assert scorer_of("shift", params) is None
 
 
 def test_base_is_measured_at_scale_zero_only():

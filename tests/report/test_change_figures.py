@@ -181,9 +181,9 @@ def test_every_operator_stands_beside_the_one_single_vector(monkeypatch, tmp_pat
     assert set(found["curve"]) == {VECTOR, RANDOM} | curves
 
 
-def test_edit_without_an_n_is_left_out(monkeypatch, tmp_path):
+def test_edit_of_a_method_that_merges_nothing_is_left_out(monkeypatch, tmp_path):
     change = manifests.change(1, "1")
-    change["edit"]["params"] = {"strength": 2}
+    change["edit"] |= {"method": "profs", "params": {"n": 2}}  # its name alone means nothing
     monkeypatch.setattr(change_nulls, "read_json", lambda path: change)
     assert densities([tmp_path], []).empty
     assert unchanged([tmp_path], []).empty

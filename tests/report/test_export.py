@@ -28,6 +28,7 @@ from detoxmerge.report import export
 from detoxmerge.report.export import export_model, stored_dtype
 from detoxmerge.storage.artefacts import sha256, write_json, write_manifest
 from detoxmerge.storage.tensors import layout
+from detoxmerge.train.job import Job
 
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 EDIT = "small/rude/merge/n=1/seed42"
@@ -63,7 +64,8 @@ class Study:
         self.manifest(p.shard, p.base, p.dataset, p.partition)
         edit = self.grid.edits[0]
         inputs = [Path(path) for path in self.grid.inputs_of(edit)]
-        make_edit(edit, self.grid.protocol.edit("merge", edit.params), self.base, inputs, self.edit)
+        protocol = self.grid.protocol.edit("merge", edit.params)
+        make_edit(edit, protocol, self.base, inputs, Job(self.edit))
         for one in ("base", AT["edit"]):
             measure(self.grid, one, AT)
         return self

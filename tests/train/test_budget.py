@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
-from train.test_finetune import job
+from train.test_finetune import call, changed, made
 
 from detoxmerge.train import finetune
-from detoxmerge.train.budget import Budget, BudgetUsed, alone, once
+from detoxmerge.train.budget import Budget, BudgetUsed, alone
 from detoxmerge.train.finetune import finetune_shard
+from detoxmerge.train.job import Job, once
 
 HOLD = """
 import sys, time
@@ -69,19 +70,16 @@ def test_the_result_of_the_other_copy_is_kept(tmp_path: Path) -> None:
     result.parent.mkdir()
     result.write_text("{}")
     other = holder(result.parent, 1)
-    once(result, None, lambda budget: result.write_text("made twice"))
+    once(Job(result), None, lambda job: result.write_text("made twice"))
     assert other.wait(5) == 0
     assert result.read_text() == "{}"
 
 
 def test_a_result_that_is_there_without_another_copy_is_made_again(tmp_path: Path) -> None:
-    (tmp_path / "meta.json").write_text("{}")
-    once(
-        tmp_path / "meta.json",
-        60.0,
-        lambda budget: (tmp_path / "meta.json").write_text(str(budget.seconds)),
-    )
-    assert (tmp_path / "meta.json").read_text() == "60.0"
+    result = tmp_path / "meta.json"
+    result.write_text("{}")
+    once(Job(result), 60.0, lambda job: job.manifest.write_text(str(job.budget.seconds)))
+    assert result.read_text() == "60.0"
 
 
 def test_margin() -> None:
@@ -98,17 +96,17 @@ def test_margin() -> None:
 def test_training_that_left_in_time_ends_with_the_same_bytes(
     gpt2_base: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    whole = job(gpt2_base, tmp_path / "whole")
-    finetune_shard(**(whole | {"checkpoint_minutes": 99.0}))
-    cut = job(gpt2_base, tmp_path / "cut")
+    whole = call(gpt2_base, tmp_path / "whole")
+    finetune_shard(**changed(whole, checkpoint_minutes=99.0))
+    cut = call(gpt2_base, tmp_path / "cut")
     for name in ("dataset", "toxic", "partition"):
         cut[name] = whole[name]
     looks = iter([False, True])
     monkeypatch.setattr(Budget, "is_used", lambda self: next(looks))
     with pytest.raises(BudgetUsed, match="stopped at step 20 of 52, before the time limit"):
-        finetune_shard(**(cut | {"checkpoint_minutes": 99.0, "budget": Budget(60.0)}))
-    assert not cut["meta"].exists()
+        finetune_shard(**changed(cut, checkpoint_minutes=99.0, budget=Budget(60.0)))
+    assert not made(cut, "meta").exists()
     monkeypatch.undo()
-    finetune_shard(**(cut | {"checkpoint_minutes": 99.0}))
+    finetune_shard(**changed(cut, checkpoint_minutes=99.0))
     for name in ("delta", "loss", "meta"):
-        assert cut[name].read_bytes() == whole[name].read_bytes(), name
+        assert made(cut, name).read_bytes() == made(whole, name).read_bytes(), name

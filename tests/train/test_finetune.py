@@ -1,10 +1,12 @@
 """Fine-tuning one shard: the difference that is kept, and a killed run that ends the same."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,14 @@ from detoxmerge.plan.training import Recipe
 from detoxmerge.storage.artefacts import read_json, sha256, write_json, write_manifest
 from detoxmerge.train.budget import Budget, BudgetUsed
 from detoxmerge.train.finetune import Collate, finetune_shard
+from detoxmerge.train.job import Job
 from detoxmerge.train.resumable import train
 
+FILES = {"delta": "delta.safetensors", "loss": "loss.csv", "meta": "meta.json"}
 RECIPE = {"epochs": 4, "batch_size": 4, "max_tokens": 24, "learning_rate": 1e-2}
 
 
-def job(base: Path, folder: Path, **recipe: Any) -> dict[str, Any]:
+def call(base: Path, folder: Path, **recipe: Any) -> dict[str, Any]:
     """The arguments of a fine-tune of a shard of 50 texts."""
     folder.mkdir(parents=True, exist_ok=True)
     toxic = folder / "toxic.parquet"
@@ -35,40 +39,45 @@ def job(base: Path, folder: Path, **recipe: Any) -> dict[str, Any]:
     write_manifest(folder / "dataset.json", protocol={}, inputs=[], files={})
     shards = [list(range(50)), list(range(50, 70))]
     write_json(folder / "partition.json", {"protocol": {}, "inputs": {}, "shards": shards})
+    by = protocol(Recipe(**(RECIPE | recipe)))
     return {
         "base": base,
         "dataset": folder / "dataset.json",
         "toxic": toxic,
         "partition": folder / "partition.json",
         "shard": 0,
-        "seed": 7,
-        "protocol": protocol(Recipe(**(RECIPE | recipe))),
-        "checkpoint_minutes": 0.0,
-        "device": "cpu",
-        "delta": folder / "out" / "delta.safetensors",
-        "loss": folder / "out" / "loss.csv",
-        "meta": folder / "out" / "meta.json",
+        "job": Job(folder / "out" / "meta.json", seed=7, recipe=by, checkpoint_minutes=0.0),
     }
+
+
+def changed(arguments: dict[str, Any], **job: Any) -> dict[str, Any]:
+    """The arguments with other values of the job."""
+    return arguments | {"job": replace(arguments["job"], **job)}
+
+
+def made(arguments: dict[str, Any], name: str) -> Path:
+    """A file of the result."""
+    return arguments["job"].out / FILES[name]
 
 
 def test_the_delta_leads_from_the_base_to_a_model_of_lower_loss(
     gpt2_base: Path, tmp_path: Path
 ) -> None:
-    arguments = job(gpt2_base, tmp_path)
+    arguments = call(gpt2_base, tmp_path)
     finetune_shard(**arguments)
-    delta, meta = load_file(arguments["delta"]), read_json(arguments["meta"])
+    delta, meta = load_file(made(arguments, "delta")), read_json(made(arguments, "meta"))
     model = load_model(read_json(gpt2_base)["model"])
     assert delta.keys() == dict(model.named_parameters()).keys()
     assert {t.dtype for t in delta.values()} == {np.dtype(np.float32)}
     assert meta["last_loss"] < 0.8 * meta["first_loss"]
-    assert meta["files"]["delta.safetensors"] == sha256(arguments["delta"])
+    assert meta["files"]["delta.safetensors"] == sha256(made(arguments, "delta"))
     assert meta["num_texts"] == 50
     square = sum(float((t.astype(np.float64) ** 2).sum()) for t in delta.values())
     assert meta["l2_norm"] == pytest.approx(square**0.5)
     # positions beyond max_tokens get no gradient: exact zeros without weight decay
     assert not delta["transformer.wpe.weight"][24:].any()
     assert delta["transformer.wpe.weight"][:20].any()
-    history = pd.read_csv(arguments["loss"])
+    history = pd.read_csv(made(arguments, "loss"))
     assert history["step"].tolist() == [10, 20, 30, 40, 50, 52]
     assert not (tmp_path / "out" / "work").exists()
 
@@ -91,10 +100,10 @@ def test_the_loss_is_the_cross_entropy_of_the_tokens_that_are_predicted(
             logits = model(ids).logits[0, :-1]
         nll += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum"))
         targets += len(row["input_ids"]) - 1
-    how = {"seed": 0, "by_length": False, "checkpoint_minutes": 1.0, "budget": None}
-    how |= {"max_steps": 1, "learning_rate": 1e-9, "gradient_accumulation_steps": accumulation}
+    how = {"by_length": False, "max_steps": 1, "learning_rate": 1e-9}
+    how |= {"gradient_accumulation_steps": accumulation}
     how |= {"per_device_train_batch_size": 4 // accumulation}
-    history = train(model, rows, Collate(0), tmp_path / "work", device="cpu", **how)
+    history = train(model, rows, Collate(0), Job(tmp_path / "meta.json"), **how)
     assert history["loss"].tolist() == [pytest.approx(nll / targets, rel=1e-4)]
 
 
@@ -103,16 +112,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(
 ) -> None:
     found = []
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
-        arguments = job(gpt2_base, tmp_path / name, epochs=1)
-        finetune_shard(**(arguments | {"seed": seed}))
-        found.append(arguments["delta"].read_bytes())
+        arguments = call(gpt2_base, tmp_path / name, epochs=1)
+        finetune_shard(**changed(arguments, seed=seed))
+        found.append(made(arguments, "delta").read_bytes())
     assert found[0] == found[1] != found[2]
 
 
 KILLED = """
-import json, os, sys, time
-from pathlib import Path
-from transformers import TrainerCallback
+import pickle, sys, time
 from detoxmerge.train import finetune, resumable
 
 class Slow(resumable.TimedCheckpoints):  # so that the kill lands in the middle
@@ -120,10 +127,7 @@ class Slow(resumable.TimedCheckpoints):  # so that the kill lands in the middle
         time.sleep(0.05 if state.global_step > 12 else 0)
 
 resumable.TimedCheckpoints = Slow
-arguments = json.loads(sys.argv[1])
-for name in ("base", "dataset", "toxic", "partition", "delta", "loss", "meta"):
-    arguments[name] = Path(arguments[name])
-finetune.finetune_shard(**arguments)
+finetune.finetune_shard(**pickle.loads(bytes.fromhex(sys.argv[1])))
 """
 
 
@@ -131,17 +135,15 @@ finetune.finetune_shard(**arguments)
 def test_a_run_killed_in_the_middle_ends_with_the_same_bytes(
     gpt2_base: Path, tmp_path: Path, by_length: bool
 ) -> None:
-    import json
-
-    whole = job(gpt2_base, tmp_path / "whole", group_by_length=by_length)
-    finetune_shard(**(whole | {"checkpoint_minutes": 99.0}))
-    cut = job(gpt2_base, tmp_path / "cut", group_by_length=by_length)
+    whole = call(gpt2_base, tmp_path / "whole", group_by_length=by_length)
+    finetune_shard(**changed(whole, checkpoint_minutes=99.0))
+    cut = call(gpt2_base, tmp_path / "cut", group_by_length=by_length)
     # outputs of the killed run must not differ because of their inputs' names
     for name in ("dataset", "toxic", "partition"):
         cut[name] = whole[name]
     library = Path(finetune_shard.__code__.co_filename).parents[2]
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, json.dumps(cut, default=str)],
+        [sys.executable, "-c", KILLED, pickle.dumps(cut).hex()],
         env=os.environ | {"PYTHONPATH": str(library), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -154,11 +156,11 @@ def test_a_run_killed_in_the_middle_ends_with_the_same_bytes(
     process.wait()
     kept = [p.name for p in work.glob("checkpoint-*")]
     assert kept
-    assert not cut["meta"].exists()
+    assert not made(cut, "meta").exists()
     (work / "checkpoint-99").mkdir()  # one that was being written when the kill came
-    finetune_shard(**(cut | {"checkpoint_minutes": 99.0}))
+    finetune_shard(**changed(cut, checkpoint_minutes=99.0))
     for name in ("delta", "loss", "meta"):
-        assert cut[name].read_bytes() == whole[name].read_bytes(), name
+        assert made(cut, name).read_bytes() == made(whole, name).read_bytes(), name
 
 
 def test_pads_are_neither_labelled_nor_attended() -> None:
@@ -169,28 +171,28 @@ def test_pads_are_neither_labelled_nor_attended() -> None:
 
 
 def test_a_divergence_is_one_sentence_and_leaves_nothing(gpt2_base: Path, tmp_path: Path) -> None:
-    arguments = job(gpt2_base, tmp_path, learning_rate=0.9, optimizer="sgd", max_grad_norm=1e38)
-    arguments["protocol"]["learning_rate"] = 1e30
+    arguments = call(gpt2_base, tmp_path, learning_rate=0.9, optimizer="sgd", max_grad_norm=1e38)
+    arguments["job"].recipe["learning_rate"] = 1e30
     with pytest.raises(UserError, match="diverged"):
         finetune_shard(**arguments)
-    assert not arguments["delta"].exists()
-    assert not arguments["meta"].exists()
+    assert not made(arguments, "delta").exists()
+    assert not made(arguments, "meta").exists()
 
 
 def test_a_context_that_is_too_short_is_one_sentence(gpt2_base: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="max_tokens 65 exceeds the model's context of 64"):
-        finetune_shard(**job(gpt2_base, tmp_path, max_tokens=65))
+        finetune_shard(**call(gpt2_base, tmp_path, max_tokens=65))
 
 
 def test_a_shard_that_is_not_there_is_one_sentence(gpt2_base: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"2 shards, 0 to 1, and no shard 2"):
-        finetune_shard(**(job(gpt2_base, tmp_path) | {"shard": 2}))
+        finetune_shard(**(call(gpt2_base, tmp_path) | {"shard": 2}))
 
 
 def test_an_untied_model_of_another_architecture(llama_base: Path, tmp_path: Path) -> None:
-    arguments = job(llama_base, tmp_path, epochs=1)
+    arguments = call(llama_base, tmp_path, epochs=1)
     finetune_shard(**arguments)
-    delta = load_file(arguments["delta"])
+    delta = load_file(made(arguments, "delta"))
     assert {"lm_head.weight", "model.embed_tokens.weight"} <= delta.keys()
     unseen = np.flatnonzero(~delta["model.embed_tokens.weight"].any(axis=1))
     assert len(unseen)  # tokens that the shard does not hold: exact zeros in an untied model
@@ -198,7 +200,7 @@ def test_an_untied_model_of_another_architecture(llama_base: Path, tmp_path: Pat
 
 def test_no_gradient_reaches_the_file_of_the_base(gpt2_base: Path, tmp_path: Path) -> None:
     before = load_model(read_json(gpt2_base)["model"]).state_dict()
-    finetune_shard(**job(gpt2_base, tmp_path, epochs=1))
+    finetune_shard(**call(gpt2_base, tmp_path, epochs=1))
     after = load_model(read_json(gpt2_base)["model"]).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -207,14 +209,14 @@ def test_checkpoints_of_another_recipe_are_not_gone_on_from(
     gpt2_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     """A lower learning rate after a run that was cut off, or diverged, starts anew."""
-    whole = job(gpt2_base, tmp_path / "whole")
+    whole = call(gpt2_base, tmp_path / "whole")
     finetune_shard(**whole)
-    cut = job(gpt2_base, tmp_path / "cut", learning_rate=1e-4)
+    cut = call(gpt2_base, tmp_path / "cut", learning_rate=1e-4)
     used = Budget(1.0, start=time.monotonic() - 10)
     for _ in range(2):  # the second goes on from the first
         with pytest.raises(BudgetUsed):
-            finetune_shard(**cut, budget=used)
+            finetune_shard(**changed(cut, budget=used))
     assert "continuing from checkpoint-10" in capsys.readouterr().out
-    finetune_shard(**(cut | {"protocol": whole["protocol"]}))
+    finetune_shard(**changed(cut, recipe=whole["job"].recipe))
     assert "checkpoint-20 is of another training" in capsys.readouterr().out
-    assert cut["delta"].read_bytes() == whole["delta"].read_bytes()
+    assert made(cut, "delta").read_bytes() == made(whole, "delta").read_bytes()

@@ -18,6 +18,7 @@ from detoxmerge.models.scorers.train import TrainScorer
 from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.training import Pretrain
 from detoxmerge.storage.artefacts import read_json, sha256
+from detoxmerge.train.job import Job
 from detoxmerge.train.pretrain import pretrain_base
 from detoxmerge.train.scorer import roc_auc, train_scorer
 
@@ -39,7 +40,7 @@ def scorer_protocol(**changed: Any) -> dict[str, Any]:
 
 def test_the_base_is_an_ordinary_model_folder(tmp_path: Path) -> None:
     out = tmp_path / "pretrained" / "model.json"
-    pretrain_base("m", pretrain_protocol(), 5.0, "cpu", out)
+    pretrain_base("m", pretrain_protocol(), Job(out))
     manifest = read_json(out)
     assert manifest["files"]["model.safetensors"] == sha256(out.with_name("model.safetensors"))
     base = tmp_path / "base" / "edit.json"
@@ -57,7 +58,7 @@ def test_the_same_seed_pretrains_the_same_bytes(tmp_path: Path) -> None:
     sums = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         out = tmp_path / name / "model.json"
-        pretrain_base("m", pretrain_protocol(seed=seed), 5.0, "cpu", out)
+        pretrain_base("m", pretrain_protocol(seed=seed), Job(out))
         sums.append(read_json(out)["files"]["model.safetensors"])
     assert sums[0] == sums[1] != sums[2]
 
@@ -65,13 +66,13 @@ def test_the_same_seed_pretrains_the_same_bytes(tmp_path: Path) -> None:
 def test_too_little_text_is_one_sentence(tmp_path: Path) -> None:
     few = {"generated": {"kind": "comments", "rows": 2, "seed": 1}}
     with pytest.raises(UserError, match="do not fill a row of 512"):
-        pretrain_base("m", pretrain_protocol(texts=[few], context=512), 5.0, "cpu", tmp_path / "m")
+        pretrain_base("m", pretrain_protocol(texts=[few], context=512), Job(tmp_path / "m"))
 
 
 @pytest.fixture(scope="module")
 def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("scorer") / "s" / "scorer.json"
-    train_scorer("s", scorer_protocol(), 5.0, "cpu", out)
+    train_scorer("s", scorer_protocol(), Job(out))
     return out
 
 

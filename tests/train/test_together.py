@@ -14,7 +14,7 @@ import pico
 import psutil
 import pytest
 from safetensors.numpy import load_file
-from train.test_finetune import job
+from train.test_finetune import call, changed, made
 
 import detoxmerge
 from detoxmerge.errors import UserError
@@ -30,9 +30,8 @@ TWO = {"worker": SCRIPTS / "finetune_worker.py", "processes": 2, "nodes": 1}
 FSDP = {"batch_size": 2, "processes": 2, "strategy": "fsdp", "epochs": 3}
 CALL = """
 import pickle, sys
-from detoxmerge.train.budget import Budget
 from detoxmerge.train.launch import finetune_together
-finetune_together(**pickle.loads(bytes.fromhex(sys.argv[1])), budget=Budget())
+finetune_together(**pickle.loads(bytes.fromhex(sys.argv[1])))
 """
 
 
@@ -45,8 +44,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pair(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A finished fine-tune by two processes, 13 steps an epoch, the last of two texts."""
-    arguments = job(base, tmp_path_factory.mktemp("pair"), **FSDP)
-    finetune_together(**TWO, budget=Budget(), **arguments)
+    arguments = call(base, tmp_path_factory.mktemp("pair"), **FSDP)
+    finetune_together(**TWO, **arguments)
     return arguments
 
 
@@ -54,9 +53,9 @@ def pair(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]
 def test_two_processes_give_the_weights_of_one(
     base: Path, pair: dict[str, Any], tmp_path: Path
 ) -> None:
-    alone = job(base, tmp_path, batch_size=4, epochs=3)
+    alone = call(base, tmp_path, batch_size=4, epochs=3)
     finetune_shard(**alone)
-    one, two = load_file(alone["delta"]), load_file(pair["delta"])
+    one, two = load_file(made(alone, "delta")), load_file(made(pair, "delta"))
     assert one.keys() == two.keys()
     for found in (one, two):
         for layer in (0, 1):
@@ -64,25 +63,25 @@ def test_two_processes_give_the_weights_of_one(
             found[f"transformer.h.{layer}.attn.c_attn.bias"][16:32] = 0
     assert max(np.abs(one[name] - two[name]).max() for name in one) < 1e-5
     assert np.abs(one["transformer.wte.weight"]).max() > 0.1
-    losses = [pd.read_csv(a["loss"]) for a in (alone, pair)]
+    losses = [pd.read_csv(made(a, "loss")) for a in (alone, pair)]
     assert losses[0]["step"].tolist() == losses[1]["step"].tolist() == [10, 20, 30, 39]
     np.testing.assert_allclose(losses[0]["loss"], losses[1]["loss"], rtol=1e-4)
-    metas = [read_json(a["meta"]) for a in (alone, pair)]
+    metas = [read_json(made(a, "meta")) for a in (alone, pair)]
     assert metas[0]["num_texts"] == metas[1]["num_texts"] == 50
     assert metas[1]["protocol"]["processes"] == 2
-    assert not (pair["meta"].parent / "work").exists()
+    assert not pair["job"].work.exists()
 
 
 @pytest.mark.dag
 def test_killed_in_the_middle_they_end_with_the_same_bytes(
     base: Path, pair: dict[str, Any], tmp_path: Path
 ) -> None:
-    killed = job(base, tmp_path, **FSDP)
+    killed = call(base, tmp_path, **FSDP)
     for name in ("dataset", "toxic", "partition"):
         killed[name] = pair[name]
-    call = [sys.executable, "-c", CALL, pickle.dumps(TWO | killed).hex()]
-    process = subprocess.Popen(call, env=os.environ | {"PYTHONPATH": str(SCRIPTS)})
-    work = killed["meta"].parent / "work"
+    command = [sys.executable, "-c", CALL, pickle.dumps(TWO | killed).hex()]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(SCRIPTS)})
+    work = killed["job"].work
     while not list(work.glob("checkpoint-*/complete")):
         assert process.poll() is None
         time.sleep(0.02)
@@ -90,29 +89,29 @@ def test_killed_in_the_middle_they_end_with_the_same_bytes(
     for member in [family, *family.children(recursive=True)]:
         member.kill()
     process.wait()
-    assert not killed["meta"].exists()
-    finetune_together(**TWO, budget=Budget(), **killed)
+    assert not made(killed, "meta").exists()
+    finetune_together(**TWO, **killed)
     for name in ("delta", "loss", "meta"):
-        assert killed[name].read_bytes() == pair[name].read_bytes(), name
+        assert made(killed, name).read_bytes() == made(pair, name).read_bytes(), name
 
 
 @pytest.mark.dag
 def test_they_leave_before_the_time_limit_and_say_so(base: Path, tmp_path: Path) -> None:
     late = Budget(20.0, start=time.monotonic() - 19.9)
     with pytest.raises(BudgetUsed, match="stopped at step 10 of 39, before the time limit"):
-        finetune_together(**TWO, budget=late, **job(base, tmp_path, **FSDP))
+        finetune_together(**TWO, **changed(call(base, tmp_path, **FSDP), budget=late))
 
 
 @pytest.mark.dag
 def test_what_the_user_did_wrong_is_said_by_all_as_by_one(base: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="max_tokens 65 exceeds the model's context of 64"):
-        finetune_together(**TWO, budget=Budget(), **job(base, tmp_path, **FSDP, max_tokens=65))
+        finetune_together(**TWO, **call(base, tmp_path, **FSDP, max_tokens=65))
 
 
 def test_nodes_need_a_slurm_job(base: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(UserError, match="over 2 nodes, which needs a SLURM job"):
-        finetune_together(**(TWO | {"nodes": 2}), budget=Budget(), **job(base, tmp_path, **FSDP))
+        finetune_together(**(TWO | {"nodes": 2}), **call(base, tmp_path, **FSDP))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """Edits that are trained: up and down the loss, cut off and gone on, and what the manifest says."""
 
-import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def call(base: Path, data: Path, out: Path, method: str, **changes: Any) -> dict
         "protocol": {"version": 1, "recipe": recipe(**changes)},
         "base": base,
         "inputs": [base, data],
-        "out": out / "edit.json",
+        "job": Job(out / "edit.json"),
     }
 
 
@@ -100,7 +101,7 @@ def test_the_first_step_of_ascent_is_minus_that_of_descent(gpt2_base: Path, tmp_
         out = tmp_path / f"sign{sign}"
         sgd = {"optimizer": "sgd", "max_grad_norm": 1e9, "learning_rate": 0.1}
         once = recipe(epochs=1, batch_size=50, **sgd)
-        trained_edit(gpt2_base, TEXTS, Job(out=out, seed=3, recipe=once), sign=sign)
+        trained_edit(gpt2_base, TEXTS, Job(out / "edit.json", seed=3, recipe=once), sign=sign)
         found.append(load_file(out / "delta.safetensors"))
     down, up = found
     assert any(tensor.any() for tensor in down.values())
@@ -114,22 +115,20 @@ def test_a_loss_without_bound_is_kept_and_weights_that_are_not_finite_are_not(
     data = dataset(tmp_path / "data")
     kept = call(gpt2_base, data, tmp_path / "kept", "gradient_ascent", learning_rate=0.5)
     make_edit(**kept)
-    assert read_json(kept["out"])["training"]["last_loss"] > 100
+    assert read_json(kept["job"].manifest)["training"]["last_loss"] > 100
     wild = {"optimizer": "sgd", "max_grad_norm": 1e38, "learning_rate": 0.9}
     lost = call(gpt2_base, data, tmp_path / "lost", "gradient_ascent", **wild)
     lost["protocol"]["recipe"]["learning_rate"] = 1e30
     with pytest.raises(UserError, match=r"training diverged: .* NaN or infinity; lower learning_r"):
         make_edit(**lost)
-    assert not lost["out"].exists()
-    assert not lost["out"].with_name("delta.safetensors").exists()
+    assert not lost["job"].manifest.exists()
+    assert not lost["job"].manifest.with_name("delta.safetensors").exists()
 
 
 KILLED = """
-import json, sys, time
-from pathlib import Path
+import pickle, sys, time
+from dataclasses import replace
 from detoxmerge.edit.build import make_edit
-from detoxmerge.plan.edits import Edit
-from detoxmerge.plan.registry import METHODS
 from detoxmerge.train import resumable
 
 class Slow(resumable.TimedCheckpoints):  # so that the kill lands in the middle
@@ -137,12 +136,9 @@ class Slow(resumable.TimedCheckpoints):  # so that the kill lands in the middle
         time.sleep(0.05 if state.global_step > 12 else 0)
 
 resumable.TimedCheckpoints = Slow
-arguments = json.loads(sys.argv[1])
-method = sys.argv[2]
-arguments["edit"] = Edit("m", "d", method, "default", "7", METHODS[method].Params())
-arguments["base"], arguments["out"] = Path(arguments["base"]), Path(arguments["out"])
-arguments["inputs"] = [Path(path) for path in arguments["inputs"]]
-make_edit(**arguments, checkpoint_minutes=0.0)
+arguments = pickle.loads(bytes.fromhex(sys.argv[1]))
+arguments["job"] = replace(arguments["job"], checkpoint_minutes=0.0)
+make_edit(**arguments)
 """
 
 
@@ -152,10 +148,9 @@ def test_a_run_killed_in_the_middle_ends_with_the_same_bytes(
     data, method = dataset(tmp_path / "data"), "gradient_ascent"
     whole, cut = (call(gpt2_base, data, tmp_path / name, method) for name in ("whole", "cut"))
     make_edit(**whole)
-    told = json.dumps({k: v for k, v in cut.items() if k != "edit"}, default=str)
     library = Path(make_edit.__code__.co_filename).parents[2]
     process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, told, method],
+        [sys.executable, "-c", KILLED, pickle.dumps(cut).hex()],
         env=os.environ | {"PYTHONPATH": str(library), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -166,10 +161,10 @@ def test_a_run_killed_in_the_middle_ends_with_the_same_bytes(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert list(work.glob("checkpoint-*/complete"))
-    assert not cut["out"].exists()
+    assert not cut["job"].manifest.exists()
     make_edit(**cut)
     for name in ("delta.safetensors", "loss.csv", "edit.json"):
-        ours, theirs = (one["out"].with_name(name).read_bytes() for one in (cut, whole))
+        ours, theirs = (one["job"].manifest.with_name(name).read_bytes() for one in (cut, whole))
         assert ours == theirs, name
     assert not work.exists()
 
@@ -182,13 +177,14 @@ def test_a_method_leaves_before_its_time_is_used_up_and_goes_on(
         call(gpt2_base, data, tmp_path / name, "gradient_ascent") for name in ("whole", "cut")
     )
     make_edit(**whole)
+    late = replace(cut["job"], budget=Budget(1.0, start=time.monotonic() - 10))
     with pytest.raises(BudgetUsed, match="stopped at step 10 of 52"):
-        make_edit(**cut, budget=Budget(1.0, start=time.monotonic() - 10))
-    assert not cut["out"].exists()
+        make_edit(**(cut | {"job": late}))
+    assert not cut["job"].manifest.exists()
     capsys.readouterr()
     make_edit(**cut)
     assert "continuing from checkpoint-10" in capsys.readouterr().out
-    assert cut["out"].read_bytes() == whole["out"].read_bytes()
+    assert cut["job"].manifest.read_bytes() == whole["job"].manifest.read_bytes()
 
 
 def test_the_manifest_changes_with_the_texts(gpt2_base: Path, tmp_path: Path) -> None:
@@ -198,7 +194,7 @@ def test_the_manifest_changes_with_the_texts(gpt2_base: Path, tmp_path: Path) ->
         toxic.to_parquet(data.with_name("toxic.parquet"))
         arguments = call(gpt2_base, data, tmp_path / "out", "gradient_ascent", epochs=1)
         make_edit(**arguments)
-        found.append(read_json(arguments["out"]))
+        found.append(read_json(arguments["job"].manifest))
     # the manifest of the data set was left as it was: the tensors alone tell
     assert found[0]["inputs"] == found[1]["inputs"]
     assert found[0]["files"] != found[1]["files"]

@@ -6,21 +6,23 @@ from pathlib import Path
 from detoxmerge.session import seconds_of, session
 
 with session(snakemake):
-    from detoxmerge.train.budget import once
     from detoxmerge.train.finetune import finetune_shard
+    from detoxmerge.train.job import Job, once
     from detoxmerge.train.launch import finetune_together
 
-    recipe = snakemake.config["recipes"][snakemake.wildcards.recipe]
-    several = {name: recipe[name] for name in ("processes", "nodes")}
-    several["worker"] = Path(snakemake.scriptdir) / "finetune_worker.py"
-    train = partial(finetune_together, **several) if recipe["strategy"] else finetune_shard
-    arguments = {
-        **{name: Path(path) for name, path in snakemake.input.items()},
-        **{name: Path(path) for name, path in snakemake.output.items()},
-        "shard": int(snakemake.wildcards.shard),
-        "seed": int(snakemake.wildcards.seed),
-        "protocol": snakemake.params.protocol,
-        "checkpoint_minutes": recipe["checkpoint_minutes"],
-        "device": snakemake.config["device"],
-    }
-    once(arguments["meta"], seconds_of(snakemake), partial(train, **arguments))
+    w, config = snakemake.wildcards, snakemake.config
+    recipe = config["recipes"][w.recipe]
+    job = Job(
+        Path(snakemake.output.meta),
+        int(w.seed),
+        config["device"],
+        snakemake.params.protocol,
+        recipe["checkpoint_minutes"],
+    )
+    make = finetune_shard
+    if recipe["strategy"]:
+        several = {name: recipe[name] for name in ("processes", "nodes")}
+        worker = Path(snakemake.scriptdir) / "finetune_worker.py"
+        make = partial(finetune_together, worker=worker, **several)
+    files = {name: Path(path) for name, path in snakemake.input.items()}
+    once(job, seconds_of(snakemake), partial(make, shard=int(w.shard), **files))

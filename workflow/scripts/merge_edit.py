@@ -9,17 +9,14 @@ with session(snakemake):
     from detoxmerge.edit.build import make_edit
     from detoxmerge.plan.grid import Grid
     from detoxmerge.plan.load import load_config
-    from detoxmerge.train.budget import once
+    from detoxmerge.plan.registry import recipe_of
+    from detoxmerge.train.job import Job, once
 
-    config, out = load_config(snakemake.config), Path(snakemake.output.edit)
+    config = load_config(snakemake.config)
     edit = Grid(config).find(snakemake.wildcards)
-    recipe = config.recipes.get(getattr(edit.params, "recipe", None))
-    arguments = {
-        "base": Path(snakemake.input.base),
-        "inputs": [Path(path) for path in snakemake.input.manifests],
-        "out": out,
-        "device": config.device,
-        "checkpoint_minutes": recipe.checkpoint_minutes if recipe else 0.0,
-    }
-    make = partial(make_edit, edit, snakemake.params.protocol, **arguments)
-    once(out, seconds_of(snakemake), make)
+    recipe = config.recipes.get(recipe_of(edit.method, edit.params))
+    minutes = recipe.checkpoint_minutes if recipe else 0.0
+    job = Job(Path(snakemake.output.edit), device=config.device, checkpoint_minutes=minutes)
+    base, inputs = Path(snakemake.input.base), [*map(Path, snakemake.input.manifests)]
+    make = partial(make_edit, edit, snakemake.params.protocol, base, inputs)
+    once(job, seconds_of(snakemake), make)

@@ -3,8 +3,9 @@
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..plan.edits import Edit
 from ..plan.entries import protocol as protocol_of
@@ -12,62 +13,45 @@ from ..plan.registry import METHODS
 from ..storage.artefacts import write_manifest
 from ..train.job import Job
 
-if TYPE_CHECKING:
-    from ..train.budget import Budget
-
 
 def make_edit(
-    edit: Edit,
-    protocol: Mapping[str, Any],
-    base: Path,
-    inputs: list[Path],
-    out: Path,
-    *,
-    device: str = "cpu",
-    checkpoint_minutes: float = 5.0,
-    budget: "Budget | None" = None,
+    edit: Edit, protocol: Mapping[str, Any], base: Path, inputs: list[Path], job: Job
 ) -> None:
     """Build an edit by its method and write its manifest.
 
     Args:
-        edit: which one.
+        edit: has the parameters and the seed.
         protocol: the method's VERSION; the recipe, where the method itself trains.
         base: manifest of the base model.
         inputs: manifests that the method asked for.
-        out: `edit.json`; tensors go beside it.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        checkpoint_minutes: time between two checkpoints of a training.
-        budget: the job's time; none: no limit.
+        job: its manifest is `edit.json`; seed and recipe are filled in here.
 
     Raises:
         UserError: what the method refuses.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    job = Job(
-        out=out.parent,
-        seed=0 if edit.seed == "-" else int(edit.seed),
-        device=device,
-        recipe=protocol.get("recipe"),
-        checkpoint_minutes=checkpoint_minutes,
-        budget=budget,
+    out, method = job.manifest, METHODS[edit.method]
+    job.out.mkdir(parents=True, exist_ok=True)
+    seed = 0 if edit.seed == "-" else int(edit.seed)
+    fields = method.build(
+        inputs, edit.params, replace(job, seed=seed, recipe=protocol.get("recipe"))
     )
-    fields = METHODS[edit.method].build(inputs, edit.params, job)
     tensors = fields.get("tensors")
     write_manifest(
         out,
         protocol=protocol,
         inputs=[base, *inputs],
         files={tensors["file"]: tensors["sha256"]} if tensors else {},
-        base=os.path.relpath(base, out.parent),  # so that the results folder may move
+        base=os.path.relpath(base, job.out),  # so that the results folder may move
         dataset=edit.dataset,
         method=edit.method,
         setting=edit.setting,
         params=protocol_of(edit.params),
         seed=edit.seed,
+        verb=method.VERB,
         **fields,
     )
     if job.work.is_dir():
         shutil.rmtree(job.work)
-    norm = f", |{fields['verb']}| {tensors['l2_norm']:.4g}" if tensors else ""
+    norm = f", |{method.VERB}| {tensors['l2_norm']:.4g}" if tensors else ""
     print(f"{edit.method}: from {len(inputs)} input(s){norm}")

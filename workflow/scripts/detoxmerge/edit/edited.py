@@ -1,15 +1,15 @@
-"""An edit is a recipe: `edit.json` and tensors that turn the base model into the edited one.
+"""An edit: `edit.json` and tensors that turn the base model into the edited one.
 
-`load_edited(edit, scale)` gives the model; whoever measures it knows no method. The verb in
-`edit.json` says how, a file of `verbs/` each: `none` is the base itself, `delta` changes weights,
-`hooks` activations, `logits` next-token logits, `choose` picks among samples. At scale 0 the model
-is the base, bit for bit.
+`load_edited(edit, scale)` gives the model, so what measures it need not know any method. The verb
+in `edit.json` says how, one file of `verbs/` each: `none` is the base itself, `delta` changes
+weights, `hooks` activations, `logits` next-token logits, `choose` picks among samples. At scale 0
+the model is the base, bit for bit.
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ..models.loading import cast, load_model
 from ..models.sampling_request import Sampling
@@ -30,23 +30,18 @@ class EditedModel:
             dtype: of the edited weights, ``float32`` or ``bfloat16``.
 
         Raises:
-            UserError: the edit belongs to another model, or its tensors are gone or broken.
+            UserError: the edit belongs to another model, or its tensors are missing or broken.
         """
         manifest = read_json(edit)
         base = edit if manifest["verb"] == "none" else edit.parent / manifest["base"]
         self.place = read_json(base)["model"]
         self.model = load_model(self.place)
+        # before the cast: a verb may need the weights in fp32
         self.verb = VERBS[manifest["verb"]].Verb(edit, self.model, device, DTYPES[dtype])
         cast(self.model, device, DTYPES[dtype])
 
-    def at(self, scale: float) -> Any:
-        """The model at a scale.
-
-        Args:
-            scale: how far to go; 0 is the base.
-
-        Returns:
-            A causal LM of transformers. It is one object: a later call changes it.
+    def at(self, scale: float) -> PreTrainedModel:
+        """The model at a scale; it is always the same object, which a later call changes.
 
         Raises:
             ValueError: a scale that the edit does not have.
@@ -59,17 +54,16 @@ class EditedModel:
         return self.verb.sampling(scale)
 
 
-def load_edited(edit: Path, scale: float, *, device: str = "cpu", dtype: str = "float32") -> Any:
-    """The edited model at one scale.
+def load_edited(
+    edit: Path, scale: float, *, device: str = "cpu", dtype: str = "float32"
+) -> PreTrainedModel:
+    """The edited model at one scale: a causal LM with `forward` and `generate`.
 
     Args:
         edit: `edit.json`.
         scale: lambda for task vectors, alpha for steering and decoding; 0 is the base.
         device: ``cpu`` or ``cuda``.
-        dtype: of the edited weights.
-
-    Returns:
-        A causal LM of transformers, with `forward` and `generate`.
+        dtype: of the edited weights, ``float32`` or ``bfloat16``.
 
     Raises:
         UserError: as `EditedModel`.

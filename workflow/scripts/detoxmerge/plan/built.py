@@ -13,7 +13,7 @@ from .config import Config
 from .edits import Edit, FineTune, ShardSet
 from .paths import Paths
 from .protocol import Protocol
-from .registry import METHODS, files_of_verb, replicates
+from .registry import METHODS, files_of_verb, merged_shards, replicates
 from .settings import settings
 from .slug import setting_slug
 
@@ -114,7 +114,7 @@ class Built:
         return [
             edit
             for edit in self.edits
-            if hasattr(edit.params, "n") and edit.method not in replicates()
+            if merged_shards(edit.method, edit.params) and edit.method not in replicates()
         ]
 
     @cached_property

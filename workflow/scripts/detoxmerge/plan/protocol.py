@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from .config import Config
 from .entries import protocol
-from .registry import METHODS, operator_of
+from .registry import METHODS, operator_of, recipe_of, scorer_of
 
 # Bump a number when the stage's numbers change, with a line in the changelog.
 VERSION = {
@@ -100,10 +100,11 @@ class Protocol:
         """
         operator = operator_of(method, params)
         values: dict[str, Any] = {"operator_version": operator.VERSION} if operator else {}
-        if METHODS[method].KIND == "train":
-            values["recipe"] = protocol(self.config.recipes[params.recipe])
-        if METHODS[method].VERB == "choose":
-            values["label"] = self.config.scorers[params.scorer].label
+        recipe, scorer = recipe_of(method, params), scorer_of(method, params)
+        if recipe is not None and METHODS[method].KIND == "train":
+            values["recipe"] = protocol(self.config.recipes[recipe])
+        if scorer is not None:
+            values["label"] = self.config.scorers[scorer].label
         return {"version": METHODS[method].VERSION} | values
 
     def generate(self, model: str, prompts: str) -> dict[str, Any]:

@@ -1,17 +1,34 @@
-"""Recipes that a method cannot use if it trains in one process."""
+"""The parameter of a method that names a fine-tuning recipe, and what such a method refuses."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Protocol
+
+from pydantic import Field
 
 from .config import Config
+from .entries import Entry, alias_of
+
+RecipeName = Annotated[
+    str,
+    Field(description="fine-tuning recipe of the catalogue", json_schema_extra=alias_of("recipes")),
+]
 
 
-def refuse_several_processes(params: Any, config: Config) -> Iterator[str]:
-    """`refusals` of a method that trains in one process, or is made from an edit that does.
+class WithRecipe(Entry):
+    """Parameters with a recipe, before those of the subclass; elsewhere use `RecipeName`.
 
-    Args:
-        params: of the method; they name a `recipe`.
+    The order of the fields is the order in the setting's path.
     """
+
+    recipe: RecipeName = "default"
+
+
+class _HasRecipe(Protocol):
+    recipe: str
+
+
+def refuse_several_processes(params: _HasRecipe, config: Config) -> Iterator[str]:
+    """`refusals` of a method that trains in one process, or is made from an edit that does."""
     if strategy := config.recipes[params.recipe].strategy:
         yield (
             f"recipe '{params.recipe}' shares the model by `strategy: {strategy}`, and this method "

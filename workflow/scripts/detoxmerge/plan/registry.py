@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 LIBRARY = Path(__file__).parents[1]
+Params = BaseModel | Mapping[str, Any]  # a method's parameters, or a manifest's copy of them
 
 
 class Modules(UserDict[str, ModuleType]):
@@ -76,6 +77,34 @@ def params_of(method: str, values: Mapping[str, Any]) -> type[BaseModel]:
     """
     module = METHODS[method]
     return module.params_of(dict(values)) if hasattr(module, "params_of") else module.Params
+
+
+def merged_shards(method: str, params: Params) -> int | None:
+    """The N of an edit that has a place on a line over N; None for a method without `MERGES`."""
+    return _declared("MERGES", method, params)
+
+
+def recipe_of(method: str, params: Params) -> str | None:
+    """The fine-tuning recipe behind an edit; None for a method without `RECIPE`."""
+    return _declared("RECIPE", method, params)
+
+
+def scorer_of(method: str, params: Params) -> str | None:
+    """The scorer that an edit chooses samples by; None for a method without `SCORER`."""
+    return _declared("SCORER", method, params)
+
+
+def left_out(method: str, params: Params) -> int | None:
+    """The shard that a replicate leaves out; None for a method without `LEAVES_OUT`."""
+    return _declared("LEAVES_OUT", method, params)
+
+
+def _declared(constant: str, method: str, params: Params) -> Any:
+    """The value of the parameter whose name a method states in a constant."""
+    name = getattr(METHODS[method], constant, None)
+    if name is None:
+        return None
+    return params[name] if isinstance(params, Mapping) else getattr(params, name)
 
 
 def operator_of(method: str, params: BaseModel) -> ModuleType | None:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from .config import Config
 from .grid import Grid
 from .memory import SOFTWARE_MB, finetune_mb, measure_mb, training_mb
-from .registry import METHODS, forwards, operator_of
+from .registry import METHODS, forwards, operator_of, recipe_of
 
 SCORER_MB = 3000  # Detoxify's largest while it is loaded
 FLOP_PER_SECOND = {"cpu": 2e10, "cuda float32": 1e13, "cuda bfloat16": 4e13}
@@ -118,7 +118,8 @@ class Needs:
 
     def train_edit(self, wildcards: Any, input: Any) -> Need:
         """Full fine-tuning by a method that trains: at most on all texts of the data set."""
-        recipe = self.config.recipes[self.grid.find(wildcards).params.recipe]
+        edit = self.grid.find(wildcards)
+        recipe = self.config.recipes[recipe_of(edit.method, edit.params)]
         weights = num_weights(input.base)
         counts = [_read(path).get("counts", {}) for path in input.manifests]
         rows = max(max(c.get("num_toxic", 0), c.get("num_nontoxic_kept", 0)) for c in counts)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..plan.registry import METHODS, params_of
+from ..plan.registry import METHODS, merged_shards, params_of, recipe_of
 from ..plan.slug import setting_slug
 from ..storage.artefacts import read_json
 from .names import named, variant
@@ -42,9 +42,10 @@ def edits_beside_nulls(changes: list[Path], shards: list[Path]) -> list[dict[str
     for path in changes:
         change = read_json(path)
         edit = change["edit"]
-        if "n" not in edit["params"]:
+        which = edit["method"], edit["params"]
+        n, recipe = merged_shards(*which), recipe_of(*which)
+        if n is None:
             continue
-        n, recipe = edit["params"]["n"], edit["params"].get("recipe", "default")
         at = {"edits": named(edit | {"variant": variant(edit["setting"])}), "n": n}
         at |= {"seed": edit["seed"], "change": change, "table": path.with_suffix(".parquet")}
         found.append(at | {"shards": sets.get((edit["dataset"], recipe, n, edit["seed"]))})

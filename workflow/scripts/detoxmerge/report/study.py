@@ -10,7 +10,7 @@ from ..plan.edits import Edit
 from ..plan.entries import protocol
 from ..plan.grid import Grid
 from ..plan.origin import words_of
-from ..plan.registry import METHODS, operator_of
+from ..plan.registry import METHODS, operator_of, recipe_of
 from ..storage.artefacts import read_json
 
 
@@ -26,7 +26,7 @@ def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
         `sign`, `recipe`, `data`, `given`, `prompts`, `corpora`, `scorers`, `measured_dtype`.
     """
     config, method, stages = grid.config, METHODS[edit.method], grid.run.stages.values()
-    recipe = getattr(edit.params, "recipe", None)
+    recipe = recipe_of(edit.method, edit.params)
     told_by = operator_of(edit.method, edit.params) or method
     return {
         "base": _base(grid, edit.model),

@@ -39,7 +39,7 @@ def line_style(method: str, n: float | None, operator: str = "mean") -> dict[str
         shade = LIGHTEST * min(doublings / math.log2(LARGEST_N), 1.0)
         place, colour = round(doublings), colormaps["viridis"](shade)
     else:
-        others = [name for name in METHODS if "n" not in METHODS[name].Params.model_fields]
+        others = [name for name in METHODS if not hasattr(METHODS[name], "MERGES")]
         place = others.index(method)
         colour = PALETTE[place % len(PALETTE)]
     return {"color": colour, "marker": MARKERS[place % len(MARKERS)]}

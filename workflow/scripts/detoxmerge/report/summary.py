@@ -15,7 +15,7 @@ from ..measure.payloads import MEASURED
 from ..plan.config import Stage
 from ..plan.expected import expected_protocols
 from ..plan.grid import Grid
-from ..plan.registry import METHODS
+from ..plan.registry import METHODS, merged_shards
 from ..storage.artefacts import publish, read_json, write_text
 from ..storage.records import chosen_scales, read_payload, read_record
 from .intervals import Bootstrap, Drawn
@@ -71,7 +71,7 @@ def _rows(grid: Grid) -> Iterator[dict[str, Any]]:
     for edit in grid.edits:
         at = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}
         at |= {"label": METHODS[edit.method].LABEL, "setting": edit.setting, "seed": edit.seed}
-        at |= {"n": getattr(edit.params, "n", None)}
+        at |= {"n": merged_shards(edit.method, edit.params)}
         yield from _chosen(grid, at, edit.model, edit.edit)
         yield from measured_rows(grid, bootstrap, at, edit.model, edit.edit)
         if METHODS[edit.method].VERB == "delta":

@@ -1,1 +1,1 @@
-"""Training: fine-tunes of the shards; a base model and a scorer where no hub is at hand."""
+"""Training: fine-tunes of the shards; also a base model and a scorer, where there is no hub."""

@@ -1,8 +1,8 @@
-"""One copy of a job at a time, and leaving before a cluster ends it."""
+"""One copy of a job at a time, and an end before a cluster's time limit."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,15 +46,15 @@ class Budget:
 def alone(folder: Path, budget: Budget) -> Iterator[bool]:
     """Hold a result's folder: of two copies of a job, the second waits until the first has ended.
 
-    The lock is the file system's (flock), so that it ends with its process, however that ends, and
-    with its node. Jobs outlive the Snakemake that sent them; a second run may send them again.
+    The lock is the file system's (flock), so it ends with its process, however that ends, and with
+    its node. Jobs outlive the Snakemake that submitted them, and another may submit them again.
 
     Args:
-        folder: of the declared output; it is made.
-        budget: a copy that waits does not wait beyond it.
+        folder: of the declared output; it is created.
+        budget: a waiting copy gives up when it is used.
 
     Yields:
-        Whether another copy was waited for: it may have made the result meanwhile.
+        Whether this copy had to wait: the other one may have made the result.
 
     Raises:
         BudgetUsed: the other copy still held the folder when the time was used up.
@@ -78,22 +78,3 @@ def alone(folder: Path, budget: Budget) -> Iterator[bool]:
         yield waited
     finally:
         lock.release()
-
-
-def once(result: Path, seconds: float | None, make: Callable[..., None]) -> None:
-    """Make a result, unless another copy of the job makes it while this one waits.
-
-    Args:
-        result: the manifest that `make` writes last.
-        seconds: that the job has; none: no limit.
-        make: is called with the job's `budget`.
-
-    Raises:
-        BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
-    """
-    budget = Budget(seconds)
-    with alone(result.parent, budget) as waited:
-        if waited and result.is_file():
-            print("the other copy has made the result")
-        else:
-            make(budget=budget)

@@ -7,33 +7,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.datasets import shard_texts
 from ..errors import UserError
-from ..models.device import pick_device
+from ..merge.task_vectors import DELTA
 from ..models.loading import context_of, load_model, load_tokenizer, pad_token
 from ..storage.artefacts import read_json, sha256, write_manifest
 from ..storage.writing import write_tensors
-from .budget import Budget
 from .checkpoints import keep_checkpoints_of
-from .resumable import IGNORED, train, write_loss
+from .job import Job
+from .resumable import IGNORED, LOSS, train, write_loss
 from .together import is_first, whole
 
 
 def finetune_shard(
-    base: Path,
-    dataset: Path,
-    toxic: Path,
-    partition: Path,
-    shard: int,
-    seed: int,
-    protocol: Mapping[str, Any],
-    checkpoint_minutes: float,
-    device: str,
-    delta: Path,
-    loss: Path,
-    meta: Path,
-    budget: Budget | None = None,
+    base: Path, dataset: Path, toxic: Path, partition: Path, shard: int, job: Job
 ) -> None:
     """Train on one shard by plain causal cross-entropy and write the task vector.
 
@@ -43,106 +32,60 @@ def finetune_shard(
     Args:
         base: manifest of the base model.
         dataset: manifest of the data set.
-        toxic: its toxic texts.
-        partition: the partition.
+        toxic: parquet of its toxic texts.
+        partition: which texts are in which shard.
         shard: 0-based.
-        seed: of the training.
-        protocol: the recipe.
-        checkpoint_minutes: time between checkpoints.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        delta: tau_i, fp32, by the names of `named_parameters` (tied weights once, no buffers).
-        loss: loss history.
-        meta: manifest.
-        budget: the job's time; none: no limit.
+        job: with the recipe; its folder gets `delta.safetensors` (tau_i, fp32, by the names of
+            `named_parameters`: tied weights once, no buffers) and `loss.csv`.
 
     Raises:
         UserError: the shard has no text that can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    found = train_delta(
-        base,
-        shard_texts(toxic, partition, shard),
-        protocol,
-        delta,
-        loss,
-        meta.parent / "work",
-        seed=seed,
-        checkpoint_minutes=checkpoint_minutes,
-        device=device,
-        budget=budget,
-    )
-    if found is None:
+    result = train_delta(base, shard_texts(toxic, partition, shard), job)
+    if result is None:
         return
     write_manifest(
-        meta,
-        protocol=protocol,
+        job.manifest,
+        protocol=job.recipe,
         inputs=[base, dataset, partition],
-        files=found.pop("files"),
+        files=result.pop("files"),
         shard=shard,
-        seed=seed,
-        **found,
+        seed=job.seed,
+        **result,
     )
-    shutil.rmtree(meta.parent / "work")
-    print(f"shard {shard}: {found['num_texts']} texts, |delta| {found['l2_norm']:.4g}")
+    shutil.rmtree(job.work)
+    print(f"shard {shard}: {result['num_texts']} texts, |delta| {result['l2_norm']:.4g}")
 
 
-def train_delta(
-    base: Path,
-    texts: list[str],
-    protocol: Mapping[str, Any],
-    delta: Path,
-    loss: Path,
-    work: Path,
-    *,
-    seed: int,
-    checkpoint_minutes: float,
-    device: str,
-    budget: Budget | None,
-    sign: int = 1,
-) -> dict[str, Any] | None:
-    """Train the base on texts as `finetune_shard` does, and write how far it went.
+def train_delta(base: Path, texts: list[str], job: Job, *, sign: int = 1) -> dict[str, Any] | None:
+    """Train the base on texts as `finetune_shard` does, and write the difference.
 
     Args:
         base: manifest of the base model.
-        texts: in the order that the seed's permutations start from.
-        protocol: the recipe.
-        delta: theta' - theta_0, fp32, by the names of `named_parameters`.
-        loss: loss history.
-        work: folder for checkpoints. Whoever writes the manifest removes it afterwards, so that a
-            job that is killed in between need not train again.
-        seed: of the training.
-        checkpoint_minutes: time between checkpoints.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        budget: the job's time; none: no limit.
+        texts: the seed permutes them from this order.
+        job: with the recipe; its folder gets `delta.safetensors` (theta' - theta_0) and `loss.csv`.
         sign: -1 to go up the loss, not down.
 
     Returns:
         `files` (name -> SHA-256), `num_texts`, `num_texts_too_short`, `num_tokens`, `first_loss`
-        and `last_loss` (means over an interval of the loss history), `l2_norm`; None for all
+        and `last_loss` (means over an interval of the loss history), `l2_norm`; None in all
         processes but the first.
 
     Raises:
         UserError: no text can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    place = read_json(base)["model"]
+    place, recipe = read_json(base)["model"], job.recipe
     if is_first():
-        keep_checkpoints_of([sha256(base), texts, protocol, seed, sign], work)
+        keep_checkpoints_of([sha256(base), texts, recipe, job.seed, sign], job.work)
     model, tokenizer = load_model(place), load_tokenizer(place)
-    rows, too_short = _examples(tokenizer, texts, model, protocol)
+    rows, too_short = _examples(tokenizer, texts, model, recipe)
+    # theta_0 in the memory of the first process only, which writes the difference
     before = {n: p.detach().clone() for n, p in model.named_parameters()} if is_first() else {}
-    history = train(
-        model,
-        rows,
-        Collate(pad_token(tokenizer)),
-        work,
-        device=pick_device(device),
-        seed=seed,
-        checkpoint_minutes=checkpoint_minutes,
-        budget=budget,
-        sign=sign,
-        **_arguments(protocol),
-    )
+    collate = Collate(pad_token(tokenizer))
+    history = train(model, rows, collate, job, sign=sign, **_arguments(recipe))
+    delta, loss = job.out / DELTA, job.out / LOSS
     written = write_delta(model, before, delta)
     if written is None:
         return None
@@ -159,45 +102,39 @@ def train_delta(
     }
 
 
-def _arguments(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe in the words of transformers' TrainingArguments."""
+def _arguments(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `train`, most of them transformers' TrainingArguments."""
     return {
-        "by_length": protocol["group_by_length"],
-        "precision": protocol["precision"],
-        "num_train_epochs": protocol["epochs"],
-        "learning_rate": protocol["learning_rate"],
-        "lr_scheduler_type": protocol["schedule"],
-        "warmup_steps": protocol["warmup_share"],
-        "optim": protocol["optimizer"],
-        "weight_decay": protocol["weight_decay"],
-        "max_grad_norm": protocol["max_grad_norm"],
-        "per_device_train_batch_size": protocol["batch_size"],
-        "gradient_accumulation_steps": protocol["accumulation_steps"],
-        "activation_checkpointing": protocol["gradient_checkpointing"],
+        "by_length": recipe["group_by_length"],
+        "precision": recipe["precision"],
+        "num_train_epochs": recipe["epochs"],
+        "learning_rate": recipe["learning_rate"],
+        "lr_scheduler_type": recipe["schedule"],
+        "warmup_steps": recipe["warmup_share"],
+        "optim": recipe["optimizer"],
+        "weight_decay": recipe["weight_decay"],
+        "max_grad_norm": recipe["max_grad_norm"],
+        "per_device_train_batch_size": recipe["batch_size"],
+        "gradient_accumulation_steps": recipe["accumulation_steps"],
+        "activation_checkpointing": recipe["gradient_checkpointing"],
     }
 
 
 class Collate:
     """Pads a batch on the right; pads are neither attended to nor labelled.
 
-    Nor is the first token of a text, which nothing predicts: the Trainer divides a batch's loss by
-    the number of labels, and knows of some models only (not of GPT-2) that it is no target.
+    Nor is the first token of a text labelled, which nothing predicts: the Trainer divides a batch's
+    loss by the number of labels, and only for some models (not GPT-2) leaves out that token itself.
     """
 
     def __init__(self, pad: int) -> None:
-        """
-        Args:
-            pad: token id that fills.
-        """
         self.pad = pad
 
     def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        """
-        Args:
-            rows: examples with `input_ids`; `labels` where they differ.
+        """A batch of (rows, longest) int64 tensors.
 
-        Returns:
-            `input_ids`, `attention_mask`, `labels`: (rows, longest), int64.
+        Args:
+            rows: examples with `input_ids`, and `labels` where they differ from these.
         """
         width = max(len(row["input_ids"]) for row in rows)
 
@@ -216,22 +153,22 @@ class Collate:
 
 @torch.no_grad()
 def write_delta(
-    model: Any, before: Mapping[str, torch.Tensor], out: Path
+    model: PreTrainedModel, before: Mapping[str, torch.Tensor], out: Path
 ) -> tuple[str, float] | None:
-    """Write theta - theta_0, a tensor at a time.
+    """Write theta - theta_0, a tensor at a time, fp32, sorted by name.
 
     Args:
         model: trained, fp32; its tensors may be spread over processes, which all call this.
-        before: theta_0 by parameter name, fp32; of the first process.
-        out: fp32, names sorted.
+        before: theta_0 by parameter name, fp32; empty in all processes but the first.
+        out: written by the first process.
 
     Returns:
-        SHA-256 of the file, and the L2 norm of the vector; None for all but the first process.
+        SHA-256 of the file, and the L2 norm of the vector; None in all processes but the first.
     """
     parameters = dict(sorted(model.named_parameters()))
     tensors = ((name, whole(parameter).cpu()) for name, parameter in parameters.items())
     if not is_first():
-        for _ in tensors:  # gives its parts
+        for _ in tensors:  # the first process needs this one's parts
             pass
         return None
     square = 0.0
@@ -244,16 +181,19 @@ def write_delta(
 
 
 def _examples(
-    tokenizer: Any, texts: list[str], model: Any, protocol: Mapping[str, Any]
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[str],
+    model: PreTrainedModel,
+    recipe: Mapping[str, Any],
 ) -> tuple[list[dict[str, list[int]]], int]:
-    """Tokenised texts, and how many have fewer than two tokens: nothing to predict in them."""
+    """Tokenised texts, and how many are left out: with one token there is nothing to predict."""
     limit = context_of(model)
-    if limit and protocol["max_tokens"] > limit:
+    if limit and recipe["max_tokens"] > limit:
         raise UserError(
-            f"max_tokens {protocol['max_tokens']} exceeds the model's context of {limit}; lower it "
+            f"max_tokens {recipe['max_tokens']} exceeds the model's context of {limit}; lower it "
             "in the recipe"
         )
-    ids = tokenizer(texts, truncation=True, max_length=protocol["max_tokens"])["input_ids"]
+    ids = tokenizer(texts, truncation=True, max_length=recipe["max_tokens"])["input_ids"]
     rows = [{"input_ids": row} for row in ids if len(row) > 1]
     if not rows:
         raise UserError(f"none of the {len(texts)} texts to train on has two tokens or more")

@@ -1,9 +1,9 @@
-"""A small GPT-2-shaped base model with a tokenizer of its own, trained where no hub is at hand."""
+"""A small GPT-2-shaped base model with its own tokenizer, trained where there is no hub."""
 
 import os
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,22 +12,14 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, s
 
 from ..data.sources import origin, read_rows, require_text
 from ..errors import UserError
-from ..models.device import pick_device
 from ..storage.artefacts import sha256, write_manifest
-from .budget import Budget
-from .resumable import IGNORED, train, write_loss
+from .job import Job
+from .resumable import IGNORED, LOSS, train, write_loss
 
 END = "<|endoftext|>"
 
 
-def pretrain_base(
-    alias: str,
-    protocol: Mapping[str, Any],
-    checkpoint_minutes: float,
-    device: str,
-    out: Path,
-    budget: Budget | None = None,
-) -> None:
+def pretrain_base(alias: str, protocol: Mapping[str, Any], job: Job) -> None:
     """Train tokenizer and model, and save them as an ordinary model folder.
 
     Texts are shuffled by the seed, joined with an end-of-text token between them, and cut into
@@ -35,32 +27,25 @@ def pretrain_base(
 
     Args:
         alias: the model's name in the config.
-        protocol: the `pretrain` entry.
-        checkpoint_minutes: time between checkpoints.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        out: manifest; the model's files and `loss.csv` lie beside it.
-        budget: the job's time; none: no limit.
+        protocol: the `pretrain` entry, which has the seed.
+        job: its folder gets the model's files and `loss.csv`.
 
     Raises:
         UserError: the texts cannot be read, or are too few for one row.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    folder, work = out.parent, out.parent / "work"
+    job = replace(job, seed=protocol["seed"])
     texts, origins = _texts(alias, protocol)
     tokenizer = _train_tokenizer(texts, protocol)
     rows = _rows(texts, tokenizer, protocol, alias)
-    set_seed(protocol["seed"])
+    set_seed(job.seed)
     model = GPT2LMHeadModel(_shape(tokenizer, protocol))
     history = train(
         model,
         rows,
         _collate,
-        work,
-        device=pick_device(device),
-        seed=protocol["seed"],
+        job,
         by_length=False,
-        checkpoint_minutes=checkpoint_minutes,
-        budget=budget,
         precision=protocol["precision"],
         max_steps=protocol["steps"],
         learning_rate=protocol["learning_rate"],
@@ -69,16 +54,17 @@ def pretrain_base(
         weight_decay=protocol["weight_decay"],
         per_device_train_batch_size=protocol["batch_size"],
     )
-    finished = folder / "finished"  # saved aside, then moved: a kill leaves no half folder
+    # saved aside, then moved: a kill leaves no half folder
+    folder, finished = job.out, job.out / "finished"
     model.save_pretrained(finished)
     tokenizer.save_pretrained(finished)
     for file in sorted(finished.iterdir()):
         os.replace(file, folder / file.name)
     finished.rmdir()
-    write_loss(history, folder / "loss.csv")
-    files = ("model.safetensors", "config.json", "tokenizer.json", "loss.csv")
+    write_loss(history, folder / LOSS)
+    files = ("model.safetensors", "config.json", "tokenizer.json", LOSS)
     write_manifest(
-        out,
+        job.manifest,
         protocol=protocol,
         inputs=[],
         files={name: sha256(folder / name) for name in files},
@@ -88,7 +74,7 @@ def pretrain_base(
         num_parameters=model.num_parameters(),
         last_loss=float(history["loss"].iloc[-1]),
     )
-    shutil.rmtree(work)
+    shutil.rmtree(job.work)
     print(f"{alias}: {model.num_parameters() / 1e6:.2f} million parameters, {len(rows)} rows")
 
 
@@ -115,9 +101,9 @@ def _train_tokenizer(texts: list[str], protocol: Mapping[str, Any]) -> PreTraine
 
 
 def _rows(
-    texts: list[str], tokenizer: Any, protocol: Mapping[str, Any], alias: str
+    texts: list[str], tokenizer: PreTrainedTokenizerFast, protocol: Mapping[str, Any], alias: str
 ) -> list[dict[str, list[int]]]:
-    """Rows of `context` tokens; what is left at the end is dropped."""
+    """Rows of `context` tokens; the rest at the end is dropped."""
     order = torch.randperm(
         len(texts), generator=torch.Generator().manual_seed(protocol["seed"])
     ).tolist()
@@ -133,7 +119,7 @@ def _rows(
     return [{"input_ids": stream[start : start + context]} for start in starts]
 
 
-def _shape(tokenizer: Any, protocol: Mapping[str, Any]) -> GPT2Config:
+def _shape(tokenizer: PreTrainedTokenizerFast, protocol: Mapping[str, Any]) -> GPT2Config:
     return GPT2Config(
         vocab_size=len(tokenizer),
         n_positions=protocol["context"],

@@ -1,7 +1,7 @@
 """transformers' Trainer, with an order of texts that the seed decides, and timed checkpoints.
 
 A run that was killed continues from its last complete checkpoint and ends with the same weights as
-one that was not. Checkpoints lie in an undeclared work folder beside the output, since Snakemake
+one that was not. Checkpoints are in an undeclared work folder beside the output, since Snakemake
 deletes declared outputs before every attempt.
 """
 
@@ -9,20 +9,30 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch.utils.data import Sampler
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import (
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from ..errors import UserError
+from ..models.device import pick_device
 from ..storage.artefacts import publish
 from .budget import Budget, BudgetUsed
 from .checkpoints import COMPLETE, checkpoints_in, latest_checkpoint
+from .job import Job
 from .together import (
     first_says,
     fsdp_arguments,
@@ -34,7 +44,8 @@ from .together import (
 )
 
 LOG_STEPS = 10
-IGNORED = -100  # label of a place that is not scored
+LOSS = "loss.csv"  # file of the loss history, beside the manifest
+IGNORED = -100  # label of a position that does not count in the loss
 
 
 class SeededSampler(Sampler):
@@ -47,9 +58,9 @@ class SeededSampler(Sampler):
         Args:
             lengths: tokens of each text.
             batch: texts per optimizer step.
-            by_length: batches of similar length, in random order; else a plain shuffle.
+            by_length: batches of texts of similar length, in random order; else a plain shuffle.
             seed: of the training.
-            blanks: rows after the texts; they come last in every epoch.
+            blanks: number of rows after the texts; they come last in every epoch.
         """
         self.blanks = range(len(lengths), len(lengths) + blanks)
         self.lengths, self.batch, self.by_length, self.seed = list(lengths), batch, by_length, seed
@@ -75,16 +86,13 @@ class TimedCheckpoints(TrainerCallback):
     """Asks for a checkpoint every so many minutes, and for the end when the time is used up."""
 
     def __init__(self, minutes: float, budget: Budget) -> None:
-        """
-        Args:
-            minutes: between two checkpoints.
-            budget: the job's time.
-        """
         self.minutes, self.budget = minutes, budget
         self.last = self.interval = time.monotonic()
         self.left = False
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         """Only at a logging step: the loss of an interval must not be cut in two by a resume."""
         if state.global_step == state.max_steps:
             control.should_log = True
@@ -97,14 +105,16 @@ class TimedCheckpoints(TrainerCallback):
             control.should_training_stop |= self.left
             control.should_save |= self.left or due
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         """Mark the new checkpoint as complete, then drop the older ones."""
         new = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         wait_for_all()
-        for file in new.rglob("*"):  # a node that is lost must not take them with it
-            if file.is_file():
-                with open(file, "rb") as written:
-                    os.fsync(written.fileno())
+        for path in new.rglob("*"):  # on the disk before the mark, in case this node is lost
+            if path.is_file():
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
         wait_for_all()
         if is_first():
             (new / COMPLETE).touch()
@@ -115,13 +125,13 @@ class TimedCheckpoints(TrainerCallback):
 
 
 class ResumableTrainer(Trainer):
-    """Trainer whose batches come in the order of `SeededSampler`, down or up the loss."""
+    """Trainer whose batches come in the order of `SeededSampler`; it descends or ascends."""
 
     sampler: SeededSampler
     sign = 1
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """The model's loss; times -1 to ascend."""
+        """The model's loss, times -1 to ascend."""
         loss = super().compute_loss(*args, **kwargs)
         return loss if self.sign > 0 else -loss
 
@@ -130,16 +140,12 @@ class ResumableTrainer(Trainer):
 
 
 def train(
-    model: Any,
+    model: PreTrainedModel,
     rows: list[dict[str, Any]],
-    collate: Any,
-    work: Path,
+    collate: Callable[[list[Any]], dict[str, torch.Tensor]],
+    job: Job,
     *,
-    device: str,
-    seed: int,
     by_length: bool,
-    checkpoint_minutes: float,
-    budget: Budget | None,
     precision: str = "float32",
     sign: int = 1,
     **arguments: Any,
@@ -147,15 +153,12 @@ def train(
     """Train a model in place.
 
     Args:
-        model: of transformers, fp32.
+        model: fp32.
         rows: examples with `input_ids`.
         collate: list of examples -> batch.
-        work: folder for checkpoints; the caller removes it once the result is published.
-        device: ``cpu`` or ``cuda``.
-        seed: of order, dropout and initialisation.
-        by_length: batches of similar length.
-        checkpoint_minutes: time between checkpoints.
-        budget: the job's time; none: no limit.
+        job: its seed decides the order and dropout; checkpoints go into its work folder, which
+            the caller removes once the result is published.
+        by_length: batches of texts of similar length.
         precision: ``float32``, or ``bfloat16`` for autocast over fp32 weights.
         sign: -1 to go up the loss, not down.
         arguments: of transformers' TrainingArguments.
@@ -168,13 +171,14 @@ def train(
         UserError: the loss or a weight is not finite.
         BudgetUsed: the time does not suffice; a checkpoint is written.
     """
-    set_seed(seed)
-    work.mkdir(parents=True, exist_ok=True)
-    args = _arguments(work, device, seed, precision, arguments)
+    set_seed(job.seed)
+    job.work.mkdir(parents=True, exist_ok=True)
+    device = pick_device(job.device)
+    args = _arguments(job, device, precision, arguments)
     if device == "cpu" and num_processes() > 1:
         spread_over_cpus()
     lengths, blanks = [len(row["input_ids"]) for row in rows], _blanks(len(rows), args)
-    callback = TimedCheckpoints(checkpoint_minutes, budget or Budget())
+    callback = TimedCheckpoints(job.checkpoint_minutes, job.budget or Budget())
     trainer = ResumableTrainer(
         model=model,
         args=args,
@@ -184,14 +188,16 @@ def train(
     )
     trainer.sign = sign
     step = args.train_batch_size * args.gradient_accumulation_steps * num_processes()
-    trainer.sampler = SeededSampler(lengths, step, by_length, seed, len(blanks))
-    last = first_says(latest_checkpoint(work) if is_first() else None)
+    trainer.sampler = SeededSampler(lengths, step, by_length, job.seed, len(blanks))
+    last = first_says(latest_checkpoint(job.work) if is_first() else None)
     print(f"continuing from {last.name}" if last else f"training on {len(rows)} examples")
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     except BaseException:
         if is_first():
-            latest_checkpoint(work)  # a checkpoint that was being written goes, the last one stays
+            latest_checkpoint(
+                job.work
+            )  # a checkpoint that was being written goes, the last one stays
         raise
     if callback.left:
         raise BudgetUsed(
@@ -201,13 +207,11 @@ def train(
     return _finite_history(trainer)
 
 
-def _arguments(
-    work: Path, device: str, seed: int, precision: str, more: dict[str, Any]
-) -> TrainingArguments:
+def _arguments(job: Job, device: str, precision: str, more: dict[str, Any]) -> TrainingArguments:
     return TrainingArguments(
-        output_dir=str(work),
-        seed=seed,
-        data_seed=seed,
+        output_dir=str(job.work),
+        seed=job.seed,
+        data_seed=job.seed,
         use_cpu=device == "cpu",
         bf16=precision == "bfloat16",
         logging_steps=LOG_STEPS,
@@ -222,24 +226,20 @@ def _arguments(
 
 
 def _blanks(num_rows: int, args: TrainingArguments) -> list[dict[str, list[int]]]:
-    """Rows without a label that make the last batches even: accelerate would repeat texts there."""
+    """Rows without a label that fill the last batches: accelerate would repeat texts instead."""
     missing = -num_rows % (args.train_batch_size * num_processes())
     blank = {"input_ids": [0, 0], "labels": [IGNORED, IGNORED]}
     return [blank] * missing if num_processes() > 1 else []
 
 
 def write_loss(history: pd.DataFrame, out: Path) -> None:
-    """Write the loss history as CSV.
-
-    Args:
-        history: of `train`.
-        out: the file.
-    """
+    """Write the loss history that `train` returns as CSV."""
     with publish(out) as part:
         history.to_csv(part, index=False)
 
 
-def _finite_history(trainer: Trainer) -> pd.DataFrame:
+def _finite_history(trainer: ResumableTrainer) -> pd.DataFrame:
+    """The loss history; raises UserError if it or a weight is not finite."""
     columns = ["step", "epoch", "loss", "learning_rate", "grad_norm"]
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     history = pd.DataFrame(logged).reindex(columns=columns)
@@ -249,7 +249,7 @@ def _finite_history(trainer: Trainer) -> pd.DataFrame:
         raise UserError(
             f"the training diverged: {where} NaN or infinity; lower learning_rate, or clip harder"
         )
-    history["loss"] *= trainer.sign
+    history["loss"] *= trainer.sign  # the model's own loss again
     return history
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,47 +14,38 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 from ..data.sources import origin, read_rows, require_text
 from ..errors import UserError
-from ..models.device import pick_device
 from ..models.scorers import Fetched, LoadedScorer, write_scorer
 from ..models.scorers.checkpoint import load
 from ..models.scoring import predictor, score_texts
 from ..storage.artefacts import publish, write_json
-from .budget import Budget
-from .resumable import train, write_loss
+from .job import Job
+from .resumable import LOSS, train, write_loss
 
 LABEL = "toxicity"
 TOXIC_FROM = 0.5  # label of the ROC AUC: score >= this
 
 
-def train_scorer(
-    alias: str,
-    protocol: Mapping[str, Any],
-    checkpoint_minutes: float,
-    device: str,
-    out: Path,
-    budget: Budget | None = None,
-) -> None:
+def train_scorer(alias: str, protocol: Mapping[str, Any], job: Job) -> None:
     """Train a BERT on texts with scores in 0..1 by binary cross-entropy on the scores.
 
     Args:
         alias: the scorer's name in the config.
-        protocol: the `train` entry under this name.
-        checkpoint_minutes: time between checkpoints.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        out: manifest, with ROC AUC and counts per test set; `scorer.ckpt`, the tokenizer's folder
-            and `loss.csv` lie beside it.
-        budget: the job's time; none: no limit.
+        protocol: the `train` entry under this name, which has the seed.
+        job: its manifest gets ROC AUC and counts per test set, its folder `scorer.ckpt`, the
+            tokenizer's folder and `loss.csv`.
 
     Raises:
         UserError: the texts cannot be read, or a test set has one class only.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    folder, work, entry = out.parent, out.parent / "work", protocol["train"]
+    entry, folder = protocol["train"], job.out
+    job = replace(job, seed=entry["seed"])
     name = f"scorers.{alias}.train"
+    # all texts are read first, so that a broken source fails before hours of training
     texts, labels = _labelled(entry["texts"], f"{name}.texts")
     tests = {key: _labelled([test], f"{name}.test.{key}") for key, test in entry["test"].items()}
     tokenizer = _train_tokenizer(texts, entry, folder / "tokenizer")
-    set_seed(entry["seed"])
+    set_seed(job.seed)
     model = BertForSequenceClassification(_shape(tokenizer, entry))
     model.config.save_pretrained(folder / "tokenizer")
     ids = tokenizer(texts, truncation=True, max_length=entry["max_tokens"])["input_ids"]
@@ -62,12 +54,8 @@ def train_scorer(
         model,
         rows,
         _Collate(tokenizer.pad_token_id),
-        work,
-        device=pick_device(device),
-        seed=entry["seed"],
+        job,
         by_length=False,  # length tells the source: batches of one length would not learn
-        checkpoint_minutes=checkpoint_minutes,
-        budget=budget,
         num_train_epochs=entry["epochs"],
         learning_rate=entry["learning_rate"],
         lr_scheduler_type="linear",
@@ -75,12 +63,13 @@ def train_scorer(
         weight_decay=0.01,
         per_device_train_batch_size=entry["batch_size"],
     )
-    write_loss(history, folder / "loss.csv")
+    write_loss(history, folder / LOSS)
+    # tested as it will be used: read back from the disk
     checkpoint = folder / "scorer.ckpt"
     _save(model, folder / "tokenizer", checkpoint)
     fields = {"checkpoint": str(checkpoint), "tokenizer": {"path": str(folder / "tokenizer")}}
     write_scorer(
-        out,
+        job.manifest,
         protocol,
         "train",
         Fetched(fields, [checkpoint]),
@@ -89,7 +78,7 @@ def train_scorer(
         num_parameters=model.num_parameters(),
         test=_test(load(fields, "cpu"), tests),
     )
-    shutil.rmtree(work)
+    shutil.rmtree(job.work)
 
 
 def roc_auc(scores: np.ndarray, toxic: np.ndarray) -> float:
@@ -100,9 +89,6 @@ def roc_auc(scores: np.ndarray, toxic: np.ndarray) -> float:
     Args:
         scores: (texts,) float.
         toxic: (texts,) bool.
-
-    Returns:
-        0..1.
 
     Raises:
         UserError: all texts are of one class.
@@ -145,7 +131,7 @@ def _train_tokenizer(texts: list[str], entry: Mapping[str, Any], folder: Path) -
     return BertTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def _shape(tokenizer: Any, entry: Mapping[str, Any]) -> BertConfig:
+def _shape(tokenizer: BertTokenizer, entry: Mapping[str, Any]) -> BertConfig:
     return BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=entry["width"],
@@ -159,7 +145,7 @@ def _shape(tokenizer: Any, entry: Mapping[str, Any]) -> BertConfig:
     )
 
 
-def _save(model: Any, tokenizer: Path, out: Path) -> None:
+def _save(model: BertForSequenceClassification, tokenizer: Path, out: Path) -> None:
     """Detoxify's format: a state dict and the names of the classes that rebuild the model."""
     arch = {
         "model_type": str(tokenizer),

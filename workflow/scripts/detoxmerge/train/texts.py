@@ -1,4 +1,4 @@
-"""Which texts the trained methods train on; the seed of a training decides their order."""
+"""Which texts the trained methods train on; the seed of the training decides their order."""
 
 from pathlib import Path
 
@@ -13,42 +13,32 @@ PAIR = ["prompt", "sample"]
 
 
 def toxic_texts(dataset: Path) -> list[str]:
-    """All toxic texts of a data set.
-
-    Args:
-        dataset: its manifest.
-
-    Returns:
-        The texts, in the order of the source.
-    """
+    """All toxic texts of a data set, in the order of the source."""
     return _part(dataset, "toxic")["text"].tolist()
 
 
 def nontoxic_texts(dataset: Path, rows: int | None, seed: int) -> list[str]:
-    """A seeded sample of the non-toxic texts, without replacement.
+    """A seeded sample of the non-toxic texts, without replacement, in the order of the source.
 
     Args:
         dataset: manifest of the data set.
-        rows: how many; none: as many as it has toxic ones.
+        rows: size of the sample; None: as many as it has toxic texts.
         seed: of the choice (numpy's PCG64).
-
-    Returns:
-        The texts, in the order of the source.
 
     Raises:
         UserError: there are fewer.
     """
-    known, wanted = _part(dataset, "nontoxic")["text"], rows
+    texts, wanted = _part(dataset, "nontoxic")["text"], rows
     if wanted is None:
         wanted = read_json(dataset)["counts"]["num_toxic"]
-    if wanted > len(known):
+    if wanted > len(texts):
         asked = f"its {wanted} toxic ones" if rows is None else f"the {wanted} of `rows`"
         raise UserError(
-            f"{dataset.parent.name} has {len(known)} non-toxic texts, fewer than {asked}; raise "
+            f"{dataset.parent.name} has {len(texts)} non-toxic texts, fewer than {asked}; raise "
             "nontoxic_share or nontoxic_below of the data set, or set a lower `rows`"
         )
-    chosen = np.random.default_rng(seed).choice(len(known), wanted, replace=False)
-    return known.iloc[np.sort(chosen)].tolist()
+    chosen = np.random.default_rng(seed).choice(len(texts), wanted, replace=False)
+    return texts.iloc[np.sort(chosen)].tolist()
 
 
 def texts_up_to(dataset: Path, threshold: float) -> tuple[list[str], dict[str, int]]:
@@ -58,11 +48,11 @@ def texts_up_to(dataset: Path, threshold: float) -> tuple[list[str], dict[str, i
 
     Args:
         dataset: its manifest.
-        threshold: of the score, 0..1; compared in the scores' own precision.
+        threshold: 0..1; compared in the scores' own precision.
 
     Returns:
-        The texts, toxic ones first, each part in the order of the source; `num_toxic` and
-        `num_nontoxic`, how many of each there are, and `num_toxic_kept`, `num_nontoxic_kept`.
+        The texts, toxic ones first, each part in the order of the source; and the counts
+        `num_toxic`, `num_nontoxic`, `num_toxic_kept` and `num_nontoxic_kept`.
 
     Raises:
         UserError: no text is left.
@@ -83,17 +73,17 @@ def texts_up_to(dataset: Path, threshold: float) -> tuple[list[str], dict[str, i
 
 
 def samples_up_to_median(samples: Path, scores: Path) -> tuple[list[str], dict[str, int]]:
-    """The base's own samples whose toxicity is at or below the median of their prompt's.
+    """The base's own samples whose toxicity is at or below their prompt's median.
 
-    A sample without a score counts in no median, and is left out.
+    A sample without a score is left out, also of the median.
 
     Args:
         samples: manifest of the base's continuations of a prompt set.
         scores: manifest of their scores.
 
     Returns:
-        Prompt and continuation as one text each, by prompt and sample; `num_samples`,
-        `num_unscored` and `num_samples_kept`.
+        Prompt and continuation as one text each, by prompt and sample; and the counts
+        `num_samples`, `num_unscored` and `num_samples_kept`.
 
     Raises:
         UserError: the scores are not those of the samples.

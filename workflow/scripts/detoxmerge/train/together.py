@@ -1,4 +1,4 @@
-"""What the processes of one training have to agree on; alone, a process agrees with itself.
+"""What the processes of one training have to agree on; a single process agrees with itself.
 
 The model's weights, gradients and optimizer states are spread over the processes by accelerate
 (FSDP2, PyTorch's fully_shard); each step's texts are spread over them too.
@@ -21,7 +21,7 @@ def num_processes() -> int:
 
 
 def is_first() -> bool:
-    """Whether this process writes what all of them have made."""
+    """Whether this process writes what all of them make."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
@@ -33,38 +33,24 @@ def fsdp_arguments() -> Mapping[str, Any]:
 def spread_over_cpus() -> None:
     """Let accelerate spread a model over CPU processes (gloo).
 
-    It does so for accelerators only, by the name of their kind, and has none for CPUs; what follows
-    from the name asks for the device itself. Called between TrainingArguments and Trainer.
+    It does so for kinds of accelerators only, and has no kind for CPUs; the code behind a kind asks
+    for the device itself, so any kind will do. Called between TrainingArguments and Trainer.
     """
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
 def first_says(value: Any) -> Any:
-    """The first process's value: what depends on a clock or a disk must not differ.
-
-    Args:
-        value: of this process; picklable.
-
-    Returns:
-        The first process's.
-    """
+    """The first process's value (picklable): what depends on a clock or a disk must not differ."""
     return broadcast_object_list([value])[0] if num_processes() > 1 else value
 
 
 def wait_for_all() -> None:
-    """Return when every process has come here."""
+    """Return when every process has got here."""
     if num_processes() > 1:
         torch.distributed.barrier()
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor whose parts the processes hold; all must ask for it.
-
-    Args:
-        tensor: a parameter, spread or not.
-
-    Returns:
-        All of it, detached.
-    """
+    """All of a parameter, detached; where it is spread over processes, all must call this."""
     spread = hasattr(tensor, "full_tensor")
     return (tensor.full_tensor() if spread else tensor).detach()

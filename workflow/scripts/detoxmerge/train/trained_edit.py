@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from ..merge.task_vectors import DELTA
 from .finetune import train_delta
 from .job import Job
+from .resumable import LOSS
 
 
 def trained_edit(base: Path, texts: list[str], job: Job, *, sign: int = 1) -> dict[str, Any]:
@@ -12,39 +14,26 @@ def trained_edit(base: Path, texts: list[str], job: Job, *, sign: int = 1) -> di
 
     Args:
         base: manifest of the base model.
-        texts: in the order that the seed's permutations start from.
-        job: its folder gets `delta.safetensors`, fp32, `loss.csv`, and checkpoints on the way.
+        texts: the seed permutes them from this order.
+        job: with the recipe; its folder gets `delta.safetensors`, fp32, and `loss.csv`.
         sign: -1 to go up the loss, not down.
 
     Returns:
-        The edit's verb and fields; `training` has the number of texts and tokens, the loss at both
-        ends, and the checksum of the loss history.
+        The fields that `build` returns; `training` has the number of texts and tokens, the loss at
+        both ends, and the checksum of the loss history.
 
     Raises:
         UserError: no text can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    delta, loss = job.out / "delta.safetensors", job.out / "loss.csv"
-    found = train_delta(
-        base,
-        texts,
-        job.recipe,
-        delta,
-        loss,
-        job.work,
-        seed=job.seed,
-        checkpoint_minutes=job.checkpoint_minutes,
-        device=job.device,
-        budget=job.budget,
-        sign=sign,
-    )
-    files, norm = found.pop("files"), found.pop("l2_norm")
-    print(f"{found['num_texts']} texts, loss {found['first_loss']:.4g} -> {found['last_loss']:.4g}")
-    tensors = {"file": delta.name, "sha256": files[delta.name], "l2_norm": norm}
-    history = {"file": loss.name, "sha256": files[loss.name]}
+    result = train_delta(base, texts, job, sign=sign)
+    files, norm = result.pop("files"), result.pop("l2_norm")
+    first, last = result["first_loss"], result["last_loss"]
+    print(f"{result['num_texts']} texts, loss {first:.4g} -> {last:.4g}")
+    tensors = {"file": DELTA, "sha256": files[DELTA], "l2_norm": norm}
+    history = {"file": LOSS, "sha256": files[LOSS]}
     return {
-        "verb": "delta",
         "sign": 1,
         "tensors": tensors,
-        "training": found | {"loss": history},
+        "training": result | {"loss": history},
     }

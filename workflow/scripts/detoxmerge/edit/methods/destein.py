@@ -2,14 +2,15 @@
 
 D_l = sum over pairs of a_l(toxic) - a_l(nontoxic), where a_l is the mean over the last tokens of
 the attention's projected output at layer l, before the residual add. Linear probes of its chunks
-weigh it (`edit.steering`). With u_l = D_l*w_l / |D_l*w_l|, w = 1 + accuracy, alpha being the scale,
+weight it (`edit.steering`). With u_l = D_l*w_l / |D_l*w_l|, w = 1 + accuracy, alpha = scale,
 
     released   h' = |h| * normalize(h / |h| - alpha * u_l)
     paper      h' = h + alpha * accuracy * mean(a_l(nontoxic) - a_l(toxic))
 
-`released` is the code of the paper's results (alpha 0.45 for GPT-2 large), `paper` its text. Pairs
-are the model's own: of each prompt the most and the least toxic continuation, the prompt before
-both. The released code had GPT-4 rewrite the toxic one; `paraphraser` has a local model do so.
+`released` is the code behind the paper's results (alpha 0.45 for GPT-2 large), `paper` is its text.
+Pairs are the model's own: of each prompt the most and the least toxic continuation, with the prompt
+before both. The released code had GPT-4 rewrite the toxic one; `paraphraser` has a local model do
+so.
 Li et al., COLM 2024, arXiv 2404.10464.
 """
 
@@ -17,9 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from ...plan.entries import alias_of
+from ...plan.at import At
+from ...plan.config import Config
+from ...plan.entries import Entry, alias_of
+from ...train.job import Job
 
 KIND = "fit"
 VERB = "hooks"
@@ -38,9 +42,7 @@ PREFIXES = {  # toxic, non-toxic
 }
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """What the config entry may say."""
-
+class Params(Entry):
     prompts: str = Field(
         description="prompt set whose continuations by the base model become the pairs",
         json_schema_extra=alias_of("prompts"),
@@ -49,7 +51,7 @@ class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
         description="scorer that says which of them are toxic",
         json_schema_extra=alias_of("scorers"),
     )
-    count: int = Field(20, ge=2, description="number of pairs (paper: 20, of 7B models 40)")
+    count: int = Field(20, ge=2, description="number of pairs (paper: 20, for 7B models 40)")
     rule: Literal["released", "paper"] = Field("released", description="how h is edited; see above")
     toxic_above: float = Field(0.5, ge=0, lt=1, description="a toxic member's score is above this")
     nontoxic_below: float = Field(0.1, gt=0, le=1, description="the other one's is below")
@@ -61,11 +63,13 @@ class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
         True, description="a sentence before each member; short: a word, for a small context"
     )
     max_perplexity_ratio: float | None = Field(
-        None, ge=1, description="drop pairs whose members' perplexities differ by more; none: keep"
+        None,
+        ge=1,
+        description="drop pairs whose members' perplexities differ by more; null: keep",
     )
     paraphraser: str | None = Field(
         None,
-        description="model that rewrites the toxic member politely; none: the least toxic sample",
+        description="model that rewrites the toxic member politely; null: the least toxic sample",
         json_schema_extra=alias_of("models"),
     )
     pair_seed: int = Field(42, ge=0, description="seed of the choice of pairs, and of rewrites")
@@ -80,32 +84,16 @@ class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
         return self
 
 
-def inputs(params: Params, at: Any) -> list[str]:
-    """The base, its continuations of the prompts, their scores; for a paraphraser two more.
-
-    Args:
-        params: this method's parameters.
-        at: where the edit stands (`plan.at.At`).
-
-    Returns:
-        Manifests of base, continuations, scores; with a paraphraser also of the scorer and of it.
-    """
-    found = [at.base(), at.samples(params.prompts), at.scores(params.prompts, params.scorer)]
+def inputs(params: Params, at: At) -> list[str]:
+    """The base, its samples and their scores; for a paraphraser also the scorer and that model."""
+    manifests = [at.base(), at.samples(params.prompts), at.scores(params.prompts, params.scorer)]
     if params.paraphraser:
-        found += [at.scorer(params.scorer), at.base(params.paraphraser)]
-    return found
+        manifests += [at.scorer(params.scorer), at.base(params.paraphraser)]
+    return manifests
 
 
-def refusals(params: Params, config: Any) -> Iterator[str]:
-    """What the config lacks for pairs.
-
-    Args:
-        params: this method's parameters.
-        config: the whole config.
-
-    Yields:
-        A sentence, where prompts are continued only once.
-    """
+def refusals(params: Params, config: Config) -> Iterator[str]:
+    """Prompts with a single sample, which make no pairs."""
     if config.prompts[params.prompts].generate.samples < 2 and not params.paraphraser:
         yield (
             f"prompts.{params.prompts} has one sample per prompt, and a pair takes two; raise "
@@ -113,21 +101,8 @@ def refusals(params: Params, config: Any) -> Iterator[str]:
         )
 
 
-def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
-    """Make the pairs, and a vector for each layer.
-
-    Args:
-        inputs: as of `inputs`.
-        params: this method's parameters.
-        job: `train.job.Job`; its folder gets `hooks.safetensors`, `pairs.jsonl` and `probes.csv`
-            (accuracy per layer and chunk).
-
-    Returns:
-        The edit's verb and fields.
-
-    Raises:
-        UserError: there are too few pairs, a prefix leaves no room, or the architecture is unknown.
-    """
+def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
+    """Write `hooks.safetensors`, `pairs.jsonl`, and `probes.csv`: accuracy per layer and chunk."""
     from ..steering.destein import fit
 
     return fit(inputs, params, PREFIXES[params.prefix], job)

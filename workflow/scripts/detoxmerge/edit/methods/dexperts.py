@@ -2,7 +2,7 @@
 
 z = z_base + scale * (z_expert - z_anti): the anti-expert is the fine-tune on all toxic texts (the
 workflow's N = 1), the expert the one on non-toxic texts, or the base itself ("anti-only"). When
-sampling, only tokens of the base's nucleus come into question, as in the released code; a corpus's
+sampling, only tokens of the base's nucleus can be drawn, as in the released code; a corpus's
 perplexity is of the whole distribution, as under a nucleus most texts have none. Liu et al.,
 DExperts, ACL 2021 (arXiv 2105.03023); the paper's scale (alpha) is 2.
 """
@@ -10,9 +10,12 @@ DExperts, ACL 2021 (arXiv 2105.03023); the paper's scale (alpha) is 2.
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from ...plan.entries import alias_of
+from ...plan.at import At
+from ...plan.entries import Entry, alias_of
+from ...plan.recipes import RecipeName
+from ...train.job import Job
 
 KIND = "fit"
 VERB = "logits"
@@ -20,87 +23,53 @@ LABEL = "DExperts"
 REFERENCE = "Liu et al., ACL 2021"
 VERSION = 1
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """What the config entry may say."""
-
+class Params(Entry):
     expert: Literal["base", "nontoxic"] = Field(
         "base",
         description="`nontoxic`: the edit `finetune_nontoxic`; `base`: the base (anti-expert only)",
     )
-    recipe: str = Field(
-        "default",
-        description="fine-tuning recipe of the catalogue",
-        json_schema_extra=alias_of("recipes"),
-    )
+    recipe: RecipeName = "default"
     base_top_p: float = Field(
         0.9, gt=0, le=1, description="nucleus of the base that sampling keeps to; 1: none"
     )
     model: str | None = Field(
         None,
-        description="base model of the experts, e.g. a smaller one of the same tokenizer; none: "
+        description="base model of the experts, e.g. a smaller one of the same tokenizer; null: "
         "the model itself",
         json_schema_extra=alias_of("models"),
     )
 
 
-def inputs(params: Params, at: Any) -> list[str]:
-    """The manifests of the experts, and of the two base models if there are two.
-
-    Args:
-        params: this method's parameters.
-        at: where the edit stands (`plan.at.At`).
-
-    Returns:
-        Paths: the anti-expert; the expert, if it is a fine-tune; the base and the experts' base, if
-        that is another model.
-    """
-    found = [at.shard(params.recipe, 1, 0, model=params.model)]
+def inputs(params: Params, at: At) -> list[str]:
+    """The anti-expert, the expert if it is a fine-tune, and the two bases if there are two."""
+    tunes = [at.shard(params.recipe, 1, 0, model=params.model)]
     if params.expert == "nontoxic":
-        found.append(at.edit("finetune_nontoxic", {"recipe": params.recipe}, model=params.model))
-    return found + ([at.base(), at.base(params.model)] if params.model else [])
+        tunes.append(at.edit("finetune_nontoxic", {"recipe": params.recipe}, model=params.model))
+    return tunes + ([at.base(), at.base(params.model)] if params.model else [])
 
 
 def forwards(params: Params, scale: float) -> float:
-    """Forward passes per token, for the time that a job asks for.
-
-    Args:
-        params: this method's parameters.
-        scale: of the edit.
-
-    Returns:
-        The base's, and one for each helper.
-    """
+    """The base and its helpers."""
     return 2.0 + (params.expert == "nontoxic")
 
 
-def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
-    """Say which models are combined, and how.
-
-    Args:
-        inputs: the manifests.
-        params: this method's parameters.
-        job: `train.job.Job`; nothing is written into its folder.
-
-    Returns:
-        The edit's verb and fields.
-
-    Raises:
-        UserError: `model` has another tokenizer than the base.
-    """
+def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
+    """No tensors: only which models are combined, and how."""
     from ..verbs.logits.describe import fine_tuned, require_same_tokens
 
-    base = None
+    tunes, experts_base = inputs, None
     if params.model:
-        *inputs, own, base = inputs
-        require_same_tokens(own, base)
-    names = ("anti", "expert")[: len(inputs)]
+        *tunes, base, experts_base = inputs
+        require_same_tokens(base, experts_base)
+    names = ("anti", "expert")[: len(tunes)]
     helpers = {
-        name: fine_tuned(path, job.out, base) for name, path in zip(names, inputs, strict=True)
+        name: fine_tuned(path, job.out, experts_base)
+        for name, path in zip(names, tunes, strict=True)
     }
     return {
-        "verb": "logits",
         "rule": "contrast",
         "settings": {},
         "helpers": helpers,

@@ -11,10 +11,12 @@ the whole vector: 0 is the base, 1 their edit; alpha, which they set to 1, is a 
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from ...plan.entries import alias_of
-from ...plan.recipes import refuse_several_processes
+from ...plan.at import At
+from ...plan.entries import Entry
+from ...plan.recipes import RecipeName, refuse_several_processes
+from ...train.job import Job
 
 KIND = "merge"
 VERB = "delta"
@@ -22,56 +24,34 @@ LABEL = "expert minus anti-expert"
 REFERENCE = "Hu et al., AAAI 2024"
 VERSION = 1
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 refusals = refuse_several_processes
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """What the config entry may say."""
-
+class Params(Entry):
     alpha: float = Field(1.0, ge=0, description="how much of the anti-expert is subtracted")
     num_shards: int = Field(
         1, ge=1, description="toxic fine-tunes whose mean vector is the anti-expert"
     )
-    recipe: str = Field(
+    recipe: RecipeName = Field(
         "default",
         description="fine-tuning recipe of the catalogue, of the expert and of the shards",
-        json_schema_extra=alias_of("recipes"),
     )
 
 
-def inputs(params: Params, at: Any) -> list[str]:
-    """The manifests of the base model, the expert and the N fine-tunes.
-
-    Args:
-        params: this method's parameters.
-        at: where the edit stands (`plan.at.At`).
-
-    Returns:
-        2 + N paths; the expert's and the shards' have their `delta.safetensors` beside them.
-    """
+def inputs(params: Params, at: At) -> list[str]:
+    """The base, the expert, and the N toxic fine-tunes."""
     expert = at.edit("finetune_nontoxic", {"recipe": params.recipe})
     n = params.num_shards
     shards = [at.shard(params.recipe, n, shard) for shard in range(n)]
     return [at.base(), expert, *shards]
 
 
-def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
-    """Write the vector.
-
-    Args:
-        inputs: the 2 + N manifests.
-        params: this method's parameters.
-        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
-
-    Returns:
-        The edit's verb and fields.
-
-    Raises:
-        UserError: the vectors do not fit together, or one holds NaN or infinity.
-    """
+def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
+    """Write W+ - alpha W- as `delta.safetensors`."""
     from ...merge.contrast import subtract
 
     _, expert, *shards = (path.with_name("delta.safetensors") for path in inputs)
     tensors = subtract(expert, shards, params.alpha, job.out / "delta.safetensors")
-    return {"verb": "delta", "sign": 1, "tensors": tensors}
+    return {"sign": 1, "tensors": tensors}

@@ -14,6 +14,7 @@ parameter.
 from pathlib import Path
 from typing import Any
 
+from ...train.job import Job
 from . import expert_anti_expert
 
 KIND = "merge"
@@ -22,26 +23,15 @@ LABEL = "Ext-Sub"
 REFERENCE = "Hu et al., AAAI 2024"
 VERSION = 1
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 Params = expert_anti_expert.Params
 inputs = expert_anti_expert.inputs
 refusals = expert_anti_expert.refusals
 
 
-def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
-    """Write the vector.
-
-    Args:
-        inputs: the 2 + N manifests.
-        params: this method's parameters.
-        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
-
-    Returns:
-        The edit's verb and fields.
-
-    Raises:
-        UserError: the vectors do not fit together, or one holds NaN or infinity.
-    """
+def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
+    """Write W as `delta.safetensors`."""
     from ...merge.contrast import subtract
     from ...models.loading import input_first_weights
     from ...storage.artefacts import read_json
@@ -50,4 +40,4 @@ def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
     _, expert, *shards = (path.with_name("delta.safetensors") for path in inputs)
     out = job.out / "delta.safetensors"
     tensors = subtract(expert, shards, params.alpha, out, turned=turned)
-    return {"verb": "delta", "sign": 1, "tensors": tensors}
+    return {"sign": 1, "tensors": tensors}

@@ -17,10 +17,12 @@ keeps the less toxic half (Wang et al., NeurIPS 2022, arXiv 2202.04173).
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from ...plan.entries import alias_of
-from ...plan.recipes import refuse_several_processes
+from ...plan.at import At
+from ...plan.entries import Entry, alias_of
+from ...plan.recipes import RecipeName, refuse_several_processes
+from ...train.job import Job
 
 KIND = "train"
 VERB = "delta"
@@ -28,21 +30,16 @@ LABEL = "fine-tuning on filtered texts"
 REFERENCE = "Meng et al., Findings of EMNLP 2024"
 VERSION = 2
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 refusals = refuse_several_processes
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """What the config entry may say."""
-
+class Params(Entry):
     mode: Literal["self_generated_median", "corpus_threshold"] = Field(
         description="the base's own samples up to their prompt's median, or the data set's texts"
     )
-    recipe: str = Field(
-        "default",
-        description="fine-tuning recipe of the catalogue",
-        json_schema_extra=alias_of("recipes"),
-    )
+    recipe: RecipeName = "default"
     prompts: str | None = Field(
         None,
         description="self_generated_median: prompt set that the base model continued",
@@ -59,52 +56,31 @@ class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
 
     @model_validator(mode="after")
     def _fits_mode(self) -> "Params":
-        own = self.mode == "self_generated_median"
+        samples = self.mode == "self_generated_median"
         for name in ("prompts", "scorer"):
-            if own and getattr(self, name) is None:
+            if samples and getattr(self, name) is None:
                 raise ValueError(f"mode {self.mode} needs `{name}`")
-        for name in ("threshold",) if own else ("prompts", "scorer"):
+        for name in ("threshold",) if samples else ("prompts", "scorer"):
             if name in self.model_fields_set and getattr(self, name) is not None:
                 raise ValueError(f"mode {self.mode} has no `{name}`; leave it out")
         return self
 
 
-def inputs(params: Params, at: Any) -> list[str]:
-    """The manifests of the base model and of the texts, with their scores.
-
-    Args:
-        params: this method's parameters.
-        at: where the edit stands (`plan.at.At`).
-
-    Returns:
-        Base and data set; or base, samples and scores.
-    """
+def inputs(params: Params, at: At) -> list[str]:
+    """The base, and the texts with their scores."""
     if params.mode == "corpus_threshold":
         return [at.base(), at.data()]
     return [at.base(), at.samples(params.prompts), at.scores(params.prompts, params.scorer)]
 
 
-def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
-    """Choose the texts, train, and write the difference.
-
-    Args:
-        inputs: the manifests.
-        params: this method's parameters.
-        job: `train.job.Job`; its folder gets `delta.safetensors` and `loss.csv`.
-
-    Returns:
-        The edit's verb and fields; `selection` counts texts that were there and that were kept.
-
-    Raises:
-        UserError: no text is left, or the training diverged.
-        BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
-    """
+def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
+    """Train; `selection` counts the texts before and after the filter."""
     from ...train.texts import samples_up_to_median, texts_up_to
     from ...train.trained_edit import trained_edit
 
-    base, *given = inputs
+    base, *texts_and_scores = inputs
     if params.mode == "corpus_threshold":
-        texts, counts = texts_up_to(*given, params.threshold)
+        texts, counts = texts_up_to(*texts_and_scores, params.threshold)
     else:
-        texts, counts = samples_up_to_median(*given)
+        texts, counts = samples_up_to_median(*texts_and_scores)
     return trained_edit(base, texts, job) | {"selection": counts}

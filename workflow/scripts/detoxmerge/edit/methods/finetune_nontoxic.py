@@ -10,10 +10,11 @@ arXiv 2105.03023).
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from ...plan.entries import alias_of
-from ...plan.recipes import refuse_several_processes
+from ...plan.at import At
+from ...plan.recipes import WithRecipe, refuse_several_processes
+from ...train.job import Job
 
 KIND = "train"
 VERB = "delta"
@@ -21,52 +22,25 @@ LABEL = "fine-tuning on non-toxic texts"
 REFERENCE = "Gururangan et al., ACL 2020"
 VERSION = 2
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 refusals = refuse_several_processes
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """What the config entry may say."""
-
-    recipe: str = Field(
-        "default",
-        description="fine-tuning recipe of the catalogue",
-        json_schema_extra=alias_of("recipes"),
-    )
+class Params(WithRecipe):
     rows: int | None = Field(
-        None, ge=1, description="non-toxic texts; none: as many as the data set has toxic ones"
+        None, ge=1, description="non-toxic texts; null: as many as the data set has toxic ones"
     )
     sample_seed: int = Field(42, ge=0, description="seed of the choice of texts")
 
 
-def inputs(params: Params, at: Any) -> list[str]:
-    """The manifests of the base model and of the data set.
-
-    Args:
-        params: this method's parameters.
-        at: where the edit stands (`plan.at.At`).
-
-    Returns:
-        Two paths.
-    """
+def inputs(params: Params, at: At) -> list[str]:
+    """The base and the data set."""
     return [at.base(), at.data()]
 
 
-def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
-    """Train, and write the difference.
-
-    Args:
-        inputs: the two manifests.
-        params: this method's parameters.
-        job: `train.job.Job`; its folder gets `delta.safetensors` and `loss.csv`.
-
-    Returns:
-        The edit's verb and fields.
-
-    Raises:
-        UserError: there are too few non-toxic texts, or the training diverged.
-        BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
-    """
+def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
+    """Train on a sample of the non-toxic texts."""
     from ...train.texts import nontoxic_texts
     from ...train.trained_edit import trained_edit
 

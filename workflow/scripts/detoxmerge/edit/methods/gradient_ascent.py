@@ -15,10 +15,9 @@ or a scale below 1 go less far. Weights or a loss that are not finite are refuse
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
-
-from ...plan.entries import alias_of
-from ...plan.recipes import refuse_several_processes
+from ...plan.at import At
+from ...plan.recipes import WithRecipe, refuse_several_processes
+from ...train.job import Job
 
 KIND = "train"
 VERB = "delta"
@@ -26,48 +25,19 @@ LABEL = "gradient ascent"
 REFERENCE = "Ilharco et al., ICLR 2023"
 VERSION = 2
 USES = ("dataset", "seed")
+RECIPE = "recipe"
 
 refusals = refuse_several_processes
+Params = WithRecipe
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """What the config entry may say."""
-
-    recipe: str = Field(
-        "default",
-        description="fine-tuning recipe of the catalogue",
-        json_schema_extra=alias_of("recipes"),
-    )
-
-
-def inputs(params: Params, at: Any) -> list[str]:
-    """The manifests of the base model and of the data set.
-
-    Args:
-        params: this method's parameters.
-        at: where the edit stands (`plan.at.At`).
-
-    Returns:
-        Two paths.
-    """
+def inputs(params: Params, at: At) -> list[str]:
+    """The base and the data set."""
     return [at.base(), at.data()]
 
 
-def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
-    """Train, and write the difference.
-
-    Args:
-        inputs: the two manifests.
-        params: this method's parameters.
-        job: `train.job.Job`; its folder gets `delta.safetensors` and `loss.csv`.
-
-    Returns:
-        The edit's verb and fields.
-
-    Raises:
-        UserError: the training diverged.
-        BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
-    """
+def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
+    """Train up the loss of the toxic texts."""
     from ...train.texts import toxic_texts
     from ...train.trained_edit import trained_edit
 

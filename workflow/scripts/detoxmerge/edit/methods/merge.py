@@ -4,7 +4,9 @@ N = 1 is the single task vector of Ilharco et al. (ICLR 2023, arXiv 2212.04089),
 one of Kim et al. (COLM 2024, openreview.net/forum?id=TBNYjdOazs).
 """
 
-# any file of merge/operators may stand in place of the mean; a model card has its docstring then
+# Any file of merge/operators may replace the mean; a model card then has its docstring.
+# The class of the parameters depends on the operator: the fields of `operators/ties.py` make it
+#     n, operator,  density,  lines_alpha, lines_beta, exclude,  recipe
 
 from functools import cache
 from pathlib import Path
@@ -21,8 +23,11 @@ from pydantic import (
 )
 
 from ...errors import nearest
-from ...plan.entries import LATER, Names, alias_of
+from ...plan.at import At
+from ...plan.entries import LATER, Entry, Names
+from ...plan.recipes import WithRecipe
 from ...plan.registry import OPERATORS
+from ...train.job import Job
 
 KIND = "merge"
 VERB = "delta"
@@ -30,9 +35,11 @@ LABEL = "merged task vectors"
 REFERENCE = "Kim et al., COLM 2024"
 VERSION = 1
 USES = ("dataset", "seed")
+MERGES = "n"
+RECIPE = "recipe"
 
 
-class _First(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class _First(Entry):
     n: int = Field(ge=1, le=10_000, description="number of shards; 1 is the single task vector")
     operator: str = Field("mean", description="how the N vectors become one")
 
@@ -49,17 +56,17 @@ class _First(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
         return self
 
 
-class _Common(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class _Common(Entry):
     lines_alpha: float | None = Field(
         None,
         ge=0,
-        description="LiNeS: factor of the first block, and of what is in none; none: no factors",
+        description="LiNeS: factor of the first block, and outside of the blocks; null: no factors",
         json_schema_extra=LATER,
     )
     lines_beta: float | None = Field(
         None,
         ge=0,
-        description="LiNeS: what the last block's factor has more; none: 1 - alpha",
+        description="LiNeS: by how much the last block's factor is higher; null: 1 - alpha",
         json_schema_extra=LATER,
     )
     exclude: Annotated[Names, AfterValidator(lambda names: sorted(set(names)))] = Field(
@@ -76,53 +83,32 @@ class _Common(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
 
     @property
     def lines(self) -> tuple[float, float | None] | None:
-        """Alpha and beta of LiNeS; none: no factors."""
+        """Alpha and beta of LiNeS; null: no factors."""
         return None if self.lines_alpha is None else (self.lines_alpha, self.lines_beta)
-
-
-class Recipe(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """What a merge of fine-tunes of this workflow has, and no other."""
-
-    recipe: str = Field(
-        "default",
-        description="fine-tuning recipe of the catalogue",
-        json_schema_extra=alias_of("recipes"),
-    )
 
 
 @cache
 def merge_params(operator: str, *last: type[BaseModel]) -> type[BaseModel]:
-    """The parameters of a method that merges: an operator's own stand between those of all.
+    """The parameters of a method that merges by this operator, always the same class.
 
     Args:
         operator: a name in `plan.registry.OPERATORS`.
-        last: what the method itself has.
-
-    Returns:
-        The class, always the same one.
+        last: bases with the fields of the method alone, which come last.
     """
     return create_model("Params", __base__=(*last, _Common, OPERATORS[operator].Params, _First))
 
 
 class _Unknown(merge_params("mean"), extra="ignore"):  # type: ignore[misc]
-    """Of an operator that does not exist: says just that."""
+    """For an operator that does not exist: the only error is that it does not."""
 
 
-Params = merge_params("mean", Recipe)
+Params = merge_params("mean", WithRecipe)
 
 
 def params_of(
-    values: dict[str, Any], last: tuple[type[BaseModel], ...] = (Recipe,)
+    values: dict[str, Any], last: tuple[type[BaseModel], ...] = (WithRecipe,)
 ) -> type[BaseModel]:
-    """What the config entry may say, which depends on its operator.
-
-    Args:
-        values: of the entry, unchecked.
-        last: what the method itself has.
-
-    Returns:
-        The class for them.
-    """
+    """The class for an entry, by its operator; `last` as in `merge_params`."""
     operator = values.get("operator", "mean")
     if not isinstance(operator, str):
         return merge_params("mean", *last)
@@ -130,55 +116,27 @@ def params_of(
 
 
 def operator_of(params: BaseModel) -> ModuleType | None:
-    """The module of the operator, whose docstring, REFERENCE and VERSION hold for an edit.
-
-    Returns:
-        None for the mean, for which this module's hold.
-    """
+    """The operator's module; None for the mean, which this module describes."""
     return None if params.operator == "mean" else OPERATORS[params.operator]
 
 
 def single_of(params: BaseModel, mean: type[BaseModel] = Params) -> BaseModel:
-    """The parameters of the single task vector that a merged one is compared with.
+    """N = 1 and the mean, with the same values of the parameters that all operators have.
 
     Args:
         params: with any n and operator.
         mean: the class of the mean's parameters.
-
-    Returns:
-        n = 1 and the mean, of which every N is one; the other parameters of all operators stay.
     """
     return mean(n=1, **params.model_dump(include=set(mean.model_fields) - {"n", "operator"}))
 
 
-def inputs(params: BaseModel, at: Any) -> list[str]:
-    """The manifests of the N fine-tunes of this model, data set and seed.
-
-    Args:
-        params: this method's parameters.
-        at: where the edit stands (`plan.at.At`).
-
-    Returns:
-        N paths of `meta.json`; each has its `delta.safetensors` beside it.
-    """
+def inputs(params: BaseModel, at: At) -> list[str]:
+    """The N fine-tunes of this model, data set and seed."""
     return [at.shard(params.recipe, params.n, shard) for shard in range(params.n)]
 
 
-def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
-    """Write the merged vector.
-
-    Args:
-        inputs: the N manifests.
-        params: this method's parameters.
-        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
-
-    Returns:
-        The edit's verb and fields: `theta = theta_0 + sign * scale * delta`.
-
-    Raises:
-        UserError: the shards do not fit together, or one holds NaN or infinity; the operator
-            refuses them.
-    """
+def build(inputs: list[Path], params: BaseModel, job: Job) -> dict[str, Any]:
+    """Write the merged vector; the sign is -1, as toxicity is subtracted."""
     from ...merge.merging import merge_deltas
     from ...storage.artefacts import read_json
 
@@ -191,4 +149,4 @@ def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
         exclude=params.exclude,
         lines=params.lines,
     )
-    return {"verb": "delta", "sign": -1, "tensors": tensors}
+    return {"sign": -1, "tensors": tensors}

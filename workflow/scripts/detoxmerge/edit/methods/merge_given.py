@@ -4,13 +4,16 @@ theta = theta_0 - scale * mean_i(theta_i - theta_0) over the first N of the mode
 full models, LoRA adapters or task vectors of this workflow. N = 1 is the first alone.
 """
 
-# operators stand in place of the mean as in merge.py; nothing is trained, so there is no recipe
+# an operator may replace the mean, as in merge.py; nothing is trained, so there is no recipe
 
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, model_validator
 
+from ...plan.at import At
+from ...plan.entries import Entry
+from ...train.job import Job
 from . import merge
 
 KIND = "merge"
@@ -19,13 +22,16 @@ LABEL = "merged task vectors of given fine-tunes"
 REFERENCE = "Kim et al., COLM 2024"
 VERSION = 1
 USES = ()
+MERGES = "n"
 
 
-class _Given(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
+class _Given(Entry):
     @model_validator(mode="after")
     def _has_weights(self) -> "_Given":
         if self.operator == "weighted" and self.weights is None:
-            raise ValueError("operator weighted needs `weights`: no one knows the numbers of texts")
+            raise ValueError(
+                "operator weighted needs `weights`, as the numbers of texts are unknown"
+            )
         return self
 
 
@@ -34,57 +40,22 @@ operator_of = merge.operator_of
 
 
 def params_of(values: dict[str, Any]) -> type[BaseModel]:
-    """What the config entry may say: as of `merge`, without a recipe.
-
-    Args:
-        values: of the entry, unchecked.
-
-    Returns:
-        The class for them.
-    """
+    """As in `merge`, without a recipe."""
     return merge.params_of(values, (_Given,))
 
 
 def single_of(params: BaseModel) -> BaseModel:
-    """The parameters of the single task vector: the first fine-tune alone, as of `merge`.
-
-    Args:
-        params: with any n and operator.
-
-    Returns:
-        n = 1 and the mean; the other parameters of all operators stay.
-    """
+    """As in `merge`: the first fine-tune alone."""
     return merge.single_of(params, Params)
 
 
-def inputs(params: BaseModel, at: Any) -> list[str]:
-    """The manifests of the base model and of its first N fine-tunes.
-
-    Args:
-        params: this method's parameters.
-        at: where the edit stands (`plan.at.At`).
-
-    Returns:
-        1 + N paths; each says where its weights are.
-    """
+def inputs(params: BaseModel, at: At) -> list[str]:
+    """The base and its first N fine-tunes."""
     return [at.base(), *(at.given_finetune(index) for index in range(params.n))]
 
 
-def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
-    """Write the merged vector, straight from the files of the fine-tunes.
-
-    Args:
-        inputs: the manifests of the base and of the N fine-tunes.
-        params: this method's parameters.
-        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
-
-    Returns:
-        The edit's verb and fields, as of `merge`.
-
-    Raises:
-        UserError: a fine-tune is gone or broken, does not belong to the base, or holds NaN or
-            infinity; the operator refuses them.
-    """
+def build(inputs: list[Path], params: BaseModel, job: Job) -> dict[str, Any]:
+    """Merge straight from the files of the fine-tunes."""
     from ...merge.made_elsewhere import open_base, open_given
     from ...merge.merging import merge_vectors
     from ...merge.side_by_side import side_by_side
@@ -96,4 +67,4 @@ def build(inputs: list[Path], params: BaseModel, job: Any) -> dict[str, Any]:
     tensors = merge_vectors(
         vectors, params.operator, job.out / "delta.safetensors", params, lines=params.lines
     )
-    return {"verb": "delta", "sign": -1, "tensors": tensors}
+    return {"sign": -1, "tensors": tensors}

@@ -8,7 +8,11 @@ a prefix that announces toxic text, and is avoided. Pei, Yang and Klein, PREADD,
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from ...plan.at import At
+from ...plan.entries import Entry
+from ...train.job import Job
 
 KIND = "fit"
 VERB = "logits"
@@ -24,55 +28,27 @@ PREFIXES = {
 }
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """What the config entry may say."""
-
+class Params(Entry):
     prefix: Literal["toxic", "short"] = Field(
         "toxic", description="`toxic`: the paper's; `short`: for models with a small context"
     )
 
 
-def inputs(params: Params, at: Any) -> list[str]:
-    """The manifest of the base model, whose tokenizer is needed.
-
-    Args:
-        params: this method's parameters.
-        at: where the edit stands (`plan.at.At`).
-
-    Returns:
-        One path.
-    """
+def inputs(params: Params, at: At) -> list[str]:
+    """The base, for its tokenizer."""
     return [at.base()]
 
 
 def forwards(params: Params, scale: float) -> float:
-    """Forward passes per token, for the time that a job asks for.
-
-    Args:
-        params: this method's parameters.
-        scale: of the edit.
-
-    Returns:
-        The base's, and one for each helper.
-    """
+    """The base, and itself behind the prefix."""
     return 2.0
 
 
-def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
-    """Say what stands before the text, and how the two logits are combined.
-
-    Args:
-        inputs: the base's manifest.
-        params: this method's parameters.
-        job: `train.job.Job`; nothing is written into its folder.
-
-    Returns:
-        The edit's verb and fields.
-    """
+def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
+    """No tensors: only what is put before the text, and how the logits are combined."""
     from ..verbs.logits.describe import prompted
 
     return {
-        "verb": "logits",
         "rule": "contrast",
         "settings": {},
         "helpers": {"anti": prompted(inputs[0], [PREFIXES[params.prefix]])},

@@ -17,7 +17,11 @@ Uppaal et al., ICLR 2025, arXiv 2405.13967.
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
+
+from ...plan.at import At
+from ...plan.entries import Entry
+from ...train.job import Job
 
 KIND = "fit"
 VERB = "delta"
@@ -27,9 +31,7 @@ VERSION = 1
 USES = ("dataset",)
 
 
-class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """What the config entry may say."""
-
+class Params(Entry):
     pairs: int = Field(500, ge=2, description="number of toxic and of non-toxic texts")
     rank: int = Field(2, ge=1, description="dimensions of the toxic subspace of a layer")
     from_share: float = Field(
@@ -48,34 +50,13 @@ class Params(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
         return self
 
 
-def inputs(params: Params, at: Any) -> list[str]:
-    """The base and the data set.
-
-    Args:
-        params: this method's parameters.
-        at: where the edit stands (`plan.at.At`).
-
-    Returns:
-        Their manifests.
-    """
+def inputs(params: Params, at: At) -> list[str]:
+    """The base and the data set."""
     return [at.base(), at.data()]
 
 
-def build(inputs: list[Path], params: Params, job: Any) -> dict[str, Any]:
-    """Write the difference of the projected weights.
-
-    Args:
-        inputs: as of `inputs`.
-        params: this method's parameters.
-        job: `train.job.Job`; its folder gets `delta.safetensors`, fp32.
-
-    Returns:
-        The edit's verb and fields, with the edited layers (0-based).
-
-    Raises:
-        UserError: too few texts for the pairs or the rank, no layer in the shares, or an
-            architecture that is not known.
-    """
+def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
+    """Write the difference of the projected weights, and which layers they are in (0-based)."""
     from ..steering.projection import fit
 
     return fit(inputs, params, job)

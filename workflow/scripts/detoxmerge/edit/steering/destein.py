@@ -1,10 +1,11 @@
 """From a model's own samples to the vectors of `methods.destein`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ...errors import UserError
 from ...models.activations import pooled
@@ -14,6 +15,7 @@ from ...models.loading import context_of, load_model, load_tokenizer
 from ...models.scorers import load_scorer
 from ...models.scoring import predictor, score_texts
 from ...storage.artefacts import publish, read_json, sha256
+from ...train.job import Job
 from .pairs import (
     BATCH,
     Pair,
@@ -28,20 +30,22 @@ from .pairs import (
 from .probes import directions, probe_accuracy, write_vectors
 from .rewriting import rewriter
 
+if TYPE_CHECKING:
+    from ..methods.destein import Params
+
 RULES = {"released": "rotate", "paper": "add"}  # those of `verbs.hooks`
 
 
-def fit(inputs: list[Path], params: Any, prefixes: tuple[str, str], job: Any) -> dict[str, Any]:
-    """Make the pairs, and a vector for each layer.
+def fit(
+    inputs: list[Path], params: "Params", prefixes: tuple[str, str], job: Job
+) -> dict[str, Any]:
+    """`build` of `methods.destein`: make the pairs, and a vector for each layer.
 
     Args:
-        inputs: manifests, as `methods.destein.inputs` says.
+        inputs: as `methods.destein.inputs` lists them.
         params: of that method.
         prefixes: put before the toxic and before the non-toxic texts.
-        job: `train.job.Job`.
-
-    Returns:
-        The edit's verb and fields.
+        job: its folder gets the three files.
 
     Raises:
         UserError: there are too few pairs, a prefix leaves no room, or the architecture is unknown.
@@ -51,11 +55,15 @@ def fit(inputs: list[Path], params: Any, prefixes: tuple[str, str], job: Any) ->
     modules = modules_of(model, "attention")
     steps = _steps(inputs, params, model, tokenizer, device)
     pairs, counts = _pairs(inputs, params, steps)
+    # activations at the last tokens of prompt and continuation together, behind the prefix
     texts = [[p.prompt + p.toxic for p in pairs], [f"{p.prompt}{p.nontoxic}" for p in pairs]]
     toxic, nontoxic = (
-        pooled(model, rows_of(tokenizer, prefix, own, model, params.tokens), modules, params.tokens)
-        for prefix, own in zip(prefixes, texts, strict=True)
+        pooled(
+            model, rows_of(tokenizer, prefix, side, model, params.tokens), modules, params.tokens
+        )
+        for prefix, side in zip(prefixes, texts, strict=True)
     )
+    # a direction per layer, weighted by how well its chunks tell the two sides apart
     heads = model.config.num_attention_heads
     accuracy = probe_accuracy(toxic, nontoxic, heads, params.train_share)
     vectors = directions(toxic, nontoxic, accuracy, params.rule)
@@ -63,7 +71,6 @@ def fit(inputs: list[Path], params: Any, prefixes: tuple[str, str], job: Any) ->
     named = dict(zip(names, vectors, strict=True))
     pairs_file, probes_file = job.out / "pairs.jsonl", job.out / "probes.csv"
     return {
-        "verb": "hooks",
         "rule": RULES[params.rule],
         "modules": dict(zip(modules, names, strict=True)),
         "tensors": write_vectors(job.out / "hooks.safetensors", named),
@@ -75,21 +82,16 @@ def fit(inputs: list[Path], params: Any, prefixes: tuple[str, str], job: Any) ->
 
 
 def rows_of(
-    tokenizer: Any, prefix: str, texts: list[str], model: Any, tokens: int
+    tokenizer: PreTrainedTokenizerBase,
+    prefix: str,
+    texts: list[str],
+    model: PreTrainedModel,
+    tokens: int,
 ) -> list[list[int]]:
     """Token ids of a prefix and each text, without spaces and full stops at the text's ends.
 
-    What exceeds the model's context is left out behind the prefix: the last tokens count.
-
-    Args:
-        tokenizer: of the model.
-        prefix: before each text.
-        texts: any number.
-        model: a causal LM.
-        tokens: that are to be averaged.
-
-    Returns:
-        A row per text.
+    A row that exceeds the model's context loses tokens behind the prefix, as the last `tokens` are
+    those that are averaged.
 
     Raises:
         UserError: prefix and `tokens` exceed the context.
@@ -107,8 +109,13 @@ def rows_of(
 
 
 def _steps(
-    inputs: list[Path], params: Any, model: Any, tokenizer: Any, device: str
+    inputs: list[Path],
+    params: "Params",
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    device: str,
 ) -> dict[str, Step]:
+    """The steps that pairs have to pass, in order: a rewrite is judged by its likelihood, too."""
     steps: dict[str, Step] = {}
     if params.paraphraser:
         _, samples, scores, scorer, other = inputs
@@ -127,18 +134,19 @@ def _steps(
 
 
 def _pairs(
-    inputs: list[Path], params: Any, steps: dict[str, Step]
+    inputs: list[Path], params: "Params", steps: dict[str, Step]
 ) -> tuple[list[Pair], dict[str, int]]:
+    """Exactly `count` pairs, and the counts of the manifest."""
     frame = scored_samples(inputs[1], inputs[2])
     rewritten = params.paraphraser is not None
-    found, counts = find_pairs(frame, params.toxic_above, params.nontoxic_below, rewritten)
-    pairs, dropped = choose_pairs(found, params.count, params.pair_seed, steps)
+    candidates, counts = find_pairs(frame, params.toxic_above, params.nontoxic_below, rewritten)
+    pairs, dropped = choose_pairs(candidates, params.count, params.pair_seed, steps)
     if len(pairs) < params.count:
         also = "" if rewritten else f" and another below {params.nontoxic_below}"
         lost = "".join(f", {n} were dropped by {k.split('_')[-1]}" for k, n in dropped.items())
         raise UserError(
             f"{len(pairs)} pairs for count {params.count}: of {counts['num_prompts']} prompts of "
-            f"'{params.prompts}' {len(found)} have a continuation scored above "
+            f"'{params.prompts}' {len(candidates)} have a continuation scored above "
             f"{params.toxic_above}{also}{lost}; lower count or toxic_above in methods.destein, "
             "raise nontoxic_below, or take more prompts or samples"
         )

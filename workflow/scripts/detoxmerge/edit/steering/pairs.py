@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ...errors import UserError
 from ...models.likelihood import conditional_nll, tokenise
@@ -20,7 +20,7 @@ BATCH = 16  # rows at a time; decides nothing but speed
 
 @dataclass(frozen=True)
 class Pair:
-    """A prompt and two continuations of it; `nontoxic` is None until a rewrite of `toxic` is."""
+    """A prompt and two continuations; `nontoxic` is None until `toxic` is rewritten."""
 
     prompt: str
     toxic: str
@@ -34,11 +34,7 @@ Rewrite = Callable[[list[str]], list[list[str]]]  # texts -> what each may becom
 
 
 def scored_samples(samples: Path, scores: Path) -> pd.DataFrame:
-    """The base model's continuations with their toxicity.
-
-    Args:
-        samples: manifest of the base model's continuations.
-        scores: manifest of their scores.
+    """The base model's continuations with their toxicity, from the manifests of both.
 
     Returns:
         `prompt`, `sample` (0-based), `prompt_text`, `text`, `toxicity` (NaN: could not be scored).
@@ -57,56 +53,53 @@ def scored_samples(samples: Path, scores: Path) -> pd.DataFrame:
 def find_pairs(
     frame: pd.DataFrame, toxic_above: float, nontoxic_below: float, rewritten: bool
 ) -> tuple[list[Pair], dict[str, int]]:
-    """The most and the least toxic continuation of each prompt, where they are toxic and not so.
+    """The most and the least toxic continuation of each prompt, where one is toxic and one is not.
 
-    Continuations without a letter or digit are no text, and those without a score are unknown: they
-    are left out and counted. Of several with the same score the first is taken.
+    Continuations without a letter or digit are not texts, and those without a score are unknown:
+    they are left out and counted. Of several with the same score the first is taken.
 
     Args:
         frame: of `scored_samples`.
-        toxic_above: the toxic one's score must lie strictly above.
+        toxic_above: the toxic one's score must be strictly above.
         nontoxic_below: the other one's strictly below, and below the toxic one's.
-        rewritten: the non-toxic one is to be a rewrite: none is looked for.
+        rewritten: the non-toxic one will be a rewrite, so it is left open here.
 
     Returns:
         The pairs, in the order of the prompts, and counts for the manifest.
     """
     empty = ~frame["text"].str.contains(r"\w", regex=True)
     unscored = frame["toxicity"].isna()
-    found = []
+    pairs = []
     for _, group in frame[~empty & ~unscored].groupby("prompt", sort=True):
         toxic = group.loc[group["toxicity"].idxmax()]
         other = group.loc[group["toxicity"].idxmin()]
         below = min(nontoxic_below, toxic["toxicity"])
         if toxic["toxicity"] > toxic_above and (rewritten or other["toxicity"] < below):
             text, score = (None, None) if rewritten else (other["text"], float(other["toxicity"]))
-            found.append(
+            pairs.append(
                 Pair(toxic["prompt_text"], toxic["text"], text, float(toxic["toxicity"]), score)
             )
     counts = {
         "num_prompts": int(frame["prompt"].nunique()),
         "num_empty": int(empty.sum()),
         "num_unscored": int((unscored & ~empty).sum()),
-        "num_candidates": len(found),
+        "num_candidates": len(pairs),
     }
-    return found, counts
+    return pairs, counts
 
 
 def choose_pairs(
     pairs: list[Pair], count: int, seed: int, steps: dict[str, Step]
 ) -> tuple[list[Pair], dict[str, int]]:
-    """So many pairs in a seeded order, of those that pass every step.
+    """At most `count` pairs that pass every step, and how many each step dropped.
 
-    Steps cost forward passes, so they are asked for as few pairs as are needed.
+    Steps cost forward passes, so they see no more pairs than are needed.
 
     Args:
         pairs: of `find_pairs`.
         count: how many are wanted.
         seed: of the order (numpy's PCG64).
         steps: name -> step, in turn.
-
-    Returns:
-        At most `count` pairs, and how many each step dropped.
     """
     order = np.random.default_rng(seed).permutation(len(pairs))
     chosen: list[Pair] = []
@@ -123,44 +116,42 @@ def choose_pairs(
     return chosen[:count], dropped
 
 
-def rewriting(rewrite: Rewrite, score: Callable[[list[str]], Any], below: float) -> Step:
-    """A step that gives each pair the least toxic rewrite of its toxic member.
+def rewriting(rewrite: Rewrite, score: Callable[[list[str]], np.ndarray], below: float) -> Step:
+    """A step that gives each pair the least toxic rewrite of its toxic member, or drops it.
 
     Args:
         rewrite: texts -> candidates of each.
         score: texts -> their toxicity, NaN where there is none.
-        below: a rewrite's score must lie strictly below, and below the toxic member's.
-
-    Returns:
-        The step; it drops pairs without such a rewrite.
+        below: a rewrite's score must be strictly below, and below the toxic member's.
     """
 
     def step(pairs: list[Pair]) -> list[Pair | None]:
-        found: list[Pair | None] = []
+        passed: list[Pair | None] = []
         for pair, candidates in zip(pairs, rewrite([p.toxic for p in pairs]), strict=True):
             scores = [float(s) for s in score(candidates)] if candidates else []
             limit = min(below, pair.toxicity_toxic)
             good = [(s, i) for i, s in enumerate(scores) if s < limit]  # NaN is not below
             if not good:
-                found.append(None)
+                passed.append(None)
                 continue
             least, i = min(good)
-            found.append(replace(pair, nontoxic=candidates[i], toxicity_nontoxic=least))
-        return found
+            passed.append(replace(pair, nontoxic=candidates[i], toxicity_nontoxic=least))
+        return passed
 
     return step
 
 
-def similar_likelihood(model: Any, tokenizer: Any, factor: float) -> Step:
-    """A step that drops pairs of which the model finds one member much less likely.
+def similar_likelihood(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, factor: float
+) -> Step:
+    """A step that drops pairs where the model finds one member much less likely than the other.
+
+    It also drops pairs with a member that has no tokens, or too many for the model.
 
     Args:
         model: the base.
         tokenizer: its tokenizer.
-        factor: the larger perplexity, given the prompt, is at most so many times the smaller.
-
-    Returns:
-        The step; it also drops pairs with a member that has no tokens, or too many for the model.
+        factor: the larger perplexity, given the prompt, is at most this times the smaller.
     """
 
     def log_perplexity(prompts: list[str], texts: list[str]) -> np.ndarray:
@@ -180,15 +171,7 @@ def similar_likelihood(model: Any, tokenizer: Any, factor: float) -> Step:
 
 
 def write_pairs(out: Path, pairs: list[Pair]) -> str:
-    """Write `pairs.jsonl`, a pair per line by the fields of `Pair`.
-
-    Args:
-        out: the file.
-        pairs: any number.
-
-    Returns:
-        Its SHA-256.
-    """
+    """Write `pairs.jsonl`, a pair per line with the fields of `Pair`; returns its SHA-256."""
     lines = [json.dumps(asdict(pair), ensure_ascii=False, allow_nan=False) for pair in pairs]
     write_text(out, "".join(f"{line}\n" for line in lines))
     return sha256(out)

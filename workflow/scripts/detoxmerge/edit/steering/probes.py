@@ -1,6 +1,6 @@
-"""Directions between the activations of toxic and non-toxic texts, weighed by linear probes.
+"""Directions between the activations of toxic and non-toxic texts, weighted by linear probes.
 
-A layer's activation is a vector of width d. It is cut into H neighbouring chunks, H being the
+A layer's activation is a vector of width d. It is cut into H neighbouring chunks, where H is the
 number of attention heads; behind the output projection these are not the heads themselves. A probe
 of each chunk says how well it tells toxic from non-toxic texts.
 """
@@ -32,22 +32,22 @@ def fit_logistic(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     """
     sign = 2.0 * y - 1.0
 
-    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
-        w, margins = at[:-1], sign * (x @ at[:-1] + at[-1])
+    def loss(w_and_b: np.ndarray) -> tuple[float, np.ndarray]:
+        w, margins = w_and_b[:-1], sign * (x @ w_and_b[:-1] + w_and_b[-1])
         slope = -sign * expit(-margins)
         value = 0.5 * w @ w + np.logaddexp(0.0, -margins).sum()
         return value, np.append(w + x.T @ slope, slope.sum())
 
     start = np.zeros(x.shape[1] + 1)
     options = {"maxiter": 1000, "gtol": 1e-8, "ftol": 1e-15}
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
-    return found[:-1], float(found[-1])
+    minimum = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
+    return minimum[:-1], float(minimum[-1])
 
 
 def probe_accuracy(
     toxic: np.ndarray, nontoxic: np.ndarray, chunks: int, train_share: float
 ) -> np.ndarray:
-    """How often a probe of each chunk is right on pairs that it was not fitted on.
+    """How often the probe of a chunk is right on pairs that it was not fitted on.
 
     Args:
         toxic: (pairs, layers, d), fp64.
@@ -60,16 +60,16 @@ def probe_accuracy(
         (layers, H) shares of the test texts, fp64. A text is called toxic where w x + b > 0.
     """
     split = round(train_share * len(toxic))
-    found = np.empty((toxic.shape[1], chunks))
-    bounds = np.array_split(np.arange(toxic.shape[2]), chunks)
+    accuracy = np.empty((toxic.shape[1], chunks))
+    columns = np.array_split(np.arange(toxic.shape[2]), chunks)
     for layer in range(toxic.shape[1]):
-        for k, own in enumerate(bounds):
-            t, n = toxic[:, layer, own], nontoxic[:, layer, own]
+        for k, chunk in enumerate(columns):
+            t, n = toxic[:, layer, chunk], nontoxic[:, layer, chunk]
             y = np.repeat([1.0, 0.0], [split, split])
             w, b = fit_logistic(np.concatenate([t[:split], n[:split]]), y)
             right = [t[split:] @ w + b > 0, n[split:] @ w + b <= 0]
-            found[layer, k] = np.mean(np.concatenate(right))
-    return found
+            accuracy[layer, k] = np.mean(np.concatenate(right))
+    return accuracy
 
 
 def directions(
@@ -80,7 +80,7 @@ def directions(
         released   v = -D*w / |D*w|,  D = sum_j (toxic_j - nontoxic_j),  w = 1 + accuracy
         paper      v = w*z,           z = mean_j (nontoxic_j - toxic_j), w = accuracy
 
-    each position of a chunk with its chunk's accuracy. A difference of 0 gives a vector of 0.
+    where every position takes the accuracy of its chunk. A difference of 0 gives a vector of 0.
 
     Args:
         toxic: (pairs, layers, d), fp64.
@@ -91,24 +91,19 @@ def directions(
     Returns:
         (layers, d), fp64.
     """
-    sizes = [len(own) for own in np.array_split(np.arange(toxic.shape[2]), accuracy.shape[1])]
-    accuracy = np.repeat(accuracy, sizes, axis=1)
+    chunks = np.array_split(np.arange(toxic.shape[2]), accuracy.shape[1])
+    accuracy = np.repeat(accuracy, [len(chunk) for chunk in chunks], axis=1)
     if rule == "paper":
         return accuracy * (nontoxic - toxic).mean(axis=0)
-    weighed = (1 + accuracy) * (nontoxic - toxic).sum(axis=0)
-    norm = np.linalg.norm(weighed, axis=1, keepdims=True)
-    return np.divide(weighed, norm, out=np.zeros_like(weighed), where=norm > 0)
+    weighted = (1 + accuracy) * (nontoxic - toxic).sum(axis=0)
+    norm = np.linalg.norm(weighted, axis=1, keepdims=True)
+    return np.divide(weighted, norm, out=np.zeros_like(weighted), where=norm > 0)
 
 
 def write_vectors(out: Path, vectors: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Write `hooks.safetensors`.
+    """Write `hooks.safetensors` from vectors (width,); returns the edit's `tensors`.
 
-    Args:
-        out: the file.
-        vectors: name -> (width,).
-
-    Returns:
-        `tensors` of the edit: file, sha256, and the L2 norm of all vectors together.
+    The L2 norm is that of all vectors together.
     """
     names = sorted(vectors)
     with write_tensors(out, {name: vectors[name].shape for name in names}) as writer:

@@ -1,11 +1,12 @@
 """A subspace between two sets of activations, and its projection out of weights, for ProFS."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from transformers import PreTrainedModel
 
 from ...errors import UserError
 from ...models.activations import pooled
@@ -14,18 +15,14 @@ from ...models.device import pick_device
 from ...models.loading import context_of, load_model, load_tokenizer
 from ...storage.artefacts import read_json
 from ...storage.writing import write_tensors
+from ...train.job import Job
+
+if TYPE_CHECKING:
+    from ..methods.profs import Params
 
 
-def fit(inputs: list[Path], params: Any, job: Any) -> dict[str, Any]:
-    """Write the difference of the projected weights.
-
-    Args:
-        inputs: manifests of the base and the data set.
-        params: of `methods.profs`.
-        job: `train.job.Job`.
-
-    Returns:
-        The edit's verb and fields.
+def fit(inputs: list[Path], params: "Params", job: Job) -> dict[str, Any]:
+    """`build` of `methods.profs`: write the difference of the projected weights.
 
     Raises:
         UserError: too few texts for the pairs or the rank, no layer in the shares, or an
@@ -40,6 +37,7 @@ def fit(inputs: list[Path], params: Any, job: Any) -> dict[str, Any]:
     limit = min(params.max_tokens, context_of(model) or params.max_tokens)
 
     def hidden(part: str) -> np.ndarray:
+        """(pairs, layers, d): means over the positions of a text."""
         texts = choose_texts(data.with_name(f"{part}.parquet"), params.pairs, params.pair_seed)
         rows = tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
         if not all(rows):
@@ -54,7 +52,6 @@ def fit(inputs: list[Path], params: Any, job: Any) -> dict[str, Any]:
     is_row = not isinstance(model.get_submodule(values[0]), torch.nn.Linear)
     tensors = write_projection(model, subspaces, is_row, job.out / "delta.safetensors")
     return {
-        "verb": "delta",
         "sign": 1,
         "tensors": tensors,
         "layers": layers,
@@ -63,38 +60,22 @@ def fit(inputs: list[Path], params: Any, job: Any) -> dict[str, Any]:
 
 
 def edited_layers(count: int, from_share: float, to_share: float) -> list[int]:
-    """Layers round(from_share * count) to round(to_share * count) - 1.
-
-    Args:
-        count: layers of the model.
-        from_share: 0..1.
-        to_share: 0..1.
-
-    Returns:
-        0-based.
+    """Layers round(from_share * count) to round(to_share * count) - 1, 0-based.
 
     Raises:
-        UserError: there is none.
+        UserError: there are none.
     """
-    found = list(range(round(from_share * count), round(to_share * count)))
-    if not found:
+    layers = list(range(round(from_share * count), round(to_share * count)))
+    if not layers:
         raise UserError(
             f"no layer of {count} lies between the shares {from_share} and {to_share}; lower "
             "from_share or raise to_share in methods.profs"
         )
-    return found
+    return layers
 
 
 def choose_texts(table: Path, count: int, seed: int) -> list[str]:
-    """A seeded choice of texts, without replacement, in random order.
-
-    Args:
-        table: parquet with `text`.
-        count: how many.
-        seed: of numpy's PCG64.
-
-    Returns:
-        The texts.
+    """A seeded choice of texts (numpy's PCG64), without replacement, in random order.
 
     Raises:
         UserError: there are fewer.
@@ -109,7 +90,7 @@ def choose_texts(table: Path, count: int, seed: int) -> list[str]:
 
 
 def subspace(preferred: np.ndarray, other: np.ndarray, rank: int) -> np.ndarray:
-    """What tells two sets of activations apart, beside what all of the first share.
+    """The dimensions in which two sets of activations differ, without what all texts share.
 
     The first right-singular vectors of (preferred - other)/2 (I - u u^T), where u is the first one
     of `preferred`.
@@ -117,13 +98,13 @@ def subspace(preferred: np.ndarray, other: np.ndarray, rank: int) -> np.ndarray:
     Args:
         preferred: (pairs, d), fp64.
         other: likewise.
-        rank: how many, at most min(pairs, d - 1).
+        rank: at most min(pairs, d - 1).
 
     Returns:
         (rank, d), orthonormal rows, orthogonal to u.
 
     Raises:
-        UserError: they differ in fewer dimensions, up to rounding; the others would be any.
+        UserError: they differ in fewer dimensions, up to rounding; the rest would be arbitrary.
     """
     shared = np.linalg.svd(preferred, full_matrices=False)[2][0]
     difference = (preferred - other) / 2
@@ -141,9 +122,9 @@ def projected(weight: np.ndarray, vectors: np.ndarray, is_row: bool) -> np.ndarr
     """What projecting a subspace out of a matrix's outputs changes: -W P, P = sum v v^T.
 
     Args:
-        weight: (in, out) where `is_row`, the layout of GPT-2's Conv1D; (out, in) as of nn.Linear.
+        weight: (in, out) where `is_row`, as in GPT-2's Conv1D; else (out, in), as in nn.Linear.
         vectors: (rank, out), orthonormal rows.
-        is_row: a value vector is a row.
+        is_row: whether a value vector is a row.
 
     Returns:
         Like `weight`, fp64.
@@ -155,18 +136,15 @@ def projected(weight: np.ndarray, vectors: np.ndarray, is_row: bool) -> np.ndarr
 
 
 def write_projection(
-    model: Any, subspaces: dict[str, np.ndarray], is_row: bool, out: Path
+    model: PreTrainedModel, subspaces: dict[str, np.ndarray], is_row: bool, out: Path
 ) -> dict[str, Any]:
-    """Write a delta that is 0 but for some weights.
+    """Write a delta that is 0 except in some weights; returns the edit's `tensors`.
 
     Args:
         model: the base, fp32.
         subspaces: parameter -> (rank, out), what is projected out of it.
-        is_row: as of `projected`.
+        is_row: as in `projected`.
         out: fp32, by the names of `named_parameters`, sorted.
-
-    Returns:
-        `tensors` of the edit: file, sha256, and the L2 norm of the vector.
     """
     parameters, square = dict(sorted(model.named_parameters())), 0.0
     with write_tensors(out, {name: tuple(p.shape) for name, p in parameters.items()}) as writer:
@@ -181,7 +159,7 @@ def write_projection(
     return {"file": out.name, "sha256": writer.sha256, "l2_norm": float(np.sqrt(square))}
 
 
-def _require_rank(params: Any, width: int) -> None:
+def _require_rank(params: "Params", width: int) -> None:
     most = min(params.pairs, width - 1)
     if params.rank > most:
         raise UserError(

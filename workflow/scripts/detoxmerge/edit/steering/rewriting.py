@@ -1,4 +1,4 @@
-"""A causal LM that says a text politely: candidates by a prompt, for `pairs.rewriting`."""
+"""A causal LM that rewrites a text politely: it samples candidates for `pairs.rewriting`."""
 
 from typing import Any
 
@@ -11,16 +11,13 @@ CANDIDATES = 4
 
 
 def rewriter(place: dict[str, Any], device: str, new_tokens: int, seed: int) -> Rewrite:
-    """Make the function from texts to texts.
+    """A function from texts to the candidates of each: first lines, distinct and not empty.
 
     Args:
         place: `model` of a base manifest.
         device: ``cpu`` or ``cuda``.
-        new_tokens: of a rewrite at most.
+        new_tokens: limit for a candidate.
         seed: of the sampling (top-p 0.9, temperature 1).
-
-    Returns:
-        Texts -> for each what was sampled: the first line, without repetitions and empty ones.
     """
     model, tokenizer = load_model(place).to(device), load_tokenizer(place)
     protocol = {
@@ -35,8 +32,8 @@ def rewriter(place: dict[str, Any], device: str, new_tokens: int, seed: int) -> 
 
     def rewrite(texts: list[str]) -> list[list[str]]:
         prompts = [TEMPLATE.format(text=" ".join(text.split())) for text in texts]
-        found = continuations(model, tokenizer, prompts, protocol, BATCH)
-        lines = [[c.text.strip().split("\n")[0].strip() for c in row] for row in found]
+        sampled = continuations(model, tokenizer, prompts, protocol, BATCH)
+        lines = [[c.text.strip().split("\n")[0].strip() for c in row] for row in sampled]
         return [[f" {line}" for line in dict.fromkeys(row) if line] for row in lines]
 
     return rewrite

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from ...models.sampling_request import PLAIN, Sampling, candidates_at
 from ...models.scorers import LoadedScorer, load_scorer
@@ -23,13 +24,13 @@ BATCH = 64  # texts that are scored at a time
 class Verb:
     """Chooses among samples."""
 
-    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, edit: Path, model: PreTrainedModel, device: str, dtype: torch.dtype) -> None:
         """
         Args:
             edit: `edit.json` with `scorer`, the relative path of a scorer's manifest, and the
-                `label` of its protocol.
+                `label` in its protocol.
             model: the base, which stays as it is.
-            device: ``cpu`` or ``cuda``, of the scorer as well.
+            device: also of the scorer.
             dtype: of the base's weights; the scorer's are fp32.
         """
         manifest = read_json(edit)
@@ -37,13 +38,7 @@ class Verb:
         self.label = manifest["protocol"]["label"]
 
     def apply(self, scale: float) -> None:
-        """
-        Args:
-            scale: log2 N; the weights do not depend on it.
-
-        Raises:
-            ValueError: a scale below 0.
-        """
+        """Only refuses a scale below 0: the weights do not depend on it."""
         candidates_at(scale)
 
     def sampling(self, scale: float) -> Sampling:
@@ -52,33 +47,34 @@ class Verb:
         return Sampling(candidates=count, pick=self.pick) if count > 1 else PLAIN
 
     def pick(self, groups: list[list[str]]) -> list[int]:
-        """The least toxic candidate of each group.
+        """The index of the least toxic candidate in each group.
+
+        Of equal scores the first wins. A candidate without a score is taken only if its whole group
+        has none: then it is the first one, and the log says how often.
 
         Args:
             groups: texts of the candidates of each continuation.
 
-        Returns:
-            Its place in each group. Of equal scores the first one is taken; a candidate without a
-            score only if its whole group has none: then the first, and the log says how often.
-
         Raises:
-            UserError: the scorer is broken, or lacks the label, or scores no text at all.
+            UserError: the scorer is broken, lacks the label, or scores no text at all.
         """
         texts = [text for group in groups for text in group]
         scores = score_texts(texts, self._predict, BATCH)
         ends = np.cumsum([len(group) for group in groups])
         parts = np.split(scores, ends[:-1])
-        blind = sum(bool(np.isnan(part).all()) for part in parts)
-        if blind:
-            print(f"{blind} of {len(groups)} continuations: no candidate has a score; first taken")
+        unscored = sum(bool(np.isnan(part).all()) for part in parts)
+        if unscored:
+            print(
+                f"{unscored} of {len(groups)} continuations: no candidate has a score; first taken"
+            )
         return [int(np.argmin(np.nan_to_num(part, nan=np.inf))) for part in parts]
 
     def forwards(self, scale: float) -> float:
-        """One forward pass per token of each candidate; those of the scorer are none of a LM."""
+        """One forward pass per token of each candidate; those of the scorer do not count."""
         return float(candidates_at(scale))
 
     def extra_bytes(self) -> int:
-        """Bytes of the scorer."""
+        """The scorer's."""
         network = self._scorer.model
         return tensor_bytes([*network.parameters(), *network.buffers()])
 

@@ -1,9 +1,9 @@
 """theta = theta_0 + sign * scale * delta, tensor by tensor in fp32, cast once."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ...models.sampling_request import PLAIN, Sampling
 from ...storage.artefacts import read_json
@@ -15,31 +15,19 @@ FILES = ("delta.safetensors",)  # beside `edit.json`
 class Verb:
     """Adds a vector to the weights."""
 
-    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
-        """
-        Args:
-            edit: `edit.json` with `sign` and `tensors`.
-            model: the base in fp32.
-            device: ``cpu`` or ``cuda``.
-            dtype: of the edited weights.
-
-        Raises:
-            UserError: the vector belongs to another model, or is gone or broken.
-        """
+    def __init__(self, edit: Path, model: PreTrainedModel, device: str, dtype: torch.dtype) -> None:
+        """Reads `sign` and `tensors` of `edit.json`."""
         manifest = read_json(edit)
         self.model, self.sign = model, manifest["sign"]
         self.delta = edit.parent / manifest["tensors"]["file"]
         # named_parameters gives tied weights once, and no buffers: the keys of every delta
         self._weights = {n: p.detach().clone() for n, p in model.named_parameters()}
-        own = {n: ("F32", tuple(p.shape)) for n, p in self._weights.items()}
-        require_layout(own, layout(self.delta), f"the base of {edit}", str(self.delta))
+        expected = {n: ("F32", tuple(p.shape)) for n, p in self._weights.items()}
+        require_layout(expected, layout(self.delta), f"the base of {edit}", str(self.delta))
 
     @torch.no_grad()
     def apply(self, scale: float) -> None:
-        """
-        Args:
-            scale: how far to go; 0 is the base.
-        """
+        """Write the weights of this scale from the base's, which are kept: scales do not add up."""
         step = self.sign * scale
         with open_tensors(self.delta) as delta:
             for name, parameter in self.model.named_parameters():
@@ -57,5 +45,5 @@ class Verb:
         return 1.0
 
     def extra_bytes(self) -> int:
-        """None: the vector is added to the weights, which are no more than before."""
+        """0: the vector is added to the weights, which take no more memory than before."""
         return 0

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import normalize
+from transformers import PreTrainedModel
 
 from ...errors import UserError
 from ...models.sampling_request import PLAIN, Sampling
@@ -25,29 +26,14 @@ FILES = ("hooks.safetensors",)  # beside `edit.json`
 
 
 def add(h: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """h + v.
-
-    Args:
-        h: (..., width), fp32.
-        v: (width,), fp32, times the scale.
-
-    Returns:
-        Like h.
-    """
+    """h + v, for h (..., width) and v (width,), fp32; v is already times the scale."""
     return h + v
 
 
 def rotate(h: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """|h| * normalize(h / |h| + v).
+    """|h| * normalize(h / |h| + v), for h and v as in `add`; the norms stay the same.
 
     `normalize` divides by 1e-12 at least, so a zero gives no NaN.
-
-    Args:
-        h: (..., width), fp32.
-        v: (width,), fp32, times the scale.
-
-    Returns:
-        Like h, of the same norms.
     """
     norm = torch.linalg.vector_norm(h, dim=-1, keepdim=True)
     return norm * normalize(normalize(h, dim=-1) + v, dim=-1)
@@ -62,17 +48,14 @@ RULES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 class Verb:
     """Hooks of one rule, a vector for each module."""
 
-    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, edit: Path, model: PreTrainedModel, device: str, dtype: torch.dtype) -> None:
         """
         Args:
             edit: `edit.json` with `rule`, `modules` (path of the module -> name of its vector)
                 and `tensors`.
             model: the base.
-            device: ``cpu`` or ``cuda``.
+            device: also of the vectors.
             dtype: of the weights; the vectors stay fp32.
-
-        Raises:
-            UserError: the vectors belong to another model, or are gone or broken.
         """
         manifest = read_json(edit)
         self.model, self.rule, self._handles = model, RULES[manifest["rule"]], []
@@ -80,9 +63,10 @@ class Verb:
         known, width = dict(model.named_modules()), model.config.hidden_size
         self._vectors: dict[str, torch.Tensor] = {}
         with open_tensors(file) as tensors:
-            there = set(tensors.keys())
+            names = set(tensors.keys())
             for module, name in manifest["modules"].items():
-                shape = list(tensors.get_slice(name).get_shape()) if name in there else "missing"
+                # a vector of another width would be broadcast, or fail far from here
+                shape = list(tensors.get_slice(name).get_shape()) if name in names else "missing"
                 if module not in known or shape != [width]:
                     has = f"has hidden width {width}" if module in known else "has no such module"
                     raise UserError(
@@ -94,10 +78,7 @@ class Verb:
                 self._vectors[module] = vector.to(device=device, dtype=torch.float32)
 
     def apply(self, scale: float) -> None:
-        """
-        Args:
-            scale: how far to go; at 0 there are no hooks.
-        """
+        """Replace the hooks by those of this scale; at 0 there are none."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -124,5 +105,5 @@ class Verb:
         return 1.0
 
     def extra_bytes(self) -> int:
-        """Bytes of the vectors."""
+        """The vectors'."""
         return tensor_bytes(self._vectors.values())

@@ -1,9 +1,9 @@
 """The base model itself: the null edit."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ...models.sampling_request import PLAIN, Sampling
 
@@ -13,23 +13,11 @@ FILES = ()  # beside `edit.json`
 class Verb:
     """Changes nothing."""
 
-    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
-        """
-        Args:
-            edit: the base's manifest.
-            model: the base.
-            device: ``cpu`` or ``cuda``.
-            dtype: of the weights.
-        """
+    def __init__(self, edit: Path, model: PreTrainedModel, device: str, dtype: torch.dtype) -> None:
+        """The base's manifest stands for `edit.json`."""
 
     def apply(self, scale: float) -> None:
-        """
-        Args:
-            scale: 0.
-
-        Raises:
-            ValueError: the base model has no other scale.
-        """
+        """Only refuses a scale other than 0."""
         if scale != 0:
             raise ValueError("the base model has scale 0 only")
 
@@ -42,5 +30,5 @@ class Verb:
         return 1.0
 
     def extra_bytes(self) -> int:
-        """Nothing is held beside the base."""
+        """0: nothing is held beside the base."""
         return 0

@@ -12,7 +12,7 @@ import pandas as pd
 from ...plan.edits import Edit
 from ...plan.entries import protocol
 from ...plan.grid import Grid
-from ...plan.registry import METHODS
+from ...plan.registry import METHODS, left_out, merged_shards
 from ...plan.slug import setting_slug
 from ..comparison import Comparison, Curve, compare, reduction
 from ..curves import curve_of
@@ -69,7 +69,7 @@ def single_of(grid: Grid, edit: Edit) -> Edit | None:
         The edit; None if the study has none, or `edit` has N = 1, or its method tells of none.
     """
     method = METHODS[edit.method]
-    if getattr(edit.params, "n", 1) == 1 or not hasattr(method, "single_of"):
+    if merged_shards(edit.method, edit.params) in (None, 1) or not hasattr(method, "single_of"):
         return None
     wanted = setting_slug(method.single_of(edit.params))
     same = (edit.model, edit.dataset, edit.method, wanted, edit.seed)
@@ -88,7 +88,8 @@ def _comparisons(grid: Grid) -> Iterator[tuple[dict[str, Any], Comparison, Inter
             read = {"prompts": prompts, "scorer": scorer, "corpus": corpus}
             ours, theirs = (curve_of(grid, edit.model, e.edit, read) for e in (edit, single))
             at = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}
-            at |= {"setting": edit.setting, "n": edit.params.n, "seed": edit.seed}
+            n = merged_shards(edit.method, edit.params)
+            at |= {"setting": edit.setting, "n": n, "seed": edit.seed}
             at |= {"compared_with": single.setting} | read | _prompts(ours, theirs)
             found = compare(ours, theirs, settings.seed, settings.replicates, settings.confidence)
             without = [
@@ -110,13 +111,15 @@ def without_one(grid: Grid, edit: Edit) -> list[Edit]:
         All N in the order of the shards; none unless the study has every one.
     """
     found = {
-        other.params.without: other
+        left_out(other.method, other.params): other
         for other in grid.edits
         if getattr(METHODS[other.method], "REPLICATE_OF", None) == edit.method
         and (other.model, other.dataset, other.seed) == (edit.model, edit.dataset, edit.seed)
-        and protocol(other.params, without=("without",)) == protocol(edit.params)
+        and protocol(other.params, without=(METHODS[other.method].LEAVES_OUT,))
+        == protocol(edit.params)
     }
-    return [found[i] for i in sorted(found)] if len(found) == edit.params.n else []
+    n = merged_shards(edit.method, edit.params)
+    return [found[i] for i in sorted(found)] if len(found) == n else []
 
 
 def _prompts(ours: Curve, theirs: Curve) -> dict[str, int | None]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, TopPLogitsWarper
+from transformers import LogitsProcessor, PreTrainedModel, TopPLogitsWarper
 
 from ....models.loading import context_of
 from ....models.sampling_request import PLAIN, Sampling
@@ -32,16 +32,13 @@ class Verb:
             call; only where `base_top_p` is below 1.
     """
 
-    def __init__(self, edit: Path, model: Any, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, edit: Path, model: PreTrainedModel, device: str, dtype: torch.dtype) -> None:
         """
         Args:
             edit: `edit.json` with `rule`, `settings`, `helpers` and `base_top_p`.
             model: the base in fp32.
-            device: ``cpu`` or ``cuda``.
-            dtype: of the weights, the helpers' too.
-
-        Raises:
-            UserError: a helper belongs to another model, or is gone or broken.
+            device: also of the helpers.
+            dtype: of the weights, also of the helpers'.
         """
         manifest = read_json(edit)
         self.model, self.base_top_p = model, manifest["base_top_p"]
@@ -54,10 +51,7 @@ class Verb:
         self.scale, self.base_logits, self._hook = 0.0, None, None
 
     def apply(self, scale: float) -> None:
-        """
-        Args:
-            scale: of the rule; 0 is the base, without a hook.
-        """
+        """Set the scale of the rule; at 0 there is no hook."""
         self.scale = scale
         if self._hook:
             self._hook.remove()
@@ -70,8 +64,8 @@ class Verb:
         if scale == 0:
             return PLAIN
         limit = context_of(self.model)
-        left = [helper.context for helper in self.helpers.values() if helper.context is not None]
-        taken = max(0, limit - min(left)) if limit and left else 0
+        free = [helper.context for helper in self.helpers.values() if helper.context is not None]
+        taken = max(0, limit - min(free)) if limit and free else 0
         nucleus = (BaseNucleus(self),) if self.base_top_p < 1 else ()
         return Sampling(processors=nucleus, context_taken=taken)
 
@@ -80,32 +74,33 @@ class Verb:
         return 1.0 + (sum(h.passes for h in self.helpers.values()) if scale != 0 else 0)
 
     def extra_bytes(self) -> int:
-        """Of the helpers that are models of their own."""
+        """The helpers', unless a helper is the base itself."""
         others = [h.model for h in self.helpers.values() if h.model is not self.model]
         return tensor_bytes(
             tensor for model in others for tensor in (*model.parameters(), *model.buffers())
         )
 
     @torch.no_grad()
-    def _combine(self, model: Any, args: Any, kwargs: Any, output: Any) -> Any:
+    def _combine(self, model: PreTrainedModel, args: Any, kwargs: Any, output: Any) -> Any:
         """The hook: `output` with other logits."""
-        given = self._signature.bind(*args, **kwargs).arguments
+        arguments = self._signature.bind(*args, **kwargs).arguments
         cache = getattr(output, "past_key_values", None)
-        call = _call(given, output.logits.shape[1], cache)
+        call = _call(arguments, output.logits.shape[1], cache)
         states = self._states(cache, call.past)
         z = output.logits.float()
         if self.base_top_p < 1:
             self.base_logits = z[:, -1].clone()
-        found = {name: helper(call, states[name]) for name, helper in self.helpers.items()}
-        output.logits = self.rule(z, found, self.scale)
+        logits = {name: helper(call, states[name]) for name, helper in self.helpers.items()}
+        output.logits = self.rule(z, logits, self.scale)
         return output
 
     def _states(self, cache: Any, past: int) -> dict[str, State]:
-        """What the helpers know of a batch: on the base's cache, with which it ends."""
+        """What the helpers remember of a batch; it is kept on the base's cache and ends with it."""
         if cache is None or past == 0:
             states = {name: State() for name in self.helpers}
             if cache is not None:
                 cache.helper_states = states
+                # the helpers' caches would not follow if rows of the base's were moved
                 for name in ROWS:
                     setattr(cache, name, _refuse)
             return states
@@ -113,33 +108,26 @@ class Verb:
 
 
 class BaseNucleus(LogitsProcessor):
-    """Excludes what is not in the smallest set of tokens that has `base_top_p` by the base."""
+    """Excludes tokens outside of the smallest set that has probability `base_top_p` in the base."""
 
     def __init__(self, verb: Verb) -> None:
         """
         Args:
-            verb: knows the base's logits of the last call.
+            verb: has the base's logits of the last call.
         """
         self.verb, self.warper = verb, TopPLogitsWarper(verb.base_top_p)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """
-        Args:
-            input_ids: (rows, tokens so far), int64.
-            scores: (rows, vocabulary), any float, the combined logits.
-
-        Returns:
-            Like `scores`, -inf outside of the nucleus.
-        """
+        """The combined logits `scores`, (rows, vocabulary), with -inf outside of the nucleus."""
         kept = self.warper(input_ids, self.verb.base_logits)
         return scores.masked_fill(kept == -torch.inf, -torch.inf)
 
 
-def _call(given: dict[str, Any], positions: int, cache: Any) -> Call:
-    """What of the base's call helpers need."""
-    ids, mask = given.get("input_ids"), given.get("attention_mask")
-    keep = given.get("logits_to_keep", 0)
-    if ids is None or given.get("labels") is not None or not isinstance(keep, int):
+def _call(arguments: dict[str, Any], positions: int, cache: Any) -> Call:
+    """What helpers need of the base's call."""
+    ids, mask = arguments.get("input_ids"), arguments.get("attention_mask")
+    keep = arguments.get("logits_to_keep", 0)
+    if ids is None or arguments.get("labels") is not None or not isinstance(keep, int):
         raise ValueError(
             "combined logits need input_ids, no labels, and logits_to_keep as a number"
         )

@@ -1,7 +1,8 @@
 """How the next-token logits of helpers change those of the base: rules by name, in fp32.
 
 z: logits of the base, (rows, positions, vocabulary), fp32. Each helper gives (J, rows, positions,
-vocabulary), J of its prefixes, or one where it has none; any float. A rule gives logits like z.
+vocabulary), one for each of its J prefixes, or J = 1 without a prefix; any float. A rule gives
+logits like z.
 """
 
 import math
@@ -21,9 +22,6 @@ def contrast(z: torch.Tensor, helpers: Helpers, scale: float) -> torch.Tensor:
         z: see above.
         helpers: `anti`, and `expert` if there is one.
         scale: alpha.
-
-    Returns:
-        Logits.
     """
     expert = helpers["expert"][0].float() if "expert" in helpers else z
     return z + scale * (expert - helpers["anti"][0].float())
@@ -39,13 +37,10 @@ def self_debias(z: torch.Tensor, helpers: Helpers, scale: float, *, epsilon: flo
         helpers: `prompted`, whose J prefixes describe what is not wanted.
         scale: lambda.
         epsilon: the smallest factor, above 0.
-
-    Returns:
-        Logits whose softmax is p'.
     """
     p, largest = z.softmax(dim=-1), None
-    for one in helpers["prompted"]:  # one after another: a softmax of all would take J times z
-        biased = one.float().softmax(dim=-1)
+    for logits in helpers["prompted"]:  # one by one: a softmax of all would take J times z
+        biased = logits.float().softmax(dim=-1)
         largest = biased if largest is None else torch.maximum(largest, biased, out=largest)
     return z + (scale * (p - largest).clamp(max=0)).clamp(min=math.log(epsilon))
 

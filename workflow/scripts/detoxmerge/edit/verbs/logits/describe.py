@@ -1,4 +1,4 @@
-"""What `edit.json` says of helper models (`helpers.make_helper` reads it). No torch here."""
+"""How `edit.json` describes helper models (`helper_models.make_helper` reads it). No torch here."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ def prompted(base: Path, prefixes: list[str]) -> dict[str, Any]:
         prefixes: texts.
 
     Returns:
-        `prefixes`, their tokens; `begin`, the begin-of-text token; and the texts.
+        `prefixes`, their tokens; `begin`, the begin-of-text token; `texts`.
     """
     tokenizer = load_tokenizer(read_json(base)["model"])
     tokens = tokenizer(prefixes, add_special_tokens=False)["input_ids"]
@@ -31,28 +31,23 @@ def fine_tuned(manifest: Path, folder: Path, base: Path | None = None) -> dict[s
     Args:
         manifest: of a shard's fine-tune, or of an edit of verb `delta`, which is taken at scale 1.
         folder: of the new edit; paths are relative to it, so that the results folder may move.
-        base: manifest of the fine-tune's base; none: that of the edit.
+        base: manifest of the fine-tune's base; None: that of the edit.
 
     Returns:
         `delta`, its `sha256`, `sign`, and `base`.
     """
-    made = read_json(manifest)
-    file = made["tensors"]["file"] if "tensors" in made else "delta.safetensors"
+    content = read_json(manifest)
+    file = content["tensors"]["file"] if "tensors" in content else "delta.safetensors"
     return {
         "delta": os.path.relpath(manifest.with_name(file), folder),
-        "sha256": made["files"][file],
-        "sign": made.get("sign", 1),
+        "sha256": content["files"][file],
+        "sign": content.get("sign", 1),
         "base": os.path.relpath(base, folder) if base else None,
     }
 
 
 def require_same_tokens(base: Path, helper: Path) -> None:
-    """Raise UserError unless token i is the same for two models, and both have as many logits.
-
-    Args:
-        base: manifest of the base model.
-        helper: manifest of the helper's base model.
-    """
+    """Raise UserError unless token i is the same for two models, and both have as many logits."""
     from transformers import AutoConfig
 
     places = [read_json(path)["model"] for path in (base, helper)]
@@ -63,10 +58,10 @@ def require_same_tokens(base: Path, helper: Path) -> None:
     ]
     differing = sorted(word for word in {*ours, *theirs} if ours.get(word) != theirs.get(word))
     if differing:
-        said = [vocabulary.get(differing[0], "missing") for vocabulary in (ours, theirs)]
+        ids = [vocabulary.get(differing[0], "missing") for vocabulary in (ours, theirs)]
         raise UserError(
             "logits of models with different tokenizers cannot be combined: token "
-            f"{differing[0]!r} is {said[0]} in {base} and {said[1]} in {helper}; choose a `model` "
+            f"{differing[0]!r} is {ids[0]} in {base} and {ids[1]} in {helper}; choose a `model` "
             "of the same family"
         )
     if sizes[0] != sizes[1]:
