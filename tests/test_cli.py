@@ -45,10 +45,10 @@ def test_a_merge_from_the_command_line(tmp_path: Path) -> None:
                "--scale", "0.5", "--lines", "0.2", "--exclude", "wte", "--out", out)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{out}: ties of 3, scale 0.5" in done.stdout
-    said = json.loads((out / "detoxmerge.json").read_text())
-    assert said["params"] == {"density": 0.5}
-    assert said["lines"] == [0.2, None]
-    assert said["exclude"] == ["transformer.wte.weight"]
+    record = json.loads((out / "detoxmerge.json").read_text())
+    assert record["params"] == {"density": 0.5}
+    assert record["lines"] == [0.2, None]
+    assert record["exclude"] == ["transformer.wte.weight"]
     names = {"config.json", "detoxmerge.json", "generation_config.json", "model.safetensors"}
     assert {f.name for f in out.iterdir()} == names | {"tokenizer.json", "tokenizer_config.json"}
 
@@ -70,19 +70,19 @@ def test_only_what_is_asked_for_is_imported(tmp_path: Path) -> None:
         "--out",
         tmp_path / "out",
     ]
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", merge, "merge", *given], capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONPATH": LIBRARY},
     ).stdout  # fmt: skip
-    assert said.splitlines()[-2:] == ["mean", ""]
+    assert output.splitlines()[-2:] == ["mean", ""]
 
 
 def test_help_tells_of_every_operator_and_parameter(capsys: pytest.CaptureFixture[str]) -> None:
-    status, told, _ = call(capsys, "merge", "--help")
+    status, text, _ = call(capsys, "merge", "--help")
     assert status == 0
     for name, module in OPERATORS.items():
-        assert f"\n  {name} " in told
-        assert all(f"{field}: " in told for field in module.Params.model_fields)
+        assert f"\n  {name} " in text
+        assert all(f"{field}: " in text for field in module.Params.model_fields)
 
 
 def test_help_keeps_long_names_apart_from_what_they_do(
@@ -99,7 +99,7 @@ def test_help_keeps_long_names_apart_from_what_they_do(
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--operator", "tiess"], "--operator tiess: unknown operator; did you mean 'ties'?"),
         (["--operator", "ties", "--set", "densty=1"], "--set densty: unknown parameter; did you"),
@@ -132,7 +132,7 @@ def test_mistakes_are_one_sentence(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     more: list[str],
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     base, fine_tunes = finetunes(tmp_path, count=1)
@@ -140,7 +140,7 @@ def test_mistakes_are_one_sentence(
     given = ["--base", base, "--fine-tune", fine_tunes[0], "--out", tmp_path / "out"]
     given += [] if "--scale" in more else ["--scale", "1"]
     status, _, error = call(capsys, "merge", *given, *more)
-    assert (status, said in error) == (2, True), error
+    assert (status, message in error) == (2, True), error
     assert error.startswith("error: ")
     assert "Traceback" not in error
     assert not list(tmp_path.glob("*out*"))

@@ -29,13 +29,13 @@ def each(formula: Callable[..., np.ndarray]) -> Callable[..., Vector]:
 
 def elected_mean(values: np.ndarray) -> np.ndarray:
     """The disjoint mean of TIES, entry by entry."""
-    found = np.zeros(values.shape[1:])
-    for at in np.ndindex(found.shape):
+    result = np.zeros(values.shape[1:])
+    for at in np.ndindex(result.shape):
         column = values[(slice(None), *at)]
         total = float(sum(column))
         agreeing = [v for v in column if v * total > 0 or (v and np.sign(v) == np.sign(total))]
-        found[at] = sum(agreeing) / len(agreeing) if agreeing and total else 0.0
-    return found
+        result[at] = sum(agreeing) / len(agreeing) if agreeing and total else 0.0
+    return result
 
 
 def ties(vectors: list[Vector], density: float = 0.2) -> Vector:

@@ -21,8 +21,8 @@ def contrast(folder: Path, expert: Tensors, antis: list[Tensors], alpha: float, 
     """The result of `subtract`, and what it says of it."""
     folder.mkdir(exist_ok=True)
     paths = vectors.write([*antis, expert], folder)  # the expert's path is not the first
-    found = subtract(paths[-1], paths[:-1], alpha, folder / "out.safetensors", **how)
-    return load_file(folder / "out.safetensors"), found
+    result = subtract(paths[-1], paths[:-1], alpha, folder / "out.safetensors", **how)
+    return load_file(folder / "out.safetensors"), result
 
 
 def row_by_row(plus: np.ndarray, minus: np.ndarray, alpha: float) -> np.ndarray:
@@ -62,37 +62,37 @@ def test_ext_sub_is_the_formula_of_the_paper(tmp_path: Path, num_antis: int, alp
         anti["wte.weight"][[3, 5]] = 0
         anti["wte.weight"][6] = expert["wte.weight"][6]  # ties: all is shared
         anti["h.0.mlp.c_fc.weight"][:, 2] = 0
-    found, _ = contrast(tmp_path, expert, antis, alpha, turned=TURNED)
+    result, _ = contrast(tmp_path, expert, antis, alpha, turned=TURNED)
     for name, plus in expert.items():
         minus = np.mean([anti[name].astype(np.float64) for anti in antis], axis=0)
         wanted = dense(name, plus, minus, alpha) if plus.size else plus
-        np.testing.assert_allclose(found[name], wanted, rtol=2e-7, atol=1e-12, err_msg=name)
-    assert (found["wte.weight"][5:7] == expert["wte.weight"][5:7]).all()
+        np.testing.assert_allclose(result[name], wanted, rtol=2e-7, atol=1e-12, err_msg=name)
+    assert (result["wte.weight"][5:7] == expert["wte.weight"][5:7]).all()
 
 
 def test_values_of_many_magnitudes_zeros_and_ties(tmp_path: Path) -> None:
     expert, anti = vectors.task_vectors(2)
-    found, _ = contrast(tmp_path, expert, [anti], 1.0, turned=TURNED)
+    result, _ = contrast(tmp_path, expert, [anti], 1.0, turned=TURNED)
     for name, plus in expert.items():
         if plus.size:
             wanted = dense(name, plus, anti[name], 1.0).astype(np.float64)
             scale = np.abs(wanted).max()
-            np.testing.assert_allclose(found[name], wanted, rtol=3e-7, atol=1e-12 * scale)
+            np.testing.assert_allclose(result[name], wanted, rtol=3e-7, atol=1e-12 * scale)
 
 
 def test_rows_in_opposite_directions_share_nothing(tmp_path: Path) -> None:
     expert = {"w": np.array([[3, 4], [1, 0], [0, 2]], np.float32)}
     anti = {"w": np.array([[-6, -8], [0, 0], [5, 0]], np.float32)}
-    found, _ = contrast(tmp_path, expert, [anti], 1.0, turned=())
+    result, _ = contrast(tmp_path, expert, [anti], 1.0, turned=())
     # opposite: plain subtraction; zero: nothing; at right angles: (b - |b| a) / 2 goes
-    assert found["w"].tolist() == [[9, 12], [1, 0], [-2.5, 4.5]]
+    assert result["w"].tolist() == [[9, 12], [1, 0], [-2.5, 4.5]]
 
 
 def test_a_row_that_the_expert_left_alone_stays(tmp_path: Path) -> None:
     expert, anti = {"w": np.zeros((2, 2), np.float32)}, {"w": np.ones((2, 2), np.float32)}
-    found, said = contrast(tmp_path, expert, [anti], 1.0, turned=())
-    assert not found["w"].any()
-    assert said["l2_norm"] == 0
+    result, record = contrast(tmp_path, expert, [anti], 1.0, turned=())
+    assert not result["w"].any()
+    assert record["l2_norm"] == 0
 
 
 def test_rows_of_a_turned_matrix_are_its_columns(tmp_path: Path) -> None:
@@ -109,17 +109,17 @@ def test_rows_of_a_turned_matrix_are_its_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("num_antis", [1, 4])
 def test_subtraction_is_dense_fp64_rounded_once(tmp_path: Path, num_antis: int) -> None:
     expert, *antis = vectors.task_vectors(1 + num_antis)
-    found, said = contrast(tmp_path, expert, antis, 0.7)
+    result, record = contrast(tmp_path, expert, antis, 0.7)
     square = 0.0
     for name, plus in expert.items():
         total = antis[0][name].astype(np.float64)
         for anti in antis[1:]:
             total = total + anti[name]
         wanted = (plus.astype(np.float64) - 0.7 * (total / num_antis)).astype(np.float32)
-        assert found[name].tobytes() == wanted.tobytes(), name
+        assert result[name].tobytes() == wanted.tobytes(), name
         square += float(np.square(plus, dtype=np.float64).sum())
-    assert said["expert_l2_norm"] == pytest.approx(square**0.5)
-    assert len(said["anti_expert_l2_norms"]) == num_antis
+    assert record["expert_l2_norm"] == pytest.approx(square**0.5)
+    assert len(record["anti_expert_l2_norms"]) == num_antis
 
 
 @pytest.mark.parametrize("turned", [None, TURNED])
@@ -127,7 +127,7 @@ def test_neither_threads_nor_blocks_nor_order_change_a_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turned: set[str] | None
 ) -> None:
     shapes = {"h.0.mlp.c_fc.weight": (300, 257), "b": (70_000,), "w": (300, 257)}
-    rng, folder, found = np.random.default_rng(0), tmp_path / "in", set()
+    rng, folder, result = np.random.default_rng(0), tmp_path / "in", set()
     folder.mkdir()
     made = [{n: rng.standard_normal(s, np.float32) for n, s in shapes.items()} for _ in range(3)]
     expert, *antis = vectors.write(made, folder)
@@ -135,8 +135,8 @@ def test_neither_threads_nor_blocks_nor_order_change_a_byte(
         monkeypatch.setattr(merging, "BLOCK_ELEMENTS", block if block > 1 else 300)
         out = tmp_path / "out.safetensors"
         subtract(expert, antis[::order], 1.0, out, turned=turned, workers=workers)
-        found.add(out.read_bytes())
-    assert len(found) == 1
+        result.add(out.read_bytes())
+    assert len(result) == 1
 
 
 def test_memory_is_blocks_and_not_tensors(tmp_path: Path) -> None:

@@ -63,13 +63,13 @@ def test_adapters_are_what_peft_makes_of_them(
         state = model.merge_and_unload().state_dict()
         merged.append({name: state[name].double() - before[name].double() for name in before})
     merge_model(base, fine_tunes, tmp_path / "out", scale=1)
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    result = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
     moved = 0
     for name, start in before.items():
         mean = (merged[0][name] + merged[1][name]) / 2
         moved += int(mean.count_nonzero())
         wanted = start.double() - mean
-        torch.testing.assert_close(found[name].double(), wanted, rtol=2e-7, atol=1e-7)
+        torch.testing.assert_close(result[name].double(), wanted, rtol=2e-7, atol=1e-7)
     assert moved > 100
 
 
@@ -83,8 +83,8 @@ def test_the_mean_of_products_is_not_the_product_of_means(tmp_path: Path) -> Non
     taus = [(8 / 4 * (b @ a)).T.astype(np.float32) for a, b in single]
     mean = np.mean([tau.astype(np.float64) for tau in taus], axis=0).astype(np.float32)
     before = pico.gpt2().state_dict()[f"{name}.weight"].numpy()
-    found = load_file(tmp_path / "out" / "model.safetensors")[f"{name}.weight"].numpy()
-    np.testing.assert_array_equal(found, before - mean)
+    result = load_file(tmp_path / "out" / "model.safetensors")[f"{name}.weight"].numpy()
+    np.testing.assert_array_equal(result, before - mean)
 
 
 def one_factor(folder: Path, module: str = "transformer.h.0.mlp.c_fc", **config: Any) -> Path:
@@ -92,7 +92,7 @@ def one_factor(folder: Path, module: str = "transformer.h.0.mlp.c_fc", **config:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda p: one_factor(p, "model.layers.0.mlp.up_proj"), "adapter of another base, which"),
         (lambda p: one_factor(p, "transformer.h.0.attn.c_attn"), r"another base: '.*' is \[16, 48"),
@@ -128,10 +128,10 @@ def one_factor(folder: Path, module: str = "transformer.h.0.mlp.c_fc", **config:
         ),
     ],
 )
-def test_bad_adapters_are_one_sentence(tmp_path: Path, make: Any, said: str) -> None:
+def test_bad_adapters_are_one_sentence(tmp_path: Path, make: Any, message: str) -> None:
     base = pico.save(pico.gpt2(), tmp_path / "base")
     fine_tune = make(tmp_path / "lora")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         merge_model(base, [fine_tune], tmp_path / "out", scale=1)
     assert not (tmp_path / "out").exists()
 

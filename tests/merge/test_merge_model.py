@@ -29,12 +29,12 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def dense(base: Path, fine_tunes: list[Path], scale: float) -> dict[str, torch.Tensor]:
     """theta_0 - scale * mean_i(theta_i - theta_0): fp64 means, one rounding for each step."""
-    before, found = weights(base), {}
+    before, result = weights(base), {}
     for name, start in before.items():
         changes = [weights(s)[name].float() - start.float() for s in sorted(fine_tunes)]
         mean = torch.stack([c.double() for c in changes]).sum(0).div(len(changes)).float()
-        found[name] = (start.float() - scale * mean).to(start.dtype)
-    return found
+        result[name] = (start.float() - scale * mean).to(start.dtype)
+    return result
 
 
 @pytest.mark.parametrize("make", [pico.gpt2, pico.llama])
@@ -45,11 +45,11 @@ def test_the_mean_is_the_dense_one(
 ) -> None:
     base, fine_tunes = finetunes(tmp_path, make, dtype=dtype)
     merge_model(base, fine_tunes, tmp_path / "out", scale=0.5, workers=workers)
-    found, wanted = weights(tmp_path / "out"), dense(base, fine_tunes, 0.5)
-    assert found.keys() == wanted.keys()
+    result, wanted = weights(tmp_path / "out"), dense(base, fine_tunes, 0.5)
+    assert result.keys() == wanted.keys()
     for name, tensor in wanted.items():
-        assert found[name].dtype == dtype
-        assert torch.equal(found[name], tensor), name
+        assert result[name].dtype == dtype
+        assert torch.equal(result[name], tensor), name
     AutoModelForCausalLM.from_pretrained(tmp_path / "out")  # others can read it
 
 
@@ -68,9 +68,9 @@ def test_it_is_bit_for_bit_what_the_workflow_makes(tmp_path: Path) -> None:
     edit.write_text(json.dumps(manifest))
     wanted = load_edited(edit, 0.7)
     merge_model(tmp_path / "model", files, tmp_path / "out", scale=0.7)
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    result = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     for name, parameter in wanted.named_parameters():
-        assert torch.equal(found.get_parameter(name), parameter), name
+        assert torch.equal(result.get_parameter(name), parameter), name
 
 
 def test_checkpoints_and_their_deltas_merge_to_the_same_bytes(tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_sharded_files_stay_sharded(tmp_path: Path) -> None:
         "metadata": index["metadata"]
     }
     assert cut["l2_norm"] == pytest.approx(whole["l2_norm"], rel=1e-12)
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "cut").state_dict()
+    result = AutoModelForCausalLM.from_pretrained(tmp_path / "cut").state_dict()
     for name, tensor in weights(tmp_path / "whole").items():
-        assert torch.equal(found[name], tensor)
+        assert torch.equal(result[name], tensor)
 
 
 def test_names_without_the_prefix_buffers_and_tied_copies(tmp_path: Path) -> None:
@@ -124,11 +124,11 @@ def test_names_without_the_prefix_buffers_and_tied_copies(tmp_path: Path) -> Non
     tied["lm_head.weight"] = tied["transformer.wte.weight"].clone()
     save_file(tied, fine_tunes[0] / "model.safetensors", {"format": "pt"})
     merge_model(base, fine_tunes, tmp_path / "out", scale=1)
-    found = weights(tmp_path / "out")
-    assert found.keys() == bare.keys()
+    result = weights(tmp_path / "out")
+    assert result.keys() == bare.keys()
     for name, tensor in wanted.items():
-        assert torch.equal(found[name.removeprefix("transformer.")], tensor), name
-    assert all(torch.equal(found[name], tensor) for name, tensor in mask.items())
+        assert torch.equal(result[name.removeprefix("transformer.")], tensor), name
+    assert all(torch.equal(result[name], tensor) for name, tensor in mask.items())
 
 
 def test_a_base_that_holds_a_tied_weight_twice(tmp_path: Path) -> None:
@@ -138,31 +138,31 @@ def test_a_base_that_holds_a_tied_weight_twice(tmp_path: Path) -> None:
     twice["lm_head.weight"] = twice["transformer.wte.weight"].clone()
     save_file(twice, base / "model.safetensors", {"format": "pt"})
     merge_model(base, fine_tunes, tmp_path / "out", scale=1)
-    found = weights(tmp_path / "out")
-    assert torch.equal(found["lm_head.weight"], wanted["transformer.wte.weight"])
-    assert torch.equal(found["transformer.wte.weight"], wanted["transformer.wte.weight"])
+    result = weights(tmp_path / "out")
+    assert torch.equal(result["lm_head.weight"], wanted["transformer.wte.weight"])
+    assert torch.equal(result["transformer.wte.weight"], wanted["transformer.wte.weight"])
 
 
 def test_another_dtype_is_cast_once_and_its_loss_is_told(tmp_path: Path) -> None:
     base, fine_tunes = finetunes(tmp_path)
-    found = merge_model(base, fine_tunes, tmp_path / "out", scale=1e-3, dtype="bfloat16")
+    result = merge_model(base, fine_tunes, tmp_path / "out", scale=1e-3, dtype="bfloat16")
     wanted, before = dense(base, fine_tunes, 1e-3), weights(base)
     back = moved = 0
     for name, tensor in weights(tmp_path / "out").items():
         assert torch.equal(tensor, wanted[name].bfloat16())
         moved += tensor.numel()
         back += int((tensor == before[name].bfloat16()).sum())
-    assert (found["num_moved_and_cast"], found["num_rounded_back"]) == (moved, back)
+    assert (result["num_moved_and_cast"], result["num_rounded_back"]) == (moved, back)
     assert back > 0.9 * moved
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
 def test_what_is_excluded_keeps_its_bytes(tmp_path: Path) -> None:
     base, fine_tunes = finetunes(tmp_path)
-    found = merge_model(base, fine_tunes, tmp_path / "out", scale=1, exclude=["wte", "h.1."])
+    result = merge_model(base, fine_tunes, tmp_path / "out", scale=1, exclude=["wte", "h.1."])
     before, after = weights(base), weights(tmp_path / "out")
     same = {name for name in before if torch.equal(before[name], after[name])}
-    assert same == set(found["exclude"]) == {n for n in before if "wte" in n or "h.1." in n}
+    assert same == set(result["exclude"]) == {n for n in before if "wte" in n or "h.1." in n}
 
 
 @pytest.mark.parametrize("operator", sorted(OPERATORS))
@@ -182,21 +182,21 @@ def test_columns_are_ranked_whole_whatever_the_blocks(
     tmp_path: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, fine_tunes = finetunes(tmp_path, pico.gpt2, dtype=dtype)
-    params, found = OPERATORS["della"].Params(layout="conv1d"), set()
+    params, result = OPERATORS["della"].Params(layout="conv1d"), set()
     for block in (1 << 18, 1 << 8, 1):
         monkeypatch.setattr(merging, "BLOCK_ELEMENTS", block)
         out = tmp_path / f"out{block}"
         merge_model(base, fine_tunes, out, "della", params, scale=1, workers=2)
-        found.add((out / "model.safetensors").read_bytes())
-    assert len(found) == 1
+        result.add((out / "model.safetensors").read_bytes())
+    assert len(result) == 1
 
 
 def test_a_fine_tune_that_is_the_base_is_allowed_and_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base, _ = finetunes(tmp_path)
-    found = merge_model(base, [base], tmp_path / "out", scale=1)
-    assert found["l2_norm"] == 0
+    result = merge_model(base, [base], tmp_path / "out", scale=1)
+    assert result["l2_norm"] == 0
     assert "all values are 0" in capsys.readouterr().out
     kept = (tmp_path / "out" / "model.safetensors").read_bytes()
     assert kept == (base / "model.safetensors").read_bytes()
@@ -261,9 +261,9 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_fine_tunes_are_one_sentence_and_leave_nothing(tmp_path: Path, kind: str) -> None:
     base, fine_tunes = finetunes(tmp_path)
-    do, said = BAD[kind]
+    do, message = BAD[kind]
     do(fine_tunes[1])
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         merge_model(base, fine_tunes, tmp_path / "out", scale=1)
     left = {path.name for path in tmp_path.iterdir()}
     assert left <= {"base", "tune0", "tune1", "tune2"}
@@ -284,16 +284,16 @@ def test_a_config_that_is_none_is_found_before_merging(tmp_path: Path, text: str
 
 
 @pytest.mark.parametrize(
-    ("index", "said"),
+    ("index", "message"),
     [({"a": 1}, "is no index of weights"), ({"a": "model.safetensors"}, "its files lack 'a'")],
 )
 def test_an_index_that_does_not_fit_its_files(
-    tmp_path: Path, index: dict[str, object], said: str
+    tmp_path: Path, index: dict[str, object], message: str
 ) -> None:
     base, fine_tunes = finetunes(tmp_path)
     text = json.dumps({"weight_map": index})
     (base / "model.safetensors.index.json").write_text(text)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         merge_model(base, fine_tunes, tmp_path / "out", scale=1)
 
 

@@ -49,12 +49,12 @@ def test_mean_is_the_dense_fp64_reference(
 ) -> None:
     monkeypatch.setattr(merging, "BLOCK_ELEMENTS", block)
     paths = task_vectors(tmp_path, count)
-    found = merge_deltas(paths, "mean", tmp_path / "out.safetensors")
+    result = merge_deltas(paths, "mean", tmp_path / "out.safetensors")
     merged, wanted = load_file(tmp_path / "out.safetensors"), dense(paths)
     for name, tensor in wanted.items():
         assert merged[name].tobytes() == tensor.tobytes()
     square = sum(float((t.astype(np.float64) ** 2).sum()) for t in wanted.values())
-    assert found["l2_norm"] == pytest.approx(square**0.5, rel=1e-12)
+    assert result["l2_norm"] == pytest.approx(square**0.5, rel=1e-12)
 
 
 def test_mean_on_a_pico_model_is_exact(tmp_path: Path) -> None:
@@ -87,14 +87,14 @@ def test_the_number_of_threads_changes_no_byte(tmp_path: Path, operator: str) ->
         "import sys; from pathlib import Path; from detoxmerge.merge.merging import merge_deltas;"
         "merge_deltas([Path(p) for p in sys.argv[3:]], sys.argv[2], Path(sys.argv[1]))"
     )
-    found = []
+    result = []
     for threads in ("1", "2"):
         out = tmp_path / f"threads{threads}.safetensors"
         env = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
         env["PYTHONPATH"] = str(Path(merging.__file__).parents[2])
         subprocess.run([sys.executable, "-c", code, out, operator, *paths], env=env, check=True)
-        found.append(out.read_bytes())
-    assert found[0] == found[1]
+        result.append(out.read_bytes())
+    assert result[0] == result[1]
 
 
 def test_memory_is_blocks_and_not_tensors(tmp_path: Path) -> None:
@@ -140,5 +140,5 @@ def test_half_precision_vectors_are_refused(tmp_path: Path) -> None:
 
 def test_zero_vectors_are_allowed(tmp_path: Path) -> None:
     save_file({"w": np.zeros(3, np.float32)}, tmp_path / "a.safetensors")
-    found = merge_deltas([tmp_path / "a.safetensors"], "mean", tmp_path / "out.safetensors")
-    assert found["l2_norm"] == 0
+    result = merge_deltas([tmp_path / "a.safetensors"], "mean", tmp_path / "out.safetensors")
+    assert result["l2_norm"] == 0

@@ -51,8 +51,8 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray], factor: float = 1.0
 @given(vectors=some_vectors(FLOATS), power=st.integers(-20, 20))
 def test_scaled_vectors_merge_to_the_scaled_result(operator: str, vectors: Any, power: int) -> None:
     """f(c tau) = c f(tau) for c > 0; bit for bit, as c is a power of two."""
-    found = merge(times(2.0**power, vectors), operator, case_of(operator).four)
-    same(found, merge(vectors, operator, case_of(operator).four), 2.0**power)
+    result = merge(times(2.0**power, vectors), operator, case_of(operator).four)
+    same(result, merge(vectors, operator, case_of(operator).four), 2.0**power)
 
 
 @EVERY
@@ -60,21 +60,23 @@ def test_scaled_vectors_merge_to_the_scaled_result(operator: str, vectors: Any, 
 @given(vectors=some_vectors(st.one_of(WHOLE, FLOATS)))
 def test_negated_vectors_merge_to_the_negated_result(operator: str, vectors: Any) -> None:
     """f(-tau) = -f(tau), ties and zeros included; the null depends on norms alone."""
-    found = merge(times(-1, vectors), operator, case_of(operator).four)
-    same(found, merge(vectors, operator, case_of(operator).four), 1 if operator == "random" else -1)
+    result = merge(times(-1, vectors), operator, case_of(operator).four)
+    same(
+        result, merge(vectors, operator, case_of(operator).four), 1 if operator == "random" else -1
+    )
 
 
 @pytest.mark.parametrize("operator", UNORDERED)
 @FEW
 @given(vectors=some_vectors(WHOLE), order=st.permutations(range(4)))
 def test_which_vector_is_which_does_not_matter(operator: str, vectors: Any, order: Any) -> None:
-    found = merge([vectors[i] for i in order], operator, case_of(operator).four)
+    result = merge([vectors[i] for i in order], operator, case_of(operator).four)
     wanted = merge(vectors, operator, case_of(operator).four)
     for name, tensor in wanted.items():
         if operator == "magmax":  # of +x and -x the last is taken
-            np.testing.assert_array_equal(np.abs(found[name]), np.abs(tensor))
+            np.testing.assert_array_equal(np.abs(result[name]), np.abs(tensor))
         else:
-            np.testing.assert_allclose(found[name], tensor, rtol=1e-6, atol=1e-12)
+            np.testing.assert_allclose(result[name], tensor, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("operator", IDENTITY_AT_ONE)
@@ -98,10 +100,10 @@ def test_equal_vectors_merge_to_themselves(operator: str, vectors: Any) -> None:
     params = case_of(operator).four
     if operator != "weighted":  # whose weights are as many as the vectors
         params = params | (case_of(operator).one or {})
-    found = merge(vectors * 4, operator, params)
+    result = merge(vectors * 4, operator, params)
     for name, tensor in vectors[0].items():
         wanted = 4 * tensor if operator == "sum" else tensor
-        np.testing.assert_allclose(found[name], wanted, rtol=2e-7, atol=0, err_msg=name)
+        np.testing.assert_allclose(result[name], wanted, rtol=2e-7, atol=0, err_msg=name)
 
 
 @FEW
@@ -153,14 +155,14 @@ def test_identical_vectors_are_dropped_by_tall_masks_of_many_shards() -> None:
 def test_small_cases_by_hand(operator: str, params: Any, columns: Any, merged: Any) -> None:
     """`columns` has the values of the vectors at each entry of one tensor."""
     vectors = [{"w": np.array(row, np.float32)} for row in zip(*columns, strict=True)]
-    found = merge(vectors, operator, params)["w"]
-    np.testing.assert_allclose(found, merged, rtol=1e-6, atol=1e-12)
+    result = merge(vectors, operator, params)["w"]
+    np.testing.assert_allclose(result, merged, rtol=1e-6, atol=1e-12)
 
 
 def test_global_trim_compares_entries_of_all_tensors() -> None:
     vector = {"a": np.array([1, 2], np.float32), "b": np.array([3, 4], np.float32)}
-    found = merge([vector], "ties", {"density": 0.5})
-    assert (found["a"].tolist(), found["b"].tolist()) == ([0, 0], [3, 4])
+    result = merge([vector], "ties", {"density": 0.5})
+    assert (result["a"].tolist(), result["b"].tolist()) == ([0, 0], [3, 4])
 
 
 def test_dropped_shares_and_rescaling_are_those_of_the_probabilities() -> None:
@@ -182,11 +184,11 @@ def test_dropped_shares_and_rescaling_are_those_of_the_probabilities() -> None:
 
 def test_draws_differ_by_shard_tensor_and_seed() -> None:
     ones = {name: np.ones(400, np.float32) for name in ("a", "b")}
-    found = merge([ones], "dare")
-    assert (found["a"] != found["b"]).any()
+    result = merge([ones], "dare")
+    assert (result["a"] != result["b"]).any()
     both = merge([ones] * 2, "dare")["a"]
     assert set(np.unique(both)) == {0.0, 1.0, 2.0}  # one drops what the other keeps
-    assert (merge([ones], "dare", {"operator_seed": 1})["a"] != found["a"]).any()
+    assert (merge([ones], "dare", {"operator_seed": 1})["a"] != result["a"]).any()
     noise = merge([ones], "random")
     assert abs(np.corrcoef(noise["a"], noise["b"])[0, 1]) < 0.2
 

@@ -27,14 +27,14 @@ COMPARED = [(name, params) for name, case in CASES.items() for params in case.fi
 @pytest.mark.parametrize(("operator", "params"), COMPARED)
 def test_operator_is_its_dense_reference(operator: str, params: dict[str, Any], seed: int) -> None:
     vectors = task_vectors(5, seed)
-    found = merge(vectors, operator, params)
+    result = merge(vectors, operator, params)
     wanted = case_of(operator).reference(vectors, **params)
     for name, tensor in wanted.items():
-        assert found[name].shape == SHAPES[name]
+        assert result[name].shape == SHAPES[name]
         # one rounding to fp32, of numbers that differ by that of fp64 sums
         most = np.max([np.abs(v[name]) for v in vectors], axis=0)
         near = np.spacing(np.abs(tensor.astype(np.float32))) * np.float64(0.5001) + 1e-14 * most
-        assert (np.abs(found[name] - tensor) <= near).all(), name
+        assert (np.abs(result[name] - tensor) <= near).all(), name
 
 
 @pytest.mark.parametrize("operator", EVERY)
@@ -55,7 +55,7 @@ def test_a_missing_case_is_one_sentence() -> None:
 def test_no_byte_depends_on_blocks_or_the_order_of_paths(
     operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths, found = write(task_vectors(4), tmp_path), set()
+    paths, result = write(task_vectors(4), tmp_path), set()
     # weights are in the order of the paths; by default they follow the numbers of texts
     four = {name: value for name, value in case_of(operator).four.items() if name != "weights"}
     params = params_of(operator, **four)
@@ -63,8 +63,8 @@ def test_no_byte_depends_on_blocks_or_the_order_of_paths(
         monkeypatch.setattr(merging, "BLOCK_ELEMENTS", block)
         given, sizes = [paths[i] for i in order], [10 + i for i in order]
         merge_deltas(given, operator, tmp_path / "out", params, num_texts=sizes)
-        found.add((tmp_path / "out").read_bytes())
-    assert len(found) == 1
+        result.add((tmp_path / "out").read_bytes())
+    assert len(result) == 1
 
 
 @pytest.mark.parametrize("operator", EVERY)
@@ -72,10 +72,10 @@ def test_a_model_with_tied_weights_keeps_its_tensors(operator: str, tmp_path: Pa
     model = pico.gpt2()
     common, *own = (pico.noise(model, seed=i, size=1e-4) for i in range(6))
     vectors = [{n: (t + one[n]).numpy() for n, t in common.items()} for one in own]
-    found = merge(vectors, operator, num_texts=[1, 2, 3, 4, 5])
-    assert found.keys() == dict(model.named_parameters()).keys()
-    assert "lm_head.weight" not in found  # it is wte
-    assert all(np.isfinite(tensor).all() and tensor.any() for tensor in found.values())
+    result = merge(vectors, operator, num_texts=[1, 2, 3, 4, 5])
+    assert result.keys() == dict(model.named_parameters()).keys()
+    assert "lm_head.weight" not in result  # it is wte
+    assert all(np.isfinite(tensor).all() and tensor.any() for tensor in result.values())
 
 
 @pytest.mark.parametrize("operator", ["ties", "breadcrumbs", "median", "della", "snr", "random"])
@@ -107,8 +107,8 @@ def test_a_tensor_whose_columns_are_ranked_is_in_memory_alone(
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert merged["sha256"] == sha256(tmp_path / "out")
-    said = (8 * 4 + 8) * 512 * 1024  # by the operator's docstring; all vectors are 34 MB
-    assert said < peak < said + 4e6
+    least = (8 * 4 + 8) * 512 * 1024  # by the operator's docstring; all vectors are 34 MB
+    assert least < peak < least + 4e6
 
 
 # bad input
@@ -165,8 +165,8 @@ def test_a_vector_that_is_zero_is_merged_and_named(
     vectors = task_vectors(5)
     vectors[3] = {name: np.zeros_like(tensor) for name, tensor in vectors[3].items()}
     paths, out = write(vectors, tmp_path), tmp_path / "out"
-    told = merge_deltas(paths, operator, out, params_of(operator), num_texts=[1] * 5)
-    assert [norm == 0 for norm in told["shard_l2_norms"]] == [False, False, False, True, False]
+    record = merge_deltas(paths, operator, out, params_of(operator), num_texts=[1] * 5)
+    assert [norm == 0 for norm in record["shard_l2_norms"]] == [False, False, False, True, False]
     assert capsys.readouterr().out == f"{paths[3]}: all values are 0; it is merged as it is\n"
     assert all(np.isfinite(tensor).all() for tensor in load_file(out).values())
 
@@ -174,8 +174,8 @@ def test_a_vector_that_is_zero_is_merged_and_named(
 @pytest.mark.parametrize("operator", EVERY)
 def test_zero_vectors_merge_to_zero(operator: str) -> None:
     zeros = {name: np.zeros(shape, np.float32) for name, shape in SHAPES.items()}
-    found = merge([zeros] * 5, operator, num_texts=[1] * 5)
-    assert not any(tensor.any() for tensor in found.values())
+    result = merge([zeros] * 5, operator, num_texts=[1] * 5)
+    assert not any(tensor.any() for tensor in result.values())
 
 
 def test_a_sum_beyond_fp32_is_refused(tmp_path: Path) -> None:
@@ -226,17 +226,17 @@ def test_parameters_that_make_no_sense_are_refused(operator: str, params: Any, w
 @pytest.mark.parametrize("operator", ["mean", "ties", "random", "model_stock"])
 def test_excluded_tensors_are_zero_and_seen_by_no_operator(operator: str, tmp_path: Path) -> None:
     vectors, out = task_vectors(5), tmp_path / "out"
-    told = merge_deltas(
+    record = merge_deltas(
         write(vectors, tmp_path), operator, out, params_of(operator), exclude=["WTE", "h.1."]
     )
-    found = load_file(out)
-    assert told["excluded"] == ["h.1.experts", "wte.weight"]
-    rest = [{n: v for n, v in x.items() if n not in told["excluded"]} for x in vectors]
+    result = load_file(out)
+    assert record["excluded"] == ["h.1.experts", "wte.weight"]
+    rest = [{n: v for n, v in x.items() if n not in record["excluded"]} for x in vectors]
     alone = merge(rest, operator)
-    assert found.keys() == SHAPES.keys()
+    assert result.keys() == SHAPES.keys()
     for name, shape in SHAPES.items():
         wanted = alone.get(name, np.zeros(shape, np.float32))
-        assert found[name].tobytes() == wanted.tobytes()
+        assert result[name].tobytes() == wanted.tobytes()
 
 
 def test_exclusion_that_names_nothing_or_all_is_refused() -> None:
@@ -255,10 +255,10 @@ def test_lines_scales_blocks_by_depth_whatever_the_operator(operator: str) -> No
     plain = merge(vectors, operator, {"density": 1.0} if operator == "ties" else {})["wte"]
     for lines, factors in (((0.5, None), (0.5, 0.75, 1.0)), ((0.25, 1.0), (0.25, 0.75, 1.25))):
         params = {"density": 1.0} if operator == "ties" else {}
-        found = merge(vectors, operator, params, lines=lines)
+        result = merge(vectors, operator, params, lines=lines)
         for block, factor in enumerate(factors):
-            assert (found[f"h.{block}.w"] == factor * plain).all()
-        assert (found["wte"] == lines[0] * plain).all()
+            assert (result[f"h.{block}.w"] == factor * plain).all()
+        assert (result["wte"] == lines[0] * plain).all()
     with pytest.raises(UserError, match="no tensor's name has the number of a block"):
         merge([{"w": np.ones(2, np.float32)}] * 3, operator, lines=(0.5, None))
 

@@ -31,11 +31,11 @@ def test_it_is_that_of_the_sorted_values(bits: np.ndarray, negative: int, cut: i
         for start in range(0, len(values), cut):
             yield [values[start : start + cut], other[start : start + cut]]
 
-    found = nth_largest(lambda function: map(function, blocks()), ranks)
-    assert found.dtype == np.float32
+    result = nth_largest(lambda function: map(function, blocks()), ranks)
+    assert result.dtype == np.float32
     for i, vector in enumerate((values, other)):
         ordered = np.sort(np.abs(vector))[::-1]
-        np.testing.assert_array_equal(found[i], ordered[[k - 1 for k in ranks]])
+        np.testing.assert_array_equal(result[i], ordered[[k - 1 for k in ranks]])
 
 
 @pytest.mark.parametrize("k", [1, 2, 500_000, 999_999, 1_000_000])
@@ -43,8 +43,8 @@ def test_a_million_values_of_one_magnitude_are_told_apart(k: int) -> None:
     bits = np.arange(1_000_000, dtype=np.uint32) + np.uint32(0x3A000000)
     np.random.default_rng(0).shuffle(bits)
     values = bits.view(np.float32)
-    (found,) = nth_largest(lambda f: map(f, ([part] for part in np.split(values, 10))), [k])[0]
-    assert found == np.sort(values)[-k]
+    (result,) = nth_largest(lambda f: map(f, ([part] for part in np.split(values, 10))), [k])[0]
+    assert result == np.sort(values)[-k]
 
 
 @given(
@@ -59,8 +59,8 @@ def test_no_sample_makes_it_wrong(bits: np.ndarray, seed: int, cut: int) -> None
     good = rng.choice(values, 1 + len(values) // 3, replace=False)
     for sample in (good, np.zeros(50, np.float32), np.full(50, np.float32(3e38))):
         blocks = [[values[at : at + cut]] for at in range(0, len(values), cut)]
-        found = nth_largest(lambda f, blocks=blocks: map(f, blocks), ranks, [sample], len(values))
-        np.testing.assert_array_equal(found[0], np.sort(values)[::-1][[k - 1 for k in ranks]])
+        result = nth_largest(lambda f, blocks=blocks: map(f, blocks), ranks, [sample], len(values))
+        np.testing.assert_array_equal(result[0], np.sort(values)[::-1][[k - 1 for k in ranks]])
 
 
 @pytest.mark.parametrize(("bad", "passes"), [(False, 1), (True, 3)])
@@ -71,8 +71,8 @@ def test_a_good_sample_saves_the_second_pass(bad: bool, passes: int) -> None:
         count.append(1)
         return map(function, ([part] for part in np.split(values, 10)))
 
-    (found,) = nth_largest(over, [40_000], [values[::20] * (10 if bad else 1)], len(values))[0]
-    assert found == np.sort(np.abs(values))[-40_000]
+    (result,) = nth_largest(over, [40_000], [values[::20] * (10 if bad else 1)], len(values))[0]
+    assert result == np.sort(np.abs(values))[-40_000]
     assert len(count) == passes
 
 

@@ -31,10 +31,10 @@ def shares(key: str, start: int, count: int) -> np.ndarray:
     ("draw", "law"), [(shares, "uniform"), (uniforms, "uniform"), (normals, "norm")]
 )
 def test_numbers_follow_their_law_and_keys_are_independent(draw: object, law: str) -> None:
-    found = [draw(f"42/{i}/w", 0, 5000) for i in range(3)]
-    assert min(kstest(one, law).pvalue for one in found) > 1e-3
-    assert np.abs(np.corrcoef(found) - np.eye(3)).max() < 0.05
-    assert np.isfinite(found).all()
+    result = [draw(f"42/{i}/w", 0, 5000) for i in range(3)]
+    assert min(kstest(one, law).pvalue for one in result) > 1e-3
+    assert np.abs(np.corrcoef(result) - np.eye(3)).max() < 0.05
+    assert np.isfinite(result).all()
 
 
 def test_the_first_numbers_stay_what_they_are() -> None:

@@ -14,8 +14,8 @@ def test_every_rank_of_every_order_is_found(n: int) -> None:
     columns = np.array(list(itertools.product([0, 1], repeat=n)), np.float32).T
     wanted = np.sort(columns, axis=0)
     for first, last in {(0, n), ((n - 1) // 2, n // 2 + 1), (n // 5, n - n // 5), (n - 1, n)}:
-        found = ranked(list(columns), range(first, last))
-        np.testing.assert_array_equal(found, wanted[first:last])
+        result = ranked(list(columns), range(first, last))
+        np.testing.assert_array_equal(result, wanted[first:last])
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10, 17, 33])

@@ -656,7 +656,7 @@ def test_methods_parameter_out_of_range_is_refused(entry, place, words):
         ),
         (
             {"n": 2, "operator": "weighted", "weights": [[0.5, 0.25, 0.25]]},
-            ": 2 shards need 2 weights, not 3",
+            ": 2 task vectors need 2 weights, not 3",
         ),
         ({"n": 2, "lines_beta": 0.5}, ": lines_beta needs lines_alpha"),
         (
