@@ -10,7 +10,7 @@ from checkpoints import SIZES
 from page import put, table
 
 PAGE = Path(__file__).parent.parent / "docs" / "merging-speed.md"
-BY = "benchmarks/merge.py"
+BY = "benchmarks/merge_speed.py"
 NAMES = {
     "plain, 1": "plain read and write, 1 thread",
     "plain, 2": "plain read and write, 2 threads",

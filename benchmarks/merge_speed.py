@@ -2,7 +2,7 @@
 
 Makes model folders of random weights in --folder, times, deletes them; writes merge.csv beside this
 file and the tables of docs/merging-speed.md. The size small needs 7 GB of disk, large 41 GB.
-Run from the root: PYTHONPATH=workflow/scripts python benchmarks/merge.py --folder /scratch
+Run from the root: PYTHONPATH=workflow/scripts python benchmarks/merge_speed.py --folder /scratch
 """
 
 import argparse
