@@ -10,15 +10,10 @@ with session(snakemake):
     from detoxmerge.train.job import Job, once
     from detoxmerge.train.launch import finetune_together
 
-    w, config = snakemake.wildcards, snakemake.config
-    recipe = config["recipes"][w.recipe]
-    job = Job(
-        Path(snakemake.output.meta),
-        int(w.seed),
-        config["device"],
-        snakemake.params.protocol,
-        recipe["checkpoint_minutes"],
-    )
+    w, device = snakemake.wildcards, snakemake.config["device"]
+    recipe = snakemake.config["recipes"][w.recipe]
+    manifest, minutes = Path(snakemake.output.meta), recipe["checkpoint_minutes"]
+    job = Job(manifest, int(w.seed), device, snakemake.params.protocol, minutes)
     make = finetune_shard
     if recipe["strategy"]:
         several = {name: recipe[name] for name in ("processes", "nodes")}
