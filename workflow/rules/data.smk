@@ -7,16 +7,6 @@ OUTPUTS  results/data/{datasets,prompts,corpora,scorers}/...   results/models/{m
 """
 
 
-localrules:
-    fetch_model,
-    fetch_finetune,
-    fetch_scorer,
-    prepare_dataset,
-    split_dataset,
-    prepare_prompts,
-    prepare_corpus,
-
-
 rule fetch_model:
     """Find the base model, check it, and write its manifest: the null edit."""
     input:
@@ -28,6 +18,7 @@ rule fetch_model:
         PATHS.log(PATHS.base),
     benchmark:
         PATHS.benchmark(PATHS.base)
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -50,6 +41,7 @@ rule fetch_finetune:
         PATHS.log(PATHS.given_finetune),
     benchmark:
         PATHS.benchmark(PATHS.given_finetune)
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -73,6 +65,7 @@ rule fetch_scorer:
         PATHS.benchmark(PATHS.scorer)
     wildcard_constraints:
         scorer=any_of(s for s, e in CONFIG.scorers.items() if e.rule == "fetch_scorer"),
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -96,6 +89,7 @@ rule prepare_dataset:
         PATHS.log(PATHS.dataset),
     benchmark:
         PATHS.benchmark(PATHS.dataset)
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -116,6 +110,7 @@ rule split_dataset:
         PATHS.partition,
     log:
         PATHS.log(PATHS.partition),
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -136,6 +131,7 @@ rule prepare_prompts:
         lines=PATHS.prompt_lines,
     log:
         PATHS.log(PATHS.prompts),
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -156,6 +152,7 @@ rule prepare_corpus:
         text=PATHS.corpus_text,
     log:
         PATHS.log(PATHS.corpus),
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:

@@ -7,11 +7,6 @@ OUTPUTS  results/models/{model}/{dataset}/{method}/{setting}/seed{seed}/edit.jso
 
 from detoxmerge.plan.registry import VERBS, files_of_verb
 
-
-localrules:
-    describe_edit,
-
-
 # `-` stands in the path of an edit that depends on no data set, or on no seed
 SEGMENTS = {"dataset": any_of([*CONFIG.datasets, "-"]), "seed": f"{INDEX}|-"}
 # verbs whose edits are but described: they have no tensors beside the manifest
@@ -82,6 +77,7 @@ use rule merge_edit as describe_edit with:
     wildcard_constraints:
         **SEGMENTS,
         method=any_of(name for verb in DESCRIBED for name in of_kind("fit", verb)),
+    localrule: True
     resources:
         mem_mb=2000,
         runtime=30,

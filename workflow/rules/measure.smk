@@ -13,10 +13,6 @@ OUTPUTS  results/evals/{model}/{edit}/{prompts}/{generations,toxicity-{scorer},f
 """
 
 
-localrules:
-    select_scale,
-
-
 rule generate:
     """Sample continuations of a prompt set."""
     input:
@@ -220,6 +216,7 @@ rule select_scale:
         PATHS.log(PATHS.selected),
     wildcard_constraints:
         edit=EDIT,
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:

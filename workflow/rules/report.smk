@@ -8,10 +8,6 @@ OUTPUTS  results/summary.parquet   results/config.yaml   results/degradation_red
 """
 
 
-localrules:
-    summarise,
-
-
 rule summarise:
     """Check that every measurement was made as the config says, and gather them."""
     input:
@@ -21,6 +17,7 @@ rule summarise:
         config=PATHS.config,
     log:
         PATHS.log(PATHS.summary),
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:

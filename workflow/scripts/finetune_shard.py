@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import detoxmerge
 from detoxmerge.session import seconds_of, session
 
 with session(snakemake):
@@ -17,7 +18,7 @@ with session(snakemake):
     make = finetune_shard
     if recipe["strategy"]:
         several = {name: recipe[name] for name in ("processes", "nodes")}
-        worker = Path(snakemake.scriptdir) / "finetune_worker.py"
+        worker = Path(detoxmerge.__file__).parents[1] / "finetune_worker.py"
         make = partial(finetune_together, worker=worker, **several)
     files = {name: Path(path) for name, path in snakemake.input.items()}
     once(job, seconds_of(snakemake), partial(make, shard=int(w.shard), **files))
