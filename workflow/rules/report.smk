@@ -25,6 +25,7 @@ rule summarise:
         runtime=30,
     params:
         version=VERSION["summarise"],
+        metrics=metric_names(),
         run=CONFIG.run.model_dump(exclude={"exports"}),  # they are made from other files
         statistics=CONFIG.statistics.model_dump(),
         thresholds={

@@ -6,6 +6,7 @@ OUTPUTS  DRAWN, TABULATED for rule all; input functions and output files for rep
 """
 
 from detoxmerge.errors import UserError
+from detoxmerge.measure.metrics import metric_names
 from detoxmerge.plan.exports import find_export
 from detoxmerge.plan.registry import FIGURES, TABLES
 

@@ -9,7 +9,8 @@ added here appears in the summary, with its interval, and nothing is measured ag
     def share_of_ones(scores, weights):
         return ratio(weights, scores.by_prompt(scores.toxicity == 1), scores.counts)
 
-A function takes the measured values and weights (B, units), and gives (B,), NaN where it is
+A metric whose formula changes needs a new VERSION of `summarise` (plan/protocol.py). A function
+takes the measured values and weights (B, units), and gives (B,), NaN where it is
 undefined. Units are prompts, or for perplexity windows.
 """
 
@@ -109,6 +110,11 @@ def metric(
         return function
 
     return register
+
+
+def metric_names() -> list[str]:
+    """Names of all metrics, without thresholds: a study is summarised again where they change."""
+    return [f"{entry.of}.{entry.name}" for entry in _REGISTERED]
 
 
 def metrics_of(of: str, settings: Mapping[str, Any]) -> list[Metric]:
