@@ -10,8 +10,9 @@ from report.needs import inputs
 from detoxmerge.measure.nulls import unchanged_share_at
 from detoxmerge.report import change_nulls
 from detoxmerge.report.change_nulls import RANDOM, SELECTED, SHARD, SINGLE, STYLES, VECTOR
-from detoxmerge.report.drawing import power, write_figure
+from detoxmerge.report.drawing import write_figure
 from detoxmerge.report.figures import almost_unchanged, parameter_change
+from detoxmerge.report.shares import power
 
 NOTHING_SELECTED = pd.DataFrame(
     columns=["stage", "model", "dataset", "method", "setting", "seed", "selector", "value"]

@@ -70,9 +70,9 @@ def test_protocol_is_compared_as_json(chain):
 def test_source_that_changed_since_is_refused(chain, position):
     source, result = list(chain)[position : position + 2]
     make(source, chain[source], next(iter(chain)) if position else None, more="changed")
-    said = refused(chain)
-    assert said.startswith(f"{result} was made from another version of {source} than the one ")
-    assert said.endswith(f"delete {result} and run again")
+    message = refused(chain)
+    assert message.startswith(f"{result} was made from another version of {source} than the ")
+    assert message.endswith(f"delete {result} and run again")
 
 
 def test_missing_result_is_refused(chain, tmp_path):
@@ -91,8 +91,8 @@ def test_source_outside_of_the_study_is_refused(chain, tmp_path):
     path = list(chain)[-1]
     make(path, chain[path], other)
     assert refused(chain) == (
-        f"{path} was made from {other}, which is no file of this study; rename what was renamed "
-        f"back, or delete {path} and run again"
+        f"{path} was made from {other}, which is not a file of this study; undo the renaming, "
+        f"or delete {path} and run again"
     )
 
 

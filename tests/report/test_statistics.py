@@ -49,13 +49,13 @@ def test_one_prompt_tells_nothing_of_the_spread() -> None:
     bootstrap = Bootstrap(Statistics())
     scores = Scores(pd.DataFrame({"prompt": [0, 0], "toxicity": [0.2, 0.6]}))
     windows = Windows(pd.DataFrame({"nll": [10.0], "tokens": [4]}))
-    settings = {"thresholds": [0.5], "any_above": 0.5}
-    measured = [(metric, scores) for metric in metrics_of("toxicity", settings)]
-    measured += [(metric, windows) for metric in metrics_of("perplexity", settings)]
-    for metric, values in measured:
-        found = bootstrap.interval(bootstrap.draw(metric, values))
-        assert np.isfinite(found.value)
-        assert np.isnan([found.low, found.high]).all()
+    cutoffs = {"thresholds": [0.5], "any_above": 0.5}
+    measured = [(metric, scores) for metric in metrics_of("toxicity", cutoffs)]
+    measured += [(metric, windows) for metric in metrics_of("perplexity", {})]
+    for metric, payload in measured:
+        interval = bootstrap.interval(bootstrap.draw(metric, payload))
+        assert np.isfinite(interval.value)
+        assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_a_prompt_without_a_score_is_no_prompt_of_toxicity_0() -> None:

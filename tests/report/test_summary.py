@@ -228,7 +228,7 @@ def test_measurement_of_an_edit_that_was_made_anew_is_refused(finished, tmp_path
         path, protocol=expected_protocols(finished)[path], inputs=inputs, files={"delta": "new"}
     )
     said = refused(finished, tmp_path)
-    assert f"was made from another version of {path} than the one that is there" in said
+    assert f"was made from another version of {path} than the present one" in said
 
 
 def test_speed_is_no_part_of_a_protocol():

@@ -30,10 +30,7 @@ rule summarise:
         version=VERSION["summarise"],
         run=CONFIG.run.model_dump(exclude={"exports"}),  # they are made from other files
         statistics=CONFIG.statistics.model_dump(),
-        thresholds={
-            alias: scorer.model_dump(include={"thresholds", "any_above"})
-            for alias, scorer in CONFIG.scorers.items()
-        },
+        thresholds={alias: scorer.cutoffs for alias, scorer in CONFIG.scorers.items()},
     script:
         "../scripts/summarise.py"
 

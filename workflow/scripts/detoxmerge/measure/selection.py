@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..plan.slug import slug
 from ..storage.artefacts import read_json, write_manifest
 from ..storage.records import read_payload
-from .metrics import perplexity_per_token, toxicity_mean
+from .metrics import perplexity_per_token, toxicity_mean, value_of
 from .payloads import Scores, Windows
 
 
@@ -130,10 +128,8 @@ def _curve(toxicity: Path, perplexity: Path) -> list[Point]:
 
 
 def _toxicity(manifest: Path, scale: str) -> float:
-    scores = Scores(read_payload(manifest, scale))
-    return float(toxicity_mean(scores, np.ones((1, scores.num_units)))[0])
+    return value_of(toxicity_mean, Scores(read_payload(manifest, scale)))
 
 
 def _perplexity(manifest: Path, scale: str) -> float:
-    windows = Windows(read_payload(manifest, scale))
-    return float(perplexity_per_token(windows, np.ones((1, windows.num_units)))[0])
+    return value_of(perplexity_per_token, Windows(read_payload(manifest, scale)))
