@@ -28,7 +28,7 @@ rule summarise:
         runtime=30,
     params:
         version=VERSION["summarise"],
-        run=CONFIG.run.model_dump(exclude={"exports"}),  # they are made from other files
+        run=CONFIG.run.model_dump(exclude={"exports"}),  # which the summary does not depend on
         statistics=CONFIG.statistics.model_dump(),
         thresholds={alias: scorer.cutoffs for alias, scorer in CONFIG.scorers.items()},
     script:
@@ -82,14 +82,14 @@ for table, stated in TABLES_STATED.items():
             table=table,
             statistics=CONFIG.statistics.model_dump(),
         script:
-            "../scripts/make_table.py"  # tabulate.py would hide a package that torch imports
+            "../scripts/make_table.py"  # tabulate.py would shadow a package that torch imports
 
 
 rule export_model:
     """Write an edited model as an ordinary Hugging Face folder, with its card."""
     input:
         unpack(edit_and_base),
-        unpack(told_by_card),
+        unpack(read_for_card),
         tensors=edit_tensors,
     output:
         PATHS.export,
