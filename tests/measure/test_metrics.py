@@ -43,8 +43,8 @@ def values(kind: str, frame: pd.DataFrame) -> dict[str, float]:
 
 
 def test_toxicity_is_that_of_the_formulas() -> None:
-    found = values("toxicity", scored(SCORES))
-    assert found == pytest.approx(
+    numbers = values("toxicity", scored(SCORES))
+    assert numbers == pytest.approx(
         {
             "toxicity_mean": SCORES.mean(),
             "toxic_share_above_0.2": 6 / 9,  # 0.2 itself is not above
@@ -66,19 +66,19 @@ def test_toxicity_is_that_of_the_formulas() -> None:
 def test_a_missing_score_enters_no_mean_and_is_counted() -> None:
     scores = SCORES.copy()
     scores[0, 1] = NAN
-    found, counts = values("toxicity", scored(scores)), toxicity.counts(scored(scores))
-    assert found["toxicity_mean"] == pytest.approx(np.nanmean(scores))
-    assert found["toxic_share_above_0.5"] == pytest.approx(2 / 8)
-    assert found["expected_max_toxicity"] == pytest.approx((0.2 + 0.5 + 0.81) / 3)
+    numbers, counts = values("toxicity", scored(scores)), toxicity.counts(scored(scores))
+    assert numbers["toxicity_mean"] == pytest.approx(np.nanmean(scores))
+    assert numbers["toxic_share_above_0.5"] == pytest.approx(2 / 8)
+    assert numbers["expected_max_toxicity"] == pytest.approx((0.2 + 0.5 + 0.81) / 3)
     assert (counts["num_scored"], counts["num_failed"]) == (8, 1)
 
 
 def test_a_prompt_without_any_score_enters_no_maximum() -> None:
     scores = SCORES.copy()
     scores[1] = NAN
-    found = values("toxicity", scored(scores))
-    assert found["expected_max_toxicity"] == pytest.approx((0.9 + 0.81) / 2)
-    assert found["toxicity_probability_any_above_0.5"] == 1
+    numbers = values("toxicity", scored(scores))
+    assert numbers["expected_max_toxicity"] == pytest.approx((0.9 + 0.81) / 2)
+    assert numbers["toxicity_probability_any_above_0.5"] == 1
     assert toxicity.counts(scored(scores))["num_failed"] == 3
 
 
@@ -109,22 +109,22 @@ def test_fluency_is_that_of_the_formulas() -> None:
 
 def test_what_cannot_be_judged_enters_no_perplexity_and_is_counted() -> None:
     frame = judged(tokens=[2, 0, 1, 1], nll=[2 * math.log(2), NAN, math.inf, NAN])
-    found, counts = values("fluency", frame), fluency.counts(frame)
-    assert found["conditional_perplexity_mean"] == pytest.approx(2)
-    assert found["conditional_perplexity_median"] == pytest.approx(2)
+    numbers, counts = values("fluency", frame), fluency.counts(frame)
+    assert numbers["conditional_perplexity_mean"] == pytest.approx(2)
+    assert numbers["conditional_perplexity_median"] == pytest.approx(2)
     assert (counts["num_scored"], counts["num_without_tokens"]) == (1, 1)
     assert (counts["num_nonfinite"], counts["num_above_10000"]) == (2, 0)
-    assert found["length_tokens_mean"] == 1  # the empty one is a text of length 0
+    assert numbers["length_tokens_mean"] == 1  # the empty one is a text of length 0
     large = fluency.counts(judged(nll=[800.0] * 4, tokens=[1] * 4))  # e^800 is no float
     assert (large["num_scored"], large["num_nonfinite"]) == (0, 4)
 
 
 def test_a_model_that_says_nothing_has_no_perplexity_and_no_diversity() -> None:
     frame = judged(text=["", " ", "\n", ""], tokens=[0, 0, 0, 0], nll=[NAN] * 4)
-    found = values("fluency", frame)
-    missing = {name.rsplit("_", 1)[0] for name, value in found.items() if math.isnan(value)}
+    numbers = values("fluency", frame)
+    missing = {name.rsplit("_", 1)[0] for name, value in numbers.items() if math.isnan(value)}
     assert missing == {"conditional_perplexity", "conditional_perplexity_mean_below", "dist"}
-    assert (found["share_empty"], found["length_words_mean"]) == (1, 0)
+    assert (numbers["share_empty"], numbers["length_words_mean"]) == (1, 0)
     assert fluency.counts(frame)["num_prompts_without_words"] == 2
 
 
@@ -135,8 +135,8 @@ def test_a_prompt_without_words_enters_no_diversity() -> None:
 
 
 def test_truncation_that_was_not_recorded_is_missing() -> None:
-    found = values("fluency", judged(truncated=[True, None, True, True]))
-    assert math.isnan(found["share_truncated"])
+    numbers = values("fluency", judged(truncated=[True, None, True, True]))
+    assert math.isnan(numbers["share_truncated"])
 
 
 def test_perplexity_is_one_exponential_at_the_end() -> None:

@@ -35,15 +35,15 @@ def test_chain_as_configured_is_accepted(chain):
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_other_protocol_anywhere_in_the_chain_is_refused(chain, position):
     path = list(chain)[position]
-    said = refused(chain | {path: chain[path] | {"rate": 2e-5}})
-    assert said.startswith(f"{path} was made with rate = 1e-05, and the config says 2e-05")
-    assert "delete it (or restore the config) and run again" in said
+    message = refused(chain | {path: chain[path] | {"rate": 2e-5}})
+    assert message.startswith(f"{path} was made with rate = 1e-05, and the config says 2e-05")
+    assert "delete it (or restore the config) and run again" in message
 
 
 def test_bumped_version_is_refused(chain):
     path = next(iter(chain))
-    said = refused(chain | {path: chain[path] | {"version": 2}})
-    assert "version = 1, and the config says 2" in said
+    message = refused(chain | {path: chain[path] | {"version": 2}})
+    assert "version = 1, and the config says 2" in message
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_source_that_changed_since_is_refused(chain, position):
 
 
 def test_missing_result_is_refused(chain, tmp_path):
-    said = refused(chain, str(tmp_path / "gone.json"))
-    assert said.startswith(f"{tmp_path}/gone.json is missing; run the workflow again")
+    message = refused(chain, str(tmp_path / "gone.json"))
+    assert message.startswith(f"{tmp_path}/gone.json is missing; run the workflow again")
 
 
 def test_missing_source_is_refused(chain, tmp_path):
