@@ -1,5 +1,5 @@
-"""Everything that comes from outside. The only rules that use the internet: they run where
-Snakemake itself runs, and not as cluster jobs.
+"""Everything that comes from outside. Only these rules use the internet: they run where Snakemake
+itself runs, and not as cluster jobs.
 
 INPUTS   the catalogue of the config; local files that it names
 OUTPUTS  results/data/{datasets,prompts,corpora,scorers}/...   results/models/{model}/base/edit.json
@@ -8,7 +8,7 @@ OUTPUTS  results/data/{datasets,prompts,corpora,scorers}/...   results/models/{m
 
 
 rule fetch_model:
-    """Find the base model, check it, and write its manifest: the null edit."""
+    """Find the base model, check it, and write its manifest, which is an edit that changes nothing."""
     input:
         pretrained=pretrained,
         local=local_model,
@@ -78,7 +78,7 @@ rule fetch_scorer:
 
 
 rule prepare_dataset:
-    """Cut a labelled data set into its toxic and its non-toxic part."""
+    """Split a labelled data set into its toxic and its non-toxic part."""
     input:
         raw=raw("datasets"),
     output:
@@ -123,7 +123,7 @@ rule split_dataset:
 
 
 rule prepare_prompts:
-    """Choose the prompts that are continued."""
+    """Choose the prompts to be continued."""
     input:
         raw=raw("prompts"),
     output:
@@ -144,7 +144,7 @@ rule prepare_prompts:
 
 
 rule prepare_corpus:
-    """Join the text whose perplexity is measured."""
+    """Join the texts whose perplexity is measured."""
     input:
         raw=raw("corpora"),
     output:
