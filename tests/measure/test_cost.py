@@ -136,11 +136,11 @@ def test_every_continuation_has_all_its_tokens(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the faster one might only be the one that stops sooner."""
-    numbers, real = [], cost.continuations
-    monkeypatch.setattr(cost, "continuations", lambda *a: numbers.extend(real(*a)))
+    rows, real = [], cost.continuations
+    monkeypatch.setattr(cost, "continuations", lambda *a: rows.extend(real(*a)))
     measured(job)
-    assert len(numbers) == 2 * 3 * 2
-    assert all(c.truncated for row in numbers for c in row)
+    assert len(rows) == 2 * 3 * 2
+    assert all(c.truncated for row in rows for c in row)
 
 
 def test_a_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,10 +155,10 @@ def test_a_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def benchmarks(tmp_path: Path) -> Iterator[list[Path]]:
     """Of an edit and its fine-tune, as Snakemake writes them."""
-    numbers = [tmp_path / "edit.tsv", tmp_path / "finetune.tsv"]
-    numbers[0].write_text(HEAD + "1.5\t0:00:01\t9.0\n")
-    numbers[1].write_text(HEAD + "60.25\t0:01:00\tNA\n")
-    return numbers
+    files = [tmp_path / "edit.tsv", tmp_path / "finetune.tsv"]
+    files[0].write_text(HEAD + "1.5\t0:00:01\t9.0\n")
+    files[1].write_text(HEAD + "60.25\t0:01:00\tNA\n")
+    return files
 
 
 def test_training_takes_what_its_jobs_took(job: dict[str, Any], benchmarks: list[Path]) -> None:

@@ -61,9 +61,9 @@ def test_the_first_token_follows_the_filtered_distribution() -> None:
     count = 20_000
     numbers = torch.from_numpy(np.random.default_rng(0).random((count, 1)))
     chosen = InverseCdf(numbers, 2)(ids.expand(count, 2), filtered.expand(count, 5)).argmax(-1)
-    samples = np.bincount(chosen.numpy(), minlength=5) / count
-    assert samples == pytest.approx(wanted, abs=0.015)
-    assert samples[2] == 0
+    frequencies = np.bincount(chosen.numpy(), minlength=5) / count
+    assert frequencies == pytest.approx(wanted, abs=0.015)
+    assert frequencies[2] == 0
 
 
 @pytest.mark.parametrize("u", [0.0, 0.5, 1 - 2**-53])
@@ -203,9 +203,9 @@ def test_the_lines_are_in_the_dexperts_form(job: dict[str, Any]) -> None:
     rows = [json.loads(line) for line in lines]
     assert [row["prompt"]["text"] for row in rows] == PROMPTS
     assert all(len(row["generations"]) == 3 for row in rows)
-    samples = [g for row in rows for g in row["generations"]]
-    assert all(g.keys() == {"text", "truncated"} for g in samples)
-    assert {g["truncated"] for g in samples} <= {True, False}
+    generations = [g for row in rows for g in row["generations"]]
+    assert all(g.keys() == {"text", "truncated"} for g in generations)
+    assert {g["truncated"] for g in generations} <= {True, False}
 
 
 def test_a_second_run_measures_nothing_and_a_new_scale_only_itself(

@@ -131,9 +131,9 @@ def test_a_measurement_keeps_nll_and_counts(gpt2_base: Path, tmp_path: Path) -> 
         edit, gpt2_base, tmp_path / "corpus.json", tmp_path / "corpus.txt",
         ["0.5", "1"], sizes, 8, "cpu", out,
     )  # fmt: skip
-    spans = read_json(tmp_path / "perplexity-scale1.json")
+    record = read_json(tmp_path / "perplexity-scale1.json")
     frame = pd.read_parquet(tmp_path / "perplexity-scale1.parquet")
     count = len(pico.tokenizer()(text)["input_ids"]) - 1
-    assert spans["num_tokens_scored"] == frame["tokens"].sum() == count
-    assert spans["nll_sum_nats"] == pytest.approx(frame["nll"].sum())
+    assert record["num_tokens_scored"] == frame["tokens"].sum() == count
+    assert record["nll_sum_nats"] == pytest.approx(frame["nll"].sum())
     assert read_json(out)["files"].keys() == {"perplexity-scale0.5.json", "perplexity-scale1.json"}

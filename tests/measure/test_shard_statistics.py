@@ -52,7 +52,7 @@ def measured(folder: Path, vectors: list[Vector]) -> tuple[Any, pd.DataFrame]:
 
 def pico_vectors(count: int) -> list[dict[str, np.ndarray]]:
     """Many magnitudes, exact zeros, and rows of embeddings that some or all never reached."""
-    content = []
+    vectors = []
     for i in range(count):
         rng = np.random.default_rng(i)
         vector = {n: t.numpy() for n, t in pico.noise(pico.gpt2(), seed=i, size=1.0).items()}
@@ -62,8 +62,8 @@ def pico_vectors(count: int) -> list[dict[str, np.ndarray]]:
         vector["transformer.wpe.weight"][40 - i :] = 0
         vector["transformer.wte.weight"][rng.random(300) < 0.3] = 0
         vector["transformer.h.0.mlp.c_fc.weight"][2] = 0  # no embedding: counted
-        content.append(vector)
-    return content
+        vectors.append(vector)
+    return vectors
 
 
 def flat(vector: Vector, names: list[str] | None = None) -> np.ndarray:
@@ -264,11 +264,11 @@ def test_shards_of_different_models_are_refused(tmp_path: Path) -> None:
 
 def test_same_shards_give_the_same_bytes(tmp_path: Path) -> None:
     written = write(tmp_path, pico_vectors(3))
-    content = []
+    made = []
     for name in ("a", "b"):
         measure(tmp_path / name, *written)
-        content.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
-    assert content[0] == content[1]
+        made.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
+    assert made[0] == made[1]
 
 
 def test_memory_is_blocks_and_not_tensors(tmp_path: Path) -> None:
@@ -284,14 +284,14 @@ def test_memory_is_blocks_and_not_tensors(tmp_path: Path) -> None:
 
 
 def test_subsets_of_every_size_are_drawn_by_the_seed() -> None:
-    content = choose_subsets(12, 10, 42)
-    assert content == choose_subsets(12, 10, 42) != choose_subsets(12, 10, 43)
-    assert content[:12] == [(i,) for i in range(12)]
-    assert content[-1] == tuple(range(12))
-    assert len(set(content)) == len(content)
-    sizes = np.bincount([len(s) for s in content]).tolist()
+    subsets = choose_subsets(12, 10, 42)
+    assert subsets == choose_subsets(12, 10, 42) != choose_subsets(12, 10, 43)
+    assert subsets[:12] == [(i,) for i in range(12)]
+    assert subsets[-1] == tuple(range(12))
+    assert len(set(subsets)) == len(subsets)
+    sizes = np.bincount([len(s) for s in subsets]).tolist()
     assert sizes == [0, 12, *[10] * 9, 10, 1]
-    assert all(list(s) == sorted(set(s)) for s in content)
+    assert all(list(s) == sorted(set(s)) for s in subsets)
 
 
 def test_few_subsets_are_all_taken() -> None:

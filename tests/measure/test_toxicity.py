@@ -58,11 +58,11 @@ def test_anyones_generations_can_be_read(tmp_path: Path) -> None:
     ]
     path = tmp_path / "g.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)) + "\n")
-    scores = read_generations(path)
-    assert scores["text"].tolist() == ["a", "b", ""]
-    assert scores[["prompt", "sample"]].to_numpy().tolist() == [[0, 0], [1, 0], [1, 1]]
-    assert scores["prompt_text"].tolist() == ["p", "q", "q"]
-    assert scores["truncated"].isna().all()  # nobody else's file says it
+    frame = read_generations(path)
+    assert frame["text"].tolist() == ["a", "b", ""]
+    assert frame[["prompt", "sample"]].to_numpy().tolist() == [[0, 0], [1, 0], [1, 1]]
+    assert frame["prompt_text"].tolist() == ["p", "q", "q"]
+    assert frame["truncated"].isna().all()  # nobody else's file says it
 
 
 @pytest.mark.parametrize("line", ["{", '{"generations": ["a"]}', '{"texts": []}'])

@@ -180,7 +180,7 @@ def test_loss_by_the_cast_is_that_of_the_logits_and_weights(tmp_path, monkeypatc
     """A small vector: bf16 puts most of it back on the base's values."""
     study = build(tmp_path, monkeypatch, pico.llama().bfloat16(), size=1e-4)
     folder, content = study.export()
-    exported, lost = content["weights"], content["weights"]["logit_difference"]
+    weights, lost = content["weights"], content["weights"]["logit_difference"]
     exact = load_edited(study.edit, 1)
     for name, dtype in (("as_loaded", torch.bfloat16), ("weights_cast_only", torch.float32)):
         loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
@@ -191,9 +191,9 @@ def test_loss_by_the_cast_is_that_of_the_logits_and_weights(tmp_path, monkeypatc
     after = load_file(folder / "model.safetensors")
     back = sum(int((after[name] == before[name]).sum()) for name in before)
     total = sum(tensor.numel() for tensor in before.values())
-    assert exported["num_moved"] == total
-    assert exported["num_rounded_back"] == back
-    assert 0.5 < exported["share_rounded_back"] == back / total < 1
+    assert weights["num_moved"] == total
+    assert weights["num_rounded_back"] == back
+    assert 0.5 < weights["share_rounded_back"] == back / total < 1
     card = (folder / "README.md").read_text()
     assert f"Rounding put {back / total:.1%} of the weights that the vector moves back" in card
     assert f"| {lost['as_loaded']['max']:.4g} | {lost['as_loaded']['mean']:.4g} |" in card
@@ -240,12 +240,12 @@ def test_dtype_is_that_of_most_elements(tmp_path):
 
 def test_tokenizer_is_the_bases(study):
     folder, _ = study.export()
-    exported, base = (AutoTokenizer.from_pretrained(place) for place in (folder, "model"))
+    tokenizer, base = (AutoTokenizer.from_pretrained(place) for place in (folder, "model"))
     for text in SENTENCES:
-        ids = exported(text)["input_ids"]
+        ids = tokenizer(text)["input_ids"]
         assert ids == base(text)["input_ids"]
-        assert exported.decode(ids) == text
-    assert exported.eos_token_id == base.eos_token_id
+        assert tokenizer.decode(ids) == text
+    assert tokenizer.eos_token_id == base.eos_token_id
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (folder / name).read_bytes() == (Path("model") / name).read_bytes()
 
@@ -364,11 +364,11 @@ BUDGET = {
 
 def choose(scales, reason):
     """The study in the current folder with a selector, and what it chose."""
-    exported = Study(BUDGET)
-    expected = expected_protocols(exported.grid)[str(exported.selected)]
+    study = Study(BUDGET)
+    expected = expected_protocols(study.grid)[str(study.selected)]
     chosen = {"scales": scales, "reason": reason}
-    write_manifest(exported.selected, protocol=expected, inputs=[], files={}, **chosen)
-    return exported
+    write_manifest(study.selected, protocol=expected, inputs=[], files={}, **chosen)
+    return study
 
 
 def test_selector_that_chose_one_scale_is_followed(study):

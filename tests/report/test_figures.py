@@ -38,14 +38,14 @@ def bands(axis):
 
 
 def test_measured_is_mean_and_range_over_the_seeds():
-    drawing = data("toxicity_mean")
-    row = drawing[(drawing["dataset"] == "rude") & (drawing["n"] == 4) & (drawing["scale"] == 0.5)]
+    table = data("toxicity_mean")
+    row = table[(table["dataset"] == "rude") & (table["n"] == 4) & (table["scale"] == 0.5)]
     (row,) = row.itertuples()
     values = [0.2 * (1 - 0.4 * 0.5 + 0.02 * seed) for seed in (1, 2)]
     assert row.mean == pytest.approx(np.mean(values))
     assert (row.low, row.high) == pytest.approx((min(values), max(values)))
     assert row.num_seeds == 2
-    base = drawing[drawing["dataset"].isna()]
+    base = table[table["dataset"].isna()]
     assert base["mean"].tolist() == [0.2]
 
 
@@ -53,8 +53,8 @@ def test_measured_keeps_models_and_metrics_apart():
     frame = summary()
     other = frame.assign(model="large", value=frame["value"] + 1)
     both = pd.concat([frame, other], ignore_index=True)
-    drawing = measured(both, "small", "toxicity_mean")
-    pd.testing.assert_frame_equal(drawing, data("toxicity_mean"))
+    table = measured(both, "small", "toxicity_mean")
+    pd.testing.assert_frame_equal(table, data("toxicity_mean"))
 
 
 @pytest.mark.parametrize(

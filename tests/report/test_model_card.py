@@ -79,13 +79,13 @@ def header(text):
 
 
 def test_header_names_base_licence_and_data():
-    study_content = header(model_card(content()))
-    assert study_content["base_model"] == "owner/model"
-    assert study_content["license"] == "mit"
-    assert study_content["datasets"] == ["owner/data"]
-    assert study_content["library_name"] == "transformers"
-    assert "detoxification" in study_content["tags"]
-    assert "told_by" not in study_content
+    fields = header(model_card(content()))
+    assert fields["base_model"] == "owner/model"
+    assert fields["license"] == "mit"
+    assert fields["datasets"] == ["owner/data"]
+    assert fields["library_name"] == "transformers"
+    assert "detoxification" in fields["tags"]
+    assert "told_by" not in fields
 
 
 def test_local_base_and_data_are_given_no_id():

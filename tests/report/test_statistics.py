@@ -63,9 +63,9 @@ def test_a_prompt_without_a_score_is_no_prompt_of_toxicity_0() -> None:
         scores = np.repeat(np.array(toxicity)[None, :, None], 5, axis=2)
         return curve(np.ones(1), scores, np.ones((1, 1)), np.ones(1))
 
-    interval = _prompts(edit(0.6, 0.6, np.nan, 0.6), edit(0.4, 0.4, 0.4, 0.4))
-    assert interval["num_prompts"] == 4
-    assert list(interval.values())[1] == 0  # the others all differ by 0.2
+    prompts = _prompts(edit(0.6, 0.6, np.nan, 0.6), edit(0.4, 0.4, 0.4, 0.4))
+    assert prompts["num_prompts"] == 4
+    assert list(prompts.values())[1] == 0  # the others all differ by 0.2
 
 
 def test_the_prompts_that_are_needed_suffice() -> None:

@@ -172,8 +172,8 @@ def test_key_that_decides_no_number_is_not_refused(finished, tmp_path):
 
 
 def measurement(study, name="toxicity-judge.json", edit="rude/merge/n=2/seed42"):
-    (table,) = (p for p in study.results if p.endswith(name) and f"/{edit}/" in p)
-    return Path(table)
+    (path,) = (p for p in study.results if p.endswith(name) and f"/{edit}/" in p)
+    return Path(path)
 
 
 @pytest.mark.parametrize("name", ["toxicity-judge.json", "fluency.json", "perplexity.json"])

@@ -50,7 +50,7 @@ def markdown(table):
 
 @pytest.fixture(scope="module")
 def final():
-    """The same study with a final stage: one rule chose 0.5 everywhere, the other found nothing."""
+    """The same study with a final stage: one rule chose 0.5 everywhere, the other none."""
     frame = summary(datasets=("rude",), seeds=("1",))
     chosen = frame[(frame["stage"] == "sweep") & frame["scale"].isin([0.0, 0.5])].copy()
     chosen["selector"] = ["budget" if isinstance(d, str) else None for d in chosen["dataset"]]
@@ -58,15 +58,15 @@ def final():
     chosen["low"] = (chosen["value"] - 0.01).where(judged)
     chosen["high"] = (chosen["value"] + 0.01).where(judged)
     chosen["stage"] = "final"
-    written = [
+    choices = [
         {"selector": "budget", "scale": 0.5, "value": 0.5},
         {"selector": "matched", "scale": None, "value": None},
     ]
     rows = frame[frame["n"].notna()].drop_duplicates("setting")
     selected = pd.concat(
         [
-            rows.assign(**one, stage="selection", metric="selected_scale", measured_on=None)
-            for one in written
+            rows.assign(**choice, stage="selection", metric="selected_scale", measured_on=None)
+            for choice in choices
         ]
     )
     return pd.concat([frame, chosen, selected], ignore_index=True)
@@ -131,11 +131,11 @@ def test_columns_are_the_metrics_with_what_they_were_measured_on(wide):
 def test_every_measured_number_stands_in_its_cell(wide):
     source = summary()
     source = source[source["measured_on"].notna() & source["dataset"].notna()]
-    written = wide.set_index(KEYS)
+    by_key = wide.set_index(KEYS)
     for row in source.itertuples():
         at = f"openings, {row.scorer}" if row.measured_on == "openings" else "polite"
         key = tuple(getattr(row, name) for name in KEYS)
-        value = written.loc[key, f"{row.metric} [{at}]"]
+        value = by_key.loc[key, f"{row.metric} [{at}]"]
         assert value == row.value or (pd.isna(value) and pd.isna(row.value))
 
 
