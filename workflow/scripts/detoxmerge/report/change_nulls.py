@@ -46,7 +46,7 @@ def edits_beside_nulls(changes: list[Path], shards: list[Path]) -> list[dict[str
         n, recipe = merged_shards(*which), recipe_of(*which)
         if n is None:
             continue
-        at = {"edits": named(edit | {"variant": variant(edit["setting"])}), "n": n}
+        at: dict[str, Any] = {"edits": named(edit | {"variant": variant(edit["setting"])}), "n": n}
         at |= {"seed": edit["seed"], "change": change, "table": path.with_suffix(".parquet")}
         found.append(at | {"shards": sets.get((edit["dataset"], recipe, n, edit["seed"]))})
     singles = {_key(one["change"]["edit"]): one["change"] for one in found if one["n"] == 1}

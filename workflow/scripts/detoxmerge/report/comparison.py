@@ -174,9 +174,9 @@ def compare(
     num_prompts, num_windows = merged.units
     prompts = resamples(replicates, num_prompts, seed)
     windows = resamples(replicates, num_windows, seed + 1)
-    once = [np.ones((1, weights.shape[1])) for weights in (prompts, windows)]
-    data = [means(curve, *once) for curve in (merged, single)]
-    drawn = [means(curve, prompts, windows) for curve in (merged, single)]
+    once = np.ones((1, num_prompts)), np.ones((1, num_windows))
+    data = means(merged, *once), means(single, *once)
+    drawn = means(merged, prompts, windows), means(single, prompts, windows)
     levels = levels_of(data[0][0], data[1][0])
     for (toxicity, _), (of_replicates, _) in zip(data, drawn, strict=True):
         if not falls_beyond_chance(toxicity, of_replicates, confidence):
@@ -206,6 +206,7 @@ def reduction(merged: Curve, single: Curve) -> float:
         The value of `compare`, but neither an interval nor a test against chance; NaN where
         undefined.
     """
-    once = [np.ones((1, n)) for n in merged.units]
-    data = [means(curve, *once) for curve in (merged, single)]
+    num_prompts, num_windows = merged.units
+    once = np.ones((1, num_prompts)), np.ones((1, num_windows))
+    data = means(merged, *once), means(single, *once)
     return float(degradation_reduction(*data, levels_of(data[0][0], data[1][0]))[1][0])

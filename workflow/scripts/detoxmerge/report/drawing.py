@@ -15,6 +15,7 @@ from .inputs import Inputs
 matplotlib.use("Agg")  # no display on a cluster; must come before pyplot
 
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -74,8 +75,9 @@ def rows_of_panels(
     """
     heights = [1.0] * count if heights is None else heights
     size = (plt.rcParams["figure.figsize"][0], ROW_INCHES * sum(heights))
-    how = {"squeeze": False, "layout": "constrained", "height_ratios": heights}
-    return plt.subplots(count, columns, figsize=size, **how)
+    return plt.subplots(
+        count, columns, figsize=size, squeeze=False, layout="constrained", height_ratios=heights
+    )
 
 
 def colours(count: int) -> np.ndarray:
@@ -105,7 +107,7 @@ def panels(names: list[str], columns: int, height: float, **how: Any) -> tuple[F
     heights = [height] * len(names) + [LEGEND_INCHES]
     size = (plt.rcParams["figure.figsize"][0], sum(heights))
     figure = plt.figure(figsize=size, layout="constrained")
-    parts = figure.subfigures(len(heights), 1, height_ratios=heights)[:-1]
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:-1, 0]
     axes = [part.subplots(1, columns, squeeze=False, **how)[0] for part in parts]
     for part, name in zip(parts, names, strict=True):
         title = plt.rcParams["axes.titlesize"]
@@ -119,12 +121,12 @@ def legend_below(figure: Figure) -> None:
     Args:
         figure: of `panels`.
     """
-    found = {}
+    found: dict[str, Artist] = {}
     for axis in figure.axes:
         handles, labels = axis.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
     columns = len(found) if len(found) <= 3 else (len(found) + 1) // 2  # two lines of them
-    figure.subfigs[-1].legend(found.values(), found, loc="center", ncols=columns)
+    figure.subfigs[-1].legend(list(found.values()), list(found), loc="center", ncols=columns)
 
 
 def note_below(figure: Figure, text: str) -> None:

@@ -34,7 +34,7 @@ def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
         "method": edit.method,
         "label": method.LABEL,
         "reference": told_by.REFERENCE,
-        "about": inspect.cleandoc(told_by.__doc__),
+        "about": inspect.cleandoc(told_by.__doc__ or ""),
         "setting": edit.setting,
         "params": protocol(edit.params),
         "seed": edit.seed,

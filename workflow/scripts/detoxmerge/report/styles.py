@@ -31,10 +31,11 @@ def line_style(method: str, n: float | None, operator: str = "mean") -> dict[str
     Returns:
         `color` and `marker`, for `Axes.plot`.
     """
+    colour: str | tuple[float, ...]
     if operator != "mean":
         place = list(OPERATORS).index(operator)
         colour = colormaps["tab20"](place)
-    elif not pd.isna(n):
+    elif n is not None and not pd.isna(n):
         doublings = math.log2(n)
         shade = LIGHTEST * min(doublings / math.log2(LARGEST_N), 1.0)
         place, colour = round(doublings), colormaps["viridis"](shade)

@@ -65,8 +65,8 @@ def summarise(grid: Grid, out: Path, config_out: Path) -> None:
 def _rows(grid: Grid) -> Iterator[dict[str, Any]]:
     bootstrap = Bootstrap(grid.config.statistics)
     for model in grid.run.models:
-        at = {"model": model, "dataset": None, "method": "base", "label": "base model"}
-        at |= {"setting": None, "n": None, "seed": None}
+        at: dict[str, Any] = {"model": model, "dataset": None, "method": "base"}
+        at |= {"label": "base model", "setting": None, "n": None, "seed": None}
         yield from measured_rows(grid, bootstrap, at, model, "base")
     for edit in grid.edits:
         at = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}

@@ -87,7 +87,11 @@ def _comparisons(grid: Grid) -> Iterator[tuple[dict[str, Any], Comparison, Inter
         for prompts, scorer, corpus in product(sweep.prompts, sweep.scorers, sweep.corpora):
             read = {"prompts": prompts, "scorer": scorer, "corpus": corpus}
             ours, theirs = (curve_of(grid, edit.model, e.edit, read) for e in (edit, single))
-            at = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}
+            at: dict[str, Any] = {
+                "model": edit.model,
+                "dataset": edit.dataset,
+                "method": edit.method,
+            }
             n = merged_shards(edit.method, edit.params)
             at |= {"setting": edit.setting, "n": n, "seed": edit.seed}
             at |= {"compared_with": single.setting} | read | _prompts(ours, theirs)
@@ -111,11 +115,12 @@ def without_one(grid: Grid, edit: Edit) -> list[Edit]:
         All N in the order of the shards; none unless the study has every one.
     """
     found = {
-        left_out(other.method, other.params): other
+        shard: other
         for other in grid.edits
-        if getattr(METHODS[other.method], "REPLICATE_OF", None) == edit.method
+        if (shard := left_out(other.method, other.params)) is not None
+        and getattr(METHODS[other.method], "REPLICATE_OF", None) == edit.method
         and (other.model, other.dataset, other.seed) == (edit.model, edit.dataset, edit.seed)
-        and protocol(other.params, without=(METHODS[other.method].LEAVES_OUT,))
+        and protocol(other.params, without=(getattr(METHODS[other.method], "LEAVES_OUT", ""),))
         == protocol(edit.params)
     }
     n = merged_shards(edit.method, edit.params)
