@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import UserError, nearest, sentence, user_sentence
 from .plan.entries import Entry
-from .plan.registry import OPERATORS
+from .plan.registry import OPERATORS, first_line
 
 DESCRIPTION = """
 Subtract the merged task vectors of N fine-tunes from their base model:
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 def _operator_help(name: str, width: int) -> str:
     """An operator in the help: its name, then what it does and its parameters in a column."""
     module = OPERATORS[name]
-    paragraphs = [module.__doc__.splitlines()[0]]
+    paragraphs = [first_line(module)]
     for key, field in module.Params.model_fields.items():
         default = "required" if field.is_required() else f"default {field.default}"
         paragraphs.append(f"{key}: {field.description} ({default})")

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import io
 import os
 import sys
 import traceback
@@ -39,7 +40,8 @@ def session(job: Any, *, online: bool = False) -> Iterator[None]:
         sys.stdout.flush()
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        sys.stdout.reconfigure(line_buffering=True)  # os._exit below flushes nothing
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)  # os._exit below flushes nothing
         try:
             yield
         except Exception as error:

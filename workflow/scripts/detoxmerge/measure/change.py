@@ -27,10 +27,10 @@ LINEAR_EDGES = np.linspace(0.0, 0.01, 501)  # the bins of Kim et al.'s released 
 LOG_EDGES = np.logspace(-12, 2, 1401)  # a hundred bins per decade
 FROM_ZERO = np.concatenate([[0.0], LOG_EDGES])  # below the first edge, then these bins
 # these among the magnitudes of fp32; as in numpy.histogram the last bin includes its upper edge
-THRESHOLD_CUTS = cuts(np.float32(THRESHOLDS).astype(np.float64))
+THRESHOLD_CUTS = cuts(np.array(THRESHOLDS, np.float32).astype(np.float64))
 LINEAR_CUTS, LOG_CUTS = (cuts(edges, last_bin_closed=True) for edges in (LINEAR_EDGES, FROM_ZERO))
-SUMS = ("elements", "l1", "l2", "max", "exact_zeros", "structural_zeros")
-SUMS += tuple(f"below_{t:g}" for t in THRESHOLDS)
+BELOW = tuple(f"below_{t:g}" for t in THRESHOLDS)
+SUMS = ("elements", "l1", "l2", "max", "exact_zeros", "structural_zeros", *BELOW)
 BLOCK_ELEMENTS = 1 << 17  # so few that a block and its intermediate results fit into the cache
 # words in parameter names of GPT-2, Llama, Phi, OPT and GPT-NeoX; the first match counts
 MODULE_WORDS = {

@@ -78,4 +78,4 @@ def share_below(change: Mapping[str, Any], log10_delta: ArrayLike) -> np.ndarray
     counted = change["num_elements"] - change["num_structural_zeros"]
     edges = np.linspace(bins["low"], bins["high"], bins["bins"] + 1)
     below = bins["num_below"] + np.concatenate([[0], np.cumsum(bins["counts"])])
-    return np.interp(log10_delta, edges, below) / counted
+    return np.interp(np.asarray(log10_delta), edges, below) / counted

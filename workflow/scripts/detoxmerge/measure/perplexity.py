@@ -106,9 +106,9 @@ def window_length(model: Any, asked: int | None, stride: int) -> int:
         UserError: the window exceeds the context, or the stride the window.
     """
     limit = context_of(model)
-    if asked is None and limit is None:
-        raise UserError("the model states no context length; set window_tokens in the corpus")
     window = asked or limit
+    if window is None:
+        raise UserError("the model states no context length; set window_tokens in the corpus")
     if limit and window > limit:
         raise UserError(
             f"window_tokens {window} exceeds the model's context of {limit}; lower it in the corpus"

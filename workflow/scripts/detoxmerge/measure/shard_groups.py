@@ -35,7 +35,7 @@ def groups(frame: pd.DataFrame, subsets: list[tuple[int, ...]]) -> list[dict[str
         `sign_agreement` (of `gram.sign_agreement`), and `one_shard` and `merged`, the first and
         last point of `curve`.
     """
-    parts = [("all", None, None, frame)]
+    parts: list[tuple[str, Any, Any, pd.DataFrame]] = [("all", None, None, frame)]
     parts += [("without_embeddings", None, None, frame[~is_embedding(frame)])]
     parts += [("layer", layer, None, part) for layer, part in frame.groupby("layer")]
     parts += [("module", None, module, part) for module, part in frame.groupby("module")]

@@ -45,7 +45,8 @@ def choose_subsets(n: int, max_subsets: int, seed: int) -> list[Subset]:
         if k == 1 or comb(n, k) <= max_subsets:
             subsets += combinations(range(n), k)
             continue
-        rng, drawn = np.random.default_rng([seed, n, k]), set()
+        rng = np.random.default_rng([seed, n, k])
+        drawn: set[Subset] = set()
         while len(drawn) < max_subsets:
             drawn.add(tuple(sorted(rng.choice(n, k, replace=False).tolist())))
         subsets += sorted(drawn)

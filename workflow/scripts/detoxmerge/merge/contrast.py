@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..plan.entries import Entry
 from .blocks import Block
 from .merging import Merge, write_merged
 from .operators.mean import mean
@@ -122,7 +123,7 @@ def subtract(
     if turned is not None:
         operator = ExtSub(place, alpha)
         context = operator.norms(vectors, turned)
-    record = write_merged(Merge(vectors, operator, None, context, {}, {}), out)
+    record = write_merged(Merge(vectors, operator, Entry(), context, {}, {}), out)
     norms = record.pop("shard_l2_norms")
     return record | {"expert_l2_norm": norms.pop(place), "anti_expert_l2_norms": norms}
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -39,14 +39,14 @@ class Merge:
 
     vectors: TaskVectors
     operator: Operator
-    params: BaseModel | None
+    params: BaseModel
     context: Any  # what the operator needs of whole tensors; each has a type of its own
     facts: dict[str, Any]  # what the operator found out about the vectors, for the manifest
     factors: dict[str, float]  # of LiNeS, by tensor; empty without it
 
     def blocks(
         self, finish: Callable[[Block, np.ndarray, float], T]
-    ) -> Iterator[tuple[Place, list[T], np.ndarray]]:
+    ) -> Generator[tuple[Place, list[T], np.ndarray], None, None]:
         """Merge, a place at a time in the order of the tensors, by `vectors.workers` processes.
 
         Args:

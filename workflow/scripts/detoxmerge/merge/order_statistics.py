@@ -7,7 +7,7 @@ the first by the upper 16 of these 31 bits, the second by the lower 15 of those 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,13 @@ SPREAD = 8  # distance of a bracket's ends from a sampled rank, in the rank's st
 TO_GATHER = 1 << 19  # values that are kept one by one, before equal ones are counted
 NUM_HIGH, NUM_LOW = 1 << (31 - LOW_BITS), 1 << LOW_BITS
 
-Pass = Callable[[Callable[[list[np.ndarray]], list[np.ndarray]]], Iterable[Any]]
+T = TypeVar("T")
+
+
+class Pass(Protocol):
+    """One pass over the vectors: calls a function with lists of N arrays, yields the results."""
+
+    def __call__(self, function: Callable[[list[np.ndarray]], T], /) -> Iterable[T]: ...
 
 
 def nth_largest(
@@ -72,7 +78,7 @@ def _between(
         for i, k in every:
             low, high = map(np.uint32, brackets[i][k])
             inside = np.flatnonzero(bits[i] - low <= high - low)  # what is below low wraps around
-            not_below = np.count_nonzero(bits[i] >= low)
+            not_below = int(np.count_nonzero(bits[i] >= low))
             results.append((not_below - len(inside), bits[i].take(inside)))
         return results
 

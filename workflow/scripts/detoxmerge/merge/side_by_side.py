@@ -88,6 +88,8 @@ class TaskVectors:
         for vector, delta in zip(self.vectors, deltas, strict=True):
             vector.read(place.tensor, place.start, delta)
             if place.tensor in vector.whole:
+                if base is None:
+                    raise ValueError(f"{vector.label} holds whole weights, which need a base")
                 np.subtract(delta, base, out=delta)
         squares = self._squares(deltas, place.tensor)
         shaped = [delta.reshape(place.shape) for delta in deltas]
@@ -201,8 +203,8 @@ def side_by_side(
 
     first = vectors[0]
     for other in vectors[1:]:
-        layouts = [{n: ("F32", s) for n, s in v.shapes.items()} for v in (first, other)]
-        require_layout(*layouts, first.label, other.label)
+        expected, found = ({n: ("F32", s) for n, s in v.shapes.items()} for v in (first, other))
+        require_layout(expected, found, first.label, other.label)
 
     names = sorted(first.shapes) if base is None else list(first.shapes)
     excluded = excluded_tensors(names, exclude)

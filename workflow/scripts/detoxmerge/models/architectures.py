@@ -4,6 +4,7 @@ By name and not by similar paths: BLOOM has Falcon's paths, but its attention ad
 itself, so the same path would mean something else.
 """
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..errors import UserError
@@ -66,5 +67,8 @@ def modules_of(
             f"with {', '.join(LAYOUTS)}"
         )
     layout = LAYOUTS[kind]
-    blocks = [f"{layout.blocks}.{i}" for i in range(len(model.get_submodule(layout.blocks)))]
+    in_turn = model.get_submodule(layout.blocks)
+    if not isinstance(in_turn, Sized):
+        raise TypeError(f"{layout.blocks} of a model of type '{kind}' is no list of blocks")
+    blocks = [f"{layout.blocks}.{i}" for i in range(len(in_turn))]
     return blocks if part == "blocks" else [f"{block}.{getattr(layout, part)}" for block in blocks]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import UserError
 from ..plan.local import MODEL_FILES
@@ -15,6 +15,8 @@ from .places import Place, download_model, model_folder, place_of, weight_files
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+M = TypeVar("M", bound="torch.nn.Module")
 
 
 def fetch_model(
@@ -66,13 +68,18 @@ def load_model(place: Place) -> PreTrainedModel:
     ).eval()
 
 
+def move(model: M, to: str | torch.dtype) -> M:
+    """Move a model to a device, or cast its weights and buffers, in place; returns the model."""
+    return model.to(to)
+
+
 def cast(model: PreTrainedModel, device: str, dtype: torch.dtype) -> PreTrainedModel:
     """Move a model and cast its weights, in place; returns the model.
 
     Args:
         dtype: of the weights and not of the buffers: rotary frequencies stay fp32.
     """
-    model.to(device=device)
+    move(model, device)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     return model

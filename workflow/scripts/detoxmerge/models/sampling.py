@@ -184,7 +184,8 @@ def _sample(
         pad_token_id=pad,
         eos_token_id=tokenizer.eos_token_id,
     )
-    out = model.generate(
+    # every causal LM inherits `generate`, PreTrainedModel itself does not
+    out = model.generate(  # type: ignore[operator]
         ids,
         attention_mask=mask,
         generation_config=config,

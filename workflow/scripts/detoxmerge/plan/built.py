@@ -91,7 +91,11 @@ class Built:
     def fine_tunes_of(self, edit: Edit) -> list[FineTune]:
         """The fine-tunes among what a method asks for."""
         matches = [self.paths.wildcards(self.paths.shard, path) for path in self.inputs_of(edit)]
-        return [FineTune(**w | {k: int(w[k]) for k in ("n", "shard")}) for w in matches if w]
+        return [
+            FineTune(w["model"], w["dataset"], w["recipe"], int(w["n"]), w["seed"], int(w["shard"]))
+            for w in matches
+            if w
+        ]
 
     def tensors_beside(self, edit: Edit) -> list[str]:
         """The tensor files that an edit's own job writes."""

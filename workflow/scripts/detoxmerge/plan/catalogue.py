@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, create_model, model_validator
 from .entries import SPEED, Entry, Labelled, Source, exactly_one, plain
 from .local import FINE_TUNE_FILES, LocalPath
 from .origin import Origin
-from .registry import SCORERS
+from .registry import SCORERS, first_line
 from .training import Pretrain
 
 
@@ -97,6 +97,12 @@ class Model(Origin):
         "$VARIABLES are expanded",
     )
 
+    def pretraining(self) -> Pretrain:
+        """How the workflow trains it; ValueError for a model that comes from elsewhere."""
+        if self.pretrain is None:
+            raise ValueError("the model has no `pretrain`: it comes from elsewhere")
+        return self.pretrain
+
     @model_validator(mode="before")
     @classmethod
     def _renamed_key(cls, value: Any) -> Any:
@@ -116,7 +122,7 @@ class Model(Origin):
 def _kind_field(name: str) -> Any:
     """The field of `Scorer` for a kind: its type and its description."""
     kind = SCORERS[name]
-    return kind.Value | None, Field(None, description=kind.__doc__.splitlines()[0])
+    return kind.Value | None, Field(None, description=first_line(kind))
 
 
 # a field for each kind: a file that is added to models/scorers is a further key
@@ -144,6 +150,11 @@ class Scorer(_ScorerKinds):
         return next(name for name in SCORERS if getattr(self, name) is not None)
 
     @property
+    def value(self) -> Any:
+        """What stands behind the key of its kind."""
+        return getattr(self, self.kind)
+
+    @property
     def rule(self) -> str:
         """What makes its manifest: ``fetch_scorer`` or ``train_scorer``."""
         return SCORERS[self.kind].RULE
@@ -155,15 +166,15 @@ class Scorer(_ScorerKinds):
 
     def protocol(self) -> dict[str, Any]:
         """What decides its scores, under the name of its kind; nothing of the other kinds."""
-        return {self.kind: plain(getattr(self, self.kind))}
+        return {self.kind: plain(self.value)}
 
     def local_paths(self) -> list[LocalPath]:
         """The files of this machine that decide what it is."""
-        return SCORERS[self.kind].local_paths(getattr(self, self.kind))
+        return SCORERS[self.kind].local_paths(self.value)
 
     def words(self) -> str:
         """For a model card: what it is, and which of its outputs is read."""
-        return f"{SCORERS[self.kind].words(getattr(self, self.kind))}; label `{self.label}`"
+        return f"{SCORERS[self.kind].words(self.value)}; label `{self.label}`"
 
 
 class Selector(Entry):

@@ -165,9 +165,10 @@ def _mend(message: str, request: Mapping[str, Any]) -> str:
         setting = "GPU_MODEL" if gpu else "PARTITION"
         less = f"--set-resources {request['rule']}:mem_mb=..."
         return f"no node has that much: mend {setting} in {_line(setting)}, or ask for less: {less}"
-    setting = next((name for word, name in MENDS.items() if word in message.lower()), None)
-    if setting is None:
+    named = [name for word, name in MENDS.items() if word in message.lower()]
+    if not named:
         return f"mend the settings at the head of {PROFILE}"
+    setting = named[0]
     if setting == "PARTITION" and gpu:
         of_gpus = f"mend GPU_PARTITION in {_line('GPU_PARTITION')}"
         return f"{of_gpus}, or, if that is empty, PARTITION in {_line(setting)}"

@@ -37,6 +37,11 @@ def is_method_entry(value: object) -> bool:
     return isinstance(value, dict | None)
 
 
+def as_dict(value: object) -> dict[str, Any]:
+    """A mapping of a config that is not parsed yet; an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
 class Entry(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
     """Base of all entries: unknown keys and wrong types are errors."""
 
@@ -134,7 +139,8 @@ class Source(Entry):
                 f"`{of_hub[0]}` belongs to a hub data set and would not be read; leave it out (of "
                 "files, `where` or `part` choose rows)"
             )
-        repeated = [path for i, path in enumerate(self.path or []) if path in self.path[:i]]
+        paths = self.path or []
+        repeated = [path for i, path in enumerate(paths) if path in paths[:i]]
         if repeated:
             raise ValueError(f"`path` names '{repeated[0]}' twice; leave one out")
         return self
@@ -145,14 +151,14 @@ class Source(Entry):
 
     def words(self) -> str:
         """Where the texts come from, in Markdown, for a model card; folders are left out."""
-        if self.hub:
+        made = self.generated
+        if made:
+            words = f"{made.rows} {made.kind} of the workflow's own generator, seed {made.seed}"
+        elif self.hub:
             subset = f" ({self.subset})" if self.subset else ""
             words = f"`{self.hub}`{subset}, {', '.join(self.splits or [])}, at `{self.revision}`"
-        elif self.path:
-            words = "local " + ", ".join(f"`{path.rsplit('/', 1)[-1]}`" for path in self.path)
         else:
-            made = self.generated
-            words = f"{made.rows} {made.kind} of the workflow's own generator, seed {made.seed}"
+            words = "local " + ", ".join(f"`{path.rsplit('/', 1)[-1]}`" for path in self.path or [])
         if self.where:
             words += ", where " + " and ".join(f"{k} is {v}" for k, v in self.where.items())
         if self.part:

@@ -73,7 +73,7 @@ class Protocol:
 
     def pretrained(self, alias: str) -> dict[str, Any]:
         """Texts, shape and training of a base model made here."""
-        return self._of("pretrain_base", **protocol(self.config.models[alias].pretrain))
+        return self._of("pretrain_base", **protocol(self.config.models[alias].pretraining()))
 
     def base(self, alias: str) -> dict[str, Any]:
         """Where a base model comes from."""

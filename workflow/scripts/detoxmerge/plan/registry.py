@@ -4,11 +4,11 @@ import ast
 import contextlib
 import pkgutil
 from collections import UserDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -16,11 +16,34 @@ LIBRARY = Path(__file__).parents[1]
 Params = BaseModel | Mapping[str, Any]  # a method's parameters, or a manifest's copy of them
 
 
-class Modules(UserDict[str, ModuleType]):
+M = TypeVar("M")
+
+
+class Method(Protocol):
+    """What every file of edit/methods states; its `__init__.py` says what each part means."""
+
+    KIND: str
+    VERB: str
+    LABEL: str
+    REFERENCE: str
+    VERSION: int
+    USES: tuple[str, ...]
+    Params: type[BaseModel]
+
+    def inputs(self, params: Any, at: Any) -> list[str]:
+        """Manifests that it is made from."""
+
+    def build(self, inputs: list[Path], params: Any, job: Any) -> dict[str, Any]:
+        """Write its tensors; returns what the verb reads of `edit.json`."""
+
+
+class Modules(UserDict[str, M]):
     """File name without ``.py`` -> module, sorted; imported when it is first asked for.
 
     `detoxmerge merge` needs one operator, and to import all takes as long as numpy does.
     """
+
+    data: dict[str, Any]  # None until it is imported
 
     def __init__(self, package: str) -> None:
         """Find the files of a package; none is imported yet.
@@ -35,7 +58,7 @@ class Modules(UserDict[str, ModuleType]):
         self.data = dict.fromkeys(names)
         self._package = f"{LIBRARY.name}.{package}"
 
-    def __getitem__(self, name: str) -> ModuleType:
+    def __getitem__(self, name: str) -> M:
         if self.data[name] is None:
             self.data[name] = import_module(f"{self._package}.{name}")
         return self.data[name]
@@ -61,12 +84,17 @@ class Modules(UserDict[str, ModuleType]):
         return literals
 
 
-METHODS = Modules("edit.methods")
-VERBS = Modules("edit.verbs")
-OPERATORS = Modules("merge.operators")
-FIGURES = Modules("report.figures")
-TABLES = Modules("report.tables")
-SCORERS = Modules("models.scorers")
+METHODS: Modules[Method] = Modules("edit.methods")
+VERBS: Modules[ModuleType] = Modules("edit.verbs")
+OPERATORS: Modules[ModuleType] = Modules("merge.operators")
+FIGURES: Modules[ModuleType] = Modules("report.figures")
+TABLES: Modules[ModuleType] = Modules("report.tables")
+SCORERS: Modules[ModuleType] = Modules("models.scorers")
+
+
+def first_line(module: ModuleType) -> str:
+    """The first line of a module's docstring, which says what it is."""
+    return (module.__doc__ or "").partition("\n")[0]
 
 
 def params_of(method: str, values: Mapping[str, Any]) -> type[BaseModel]:
@@ -87,6 +115,14 @@ def merged_shards(method: str, params: Params) -> int | None:
 def recipe_of(method: str, params: Params) -> str | None:
     """The fine-tuning recipe behind an edit; None for a method without `RECIPE`."""
     return _declared("RECIPE", method, params)
+
+
+def training_recipe(method: str, params: Params) -> str:
+    """As `recipe_of`, for a method of KIND ``train``: ValueError if it has none."""
+    recipe = recipe_of(method, params)
+    if recipe is None:
+        raise ValueError(f"the method {method} is of KIND train and states no RECIPE")
+    return recipe
 
 
 def scorer_of(method: str, params: Params) -> str | None:
@@ -115,6 +151,12 @@ def operator_of(method: str, params: BaseModel) -> ModuleType | None:
     """
     module = METHODS[method]
     return module.operator_of(params) if hasattr(module, "operator_of") else None
+
+
+def refusals(method: str, params: BaseModel, config: Any) -> Iterable[str]:
+    """A sentence for each thing in the config that a method cannot work with."""
+    module = METHODS[method]
+    return module.refusals(params, config) if hasattr(module, "refusals") else []
 
 
 def forwards(method: str, params: BaseModel, scale: float) -> float:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from .config import Config
 from .grid import Grid
 from .memory import SOFTWARE_MB, finetune_mb, measure_mb, training_mb
-from .registry import METHODS, forwards, operator_of, recipe_of
+from .registry import METHODS, forwards, operator_of, training_recipe
 
 SCORER_MB = 3000  # Detoxify's largest while it is loaded
 FLOP_PER_SECOND = {"cpu": 2e10, "cuda float32": 1e13, "cuda bfloat16": 4e13}
@@ -77,7 +77,7 @@ class Needs:
 
     def pretrain_base(self, wildcards: Any, input: Any) -> Need:
         """A small base model: P = 12 layers width^2 + vocabulary width; texts are in memory."""
-        p = self.config.models[wildcards.model].pretrain
+        p = self.config.models[wildcards.model].pretraining()
         weights = 12 * p.layers * p.width**2 + (p.vocabulary + p.context) * p.width
         tokens = p.batch_size * p.context
         flop = 6 * weights * p.steps * tokens
@@ -86,7 +86,7 @@ class Needs:
 
     def train_scorer(self, wildcards: Any, input: Any) -> Need:
         """A small BERT; texts and tokens in memory."""
-        t = self.config.scorers[wildcards.scorer].train
+        t = self.config.scorers[wildcards.scorer].value
         weights = 12 * t.layers * t.width**2 + (t.vocabulary + t.max_tokens) * t.width
         memory = training_mb(self.device, weights, t.batch_size * t.max_tokens, 1)
         rows = 1e4 * (10 + sum(_megabytes(path) for path in input.raw))  # 100 bytes a text
@@ -119,7 +119,7 @@ class Needs:
     def train_edit(self, wildcards: Any, input: Any) -> Need:
         """Full fine-tuning by a method that trains: at most on all texts of the data set."""
         edit = self.grid.find(wildcards)
-        recipe = self.config.recipes[recipe_of(edit.method, edit.params)]
+        recipe = self.config.recipes[training_recipe(edit.method, edit.params)]
         weights = num_weights(input.base)
         counts = [_read(path).get("counts", {}) for path in input.manifests]
         rows = max(max(c.get("num_toxic", 0), c.get("num_nontoxic_kept", 0)) for c in counts)
@@ -187,11 +187,12 @@ class Needs:
         """Forward passes per token, over all scales, and MB that an edit adds to the base."""
         edit = None if wildcards.edit == "base" else self.grid.find(wildcards)
         verb = METHODS[edit.method].VERB if edit else "none"
-        if verb == "none" or (verb == "choose" and not sampled):
+        if edit is None or (verb == "choose" and not sampled):
             return float(len(scales)), 0
         helpers = len(self.grid.tensors_of(edit)) if verb == "logits" else 0  # each a whole model
         memory = (SCORER_MB if verb == "choose" else 0) + 4 * weights * helpers / 1e6
-        return sum(forwards(edit.method, edit.params, float(s)) for s in scales), memory
+        passes = sum(forwards(edit.method, edit.params, float(s)) for s in scales)
+        return passes, memory
 
     def measure_perplexity(self, wildcards: Any, input: Any) -> Need:
         """Every window and scale."""

@@ -14,6 +14,7 @@ from .inputs import Inputs
 matplotlib.use("Agg")  # no display on a cluster; must come before pyplot
 
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -87,7 +88,7 @@ def panels(names: list[str], columns: int, height: float, **options: Any) -> tup
     heights = [height] * len(names) + [LEGEND_INCHES]
     size = (plt.rcParams["figure.figsize"][0], sum(heights))
     figure = plt.figure(figsize=size, layout="constrained")
-    parts = figure.subfigures(len(heights), 1, height_ratios=heights)[:-1]
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:-1, 0]
     axes = [part.subplots(1, columns, squeeze=False, **options)[0] for part in parts]
     for part, name in zip(parts, names, strict=True):
         title = plt.rcParams["axes.titlesize"]
@@ -97,13 +98,13 @@ def panels(names: list[str], columns: int, height: float, **options: Any) -> tup
 
 def legend_below(figure: Figure) -> None:
     """One legend for all panels of a figure of `panels`, below them."""
-    entries = {}
+    entries: dict[str, Artist] = {}
     for axis in figure.axes:
         handles, labels = axis.get_legend_handles_labels()
         entries |= dict(zip(labels, handles, strict=True))
     # one line of the legend has room for three
     columns = len(entries) if len(entries) <= 3 else (len(entries) + 1) // 2
-    figure.subfigs[-1].legend(entries.values(), entries, loc="center", ncols=columns)
+    figure.subfigs[-1].legend(list(entries.values()), list(entries), loc="center", ncols=columns)
 
 
 def note_below(figure: Figure, text: str) -> None:

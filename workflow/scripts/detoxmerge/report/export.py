@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from ..edit.edited import load_edited
 from ..errors import UserError
-from ..models.loading import context_of, load_model, load_tokenizer
+from ..models.loading import context_of, load_model, load_tokenizer, move
 from ..models.places import model_folder, weight_files
 from ..plan.expected import expected_protocols
 from ..plan.exports import find_export
@@ -150,7 +150,7 @@ def _write_model(edit: Path, base: Path, scale: float, folder: Path, out: Path) 
     context = context_of(model)
     probe = torch.tensor([ids[:context]])
     wanted = _logits(model, probe)
-    model.to(dtype).save_pretrained(out, max_shard_size=MAX_SHARD_SIZE)
+    move(model, dtype).save_pretrained(out, max_shard_size=MAX_SHARD_SIZE)
     del model  # its memory is needed for the written one
     # older releases of transformers read keys of the base's config that the new one lacks
     old = read_json(folder / "config.json")

@@ -1,7 +1,7 @@
 """Matrices in colours, with their numbers if there is room."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,11 @@ def colour_range(values: pd.Series, norm: Any) -> Normalize:
 
 
 def heat_map(
-    axis: Axes, cells: np.ndarray, norm: Normalize, number: str, aspect: str = "auto"
+    axis: Axes,
+    cells: np.ndarray,
+    norm: Normalize,
+    number: str,
+    aspect: Literal["auto", "equal"] = "auto",
 ) -> AxesImage:
     """A matrix in colours, with its numbers if there is room.
 

@@ -31,6 +31,7 @@ def line_style(method: str, n: float | None, operator: str = "mean") -> dict[str
     Returns:
         `color` and `marker`, for `Axes.plot`.
     """
+    colour: str | tuple[float, ...]
     if operator != "mean":
         rank = list(OPERATORS).index(operator)
         colour = colormaps["tab20"](rank)

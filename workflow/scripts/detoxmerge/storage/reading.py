@@ -125,8 +125,10 @@ class Weights:
             UserError: the file has become shorter since it was opened.
         """
         descriptor, begin = self._at[name]
-        if os.preadv(descriptor, [out], begin + start) < out.nbytes:  # rare: it reads 2 GB at most
-            left = memoryview(out.reshape(-1).view(np.uint8))
+        if (
+            os.preadv(descriptor, [out.data], begin + start) < out.nbytes
+        ):  # rare: it reads 2 GB at most
+            left = out.reshape(-1).view(np.uint8).data
             while left:
                 count = os.preadv(descriptor, [left], begin + start)
                 if not count:

@@ -18,7 +18,8 @@ from ..errors import UserError
 INDEX = struct.Struct("q")  # so short that a pipe takes and gives it as a whole
 AHEAD = 4  # items that a worker may start before the caller has their results
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def by_workers(work: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
@@ -112,7 +113,8 @@ def _collected(receivers: list[Connection], to_give: int) -> Iterator[Any]:
     for _ in range(AHEAD * len(receivers)):
         os.write(to_give, INDEX.pack(next(indices)))
     while working:
-        for receiver in wait(working):
+        ready = wait(working)
+        for receiver in [one for one in receivers if one in ready]:
             try:
                 sent = receiver.recv()
             except EOFError:
@@ -123,7 +125,8 @@ def _collected(receivers: list[Connection], to_give: int) -> Iterator[Any]:
             if sent is None:
                 working.remove(receiver)
             else:
-                early[sent[0]] = sent[1:]
+                done, result, error = sent
+                early[done] = result, error
         while index in early:  # errors too, so that the first one by index is always raised
             result, error = early.pop(index)
             if error is not None:

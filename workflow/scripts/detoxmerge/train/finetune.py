@@ -47,7 +47,7 @@ def finetune_shard(
         return
     write_manifest(
         job.manifest,
-        protocol=job.recipe,
+        protocol=job.required_recipe(),
         inputs=[base, dataset, partition],
         files=result.pop("files"),
         shard=shard,
@@ -76,7 +76,7 @@ def train_delta(base: Path, texts: list[str], job: Job, *, sign: int = 1) -> dic
         UserError: no text can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    place, recipe = read_json(base)["model"], job.recipe
+    place, recipe = read_json(base)["model"], job.required_recipe()
     if is_first():
         keep_checkpoints_of([sha256(base), texts, recipe, job.seed, sign], job.work)
     model, tokenizer = load_model(place), load_tokenizer(place)

@@ -30,6 +30,12 @@ class Job:
     checkpoint_minutes: float = 5.0
     budget: Budget | None = None
 
+    def required_recipe(self) -> Mapping[str, Any]:
+        """The recipe, for what is fine-tuned by one."""
+        if self.recipe is None:
+            raise ValueError(f"{self.manifest} is fine-tuned, and no recipe is given")
+        return self.recipe
+
     @property
     def out(self) -> Path:
         """Folder of the result."""

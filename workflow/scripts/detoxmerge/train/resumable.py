@@ -85,8 +85,9 @@ class SeededSampler(Sampler):
 class TimedCheckpoints(TrainerCallback):
     """Asks for a checkpoint every so many minutes, and for the end when the time is used up."""
 
-    def __init__(self, minutes: float, budget: Budget) -> None:
-        self.minutes, self.budget = minutes, budget
+    def __init__(self, job: Job) -> None:
+        self.minutes, self.budget = job.checkpoint_minutes, job.budget or Budget()
+        self.folder = job.work
         self.last = self.interval = time.monotonic()
         self.left = False
 
@@ -109,7 +110,7 @@ class TimedCheckpoints(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Mark the new checkpoint as complete, then drop the older ones."""
-        new = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        new = self.folder / f"checkpoint-{state.global_step}"
         wait_for_all()
         for path in new.rglob("*"):  # on the disk before the mark, in case this node is lost
             if path.is_file():
@@ -118,7 +119,7 @@ class TimedCheckpoints(TrainerCallback):
         wait_for_all()
         if is_first():
             (new / COMPLETE).touch()
-            for old in checkpoints_in(Path(args.output_dir)):
+            for old in checkpoints_in(self.folder):
                 if old != new:
                     shutil.rmtree(old)
         self.last = time.monotonic()
@@ -127,12 +128,15 @@ class TimedCheckpoints(TrainerCallback):
 class ResumableTrainer(Trainer):
     """Trainer whose batches come in the order of `SeededSampler`; it descends or ascends."""
 
+    model: torch.nn.Module  # which it always has
     sampler: SeededSampler
     sign = 1
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """The model's loss, times -1 to ascend."""
         loss = super().compute_loss(*args, **kwargs)
+        if isinstance(loss, tuple):
+            raise NotImplementedError("this trainer does not evaluate, so it gives no outputs")
         return loss if self.sign > 0 else -loss
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SeededSampler:
@@ -178,7 +182,7 @@ def train(
     if device == "cpu" and num_processes() > 1:
         spread_over_cpus()
     lengths, blanks = [len(row["input_ids"]) for row in rows], _blanks(len(rows), args)
-    callback = TimedCheckpoints(job.checkpoint_minutes, job.budget or Budget())
+    callback = TimedCheckpoints(job)
     trainer = ResumableTrainer(
         model=model,
         args=args,

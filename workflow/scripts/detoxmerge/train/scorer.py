@@ -132,7 +132,8 @@ def _train_tokenizer(texts: list[str], entry: Mapping[str, Any], folder: Path) -
 
 
 def _shape(tokenizer: BertTokenizer, entry: Mapping[str, Any]) -> BertConfig:
-    return BertConfig(
+    # `num_labels` is taken by the base class; the class's fields, which mypy reads, lack it
+    return BertConfig(  # type: ignore[call-arg]
         vocab_size=len(tokenizer),
         hidden_size=entry["width"],
         num_hidden_layers=entry["layers"],

@@ -52,5 +52,6 @@ def wait_for_all() -> None:
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """All of a parameter, detached; where it is spread over processes, all must call this."""
-    spread = hasattr(tensor, "full_tensor")
-    return (tensor.full_tensor() if spread else tensor).detach()
+    if hasattr(tensor, "full_tensor"):
+        tensor = tensor.full_tensor()
+    return tensor.detach()

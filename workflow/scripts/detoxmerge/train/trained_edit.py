@@ -27,6 +27,8 @@ def trained_edit(base: Path, texts: list[str], job: Job, *, sign: int = 1) -> di
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
     result = train_delta(base, texts, job, sign=sign)
+    if result is None:
+        raise ValueError("an edit is trained in one process")
     files, norm = result.pop("files"), result.pop("l2_norm")
     first, last = result["first_loss"], result["last_loss"]
     print(f"{result['num_texts']} texts, loss {first:.4g} -> {last:.4g}")

@@ -68,7 +68,7 @@ class Params(Entry):
 
 def inputs(params: Params, at: At) -> list[str]:
     """The base, and the texts with their scores."""
-    if params.mode == "corpus_threshold":
+    if params.prompts is None or params.scorer is None:  # of mode corpus_threshold
         return [at.base(), at.data()]
     return [at.base(), at.samples(params.prompts), at.scores(params.prompts, params.scorer)]
 
@@ -78,9 +78,10 @@ def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
     from ...train.texts import samples_up_to_median, texts_up_to
     from ...train.trained_edit import trained_edit
 
-    base, *texts_and_scores = inputs
     if params.mode == "corpus_threshold":
-        texts, counts = texts_up_to(*texts_and_scores, params.threshold)
+        base, data = inputs
+        texts, counts = texts_up_to(data, params.threshold)
     else:
-        texts, counts = samples_up_to_median(*texts_and_scores)
+        base, samples, scores = inputs
+        texts, counts = samples_up_to_median(samples, scores)
     return trained_edit(base, texts, job) | {"selection": counts}

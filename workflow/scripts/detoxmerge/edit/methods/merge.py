@@ -11,11 +11,10 @@ one of Kim et al. (COLM 2024, openreview.net/forum?id=TBNYjdOazs).
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     Field,
     create_model,
     field_validator,
@@ -56,7 +55,9 @@ class _First(Entry):
         return self
 
 
-class _Common(Entry):
+class MergeParams(_First):
+    """The parameters of a merge, whatever the operator, whose own come before those here."""
+
     lines_alpha: float | None = Field(
         None,
         ge=0,
@@ -76,7 +77,7 @@ class _Common(Entry):
     )
 
     @model_validator(mode="after")
-    def _has_an_alpha(self) -> "_Common":
+    def _has_an_alpha(self) -> "MergeParams":
         if self.lines_beta is not None and self.lines_alpha is None:
             raise ValueError("lines_beta needs lines_alpha")
         return self
@@ -87,40 +88,47 @@ class _Common(Entry):
         return None if self.lines_alpha is None else (self.lines_alpha, self.lines_beta)
 
 
+P = TypeVar("P", bound=MergeParams)
+
+
+class _WithRecipe(WithRecipe, MergeParams):
+    """The recipe comes last."""
+
+
 @cache
-def merge_params(operator: str, *last: type[BaseModel]) -> type[BaseModel]:
+def merge_params(operator: str, base: type[P]) -> type[P]:
     """The parameters of a method that merges by this operator, always the same class.
 
     Args:
         operator: a name in `plan.registry.OPERATORS`.
-        last: bases with the fields of the method alone, which come last.
+        base: has the fields of the method alone, which come last.
     """
-    return create_model("Params", __base__=(*last, _Common, OPERATORS[operator].Params, _First))
+    # pydantic puts the fields of the last base first, so `_First` is named again
+    bases: tuple[Any, ...] = (base, OPERATORS[operator].Params, _First)
+    return create_model("Params", __base__=bases)
 
 
-class _Unknown(merge_params("mean"), extra="ignore"):  # type: ignore[misc]
+class _Unknown(MergeParams, extra="ignore"):
     """For an operator that does not exist: the only error is that it does not."""
 
 
-Params = merge_params("mean", WithRecipe)
+Params = merge_params("mean", _WithRecipe)
 
 
-def params_of(
-    values: dict[str, Any], last: tuple[type[BaseModel], ...] = (WithRecipe,)
-) -> type[BaseModel]:
-    """The class for an entry, by its operator; `last` as in `merge_params`."""
+def params_of(values: dict[str, Any], base: type[MergeParams] = _WithRecipe) -> type[MergeParams]:
+    """The class for an entry, by its operator; `base` as in `merge_params`."""
     operator = values.get("operator", "mean")
     if not isinstance(operator, str):
-        return merge_params("mean", *last)
-    return merge_params(operator, *last) if operator in OPERATORS else _Unknown
+        return merge_params("mean", base)
+    return merge_params(operator, base) if operator in OPERATORS else _Unknown
 
 
-def operator_of(params: BaseModel) -> ModuleType | None:
+def operator_of(params: MergeParams) -> ModuleType | None:
     """The operator's module; None for the mean, which this module describes."""
     return None if params.operator == "mean" else OPERATORS[params.operator]
 
 
-def single_of(params: BaseModel, mean: type[BaseModel] = Params) -> BaseModel:
+def single_of(params: MergeParams, mean: type[MergeParams] = Params) -> MergeParams:
     """N = 1 and the mean, with the same values of the parameters that all operators have.
 
     Args:
@@ -130,12 +138,12 @@ def single_of(params: BaseModel, mean: type[BaseModel] = Params) -> BaseModel:
     return mean(n=1, **params.model_dump(include=set(mean.model_fields) - {"n", "operator"}))
 
 
-def inputs(params: BaseModel, at: At) -> list[str]:
+def inputs(params: _WithRecipe, at: At) -> list[str]:
     """The N fine-tunes of this model, data set and seed."""
     return [at.shard(params.recipe, params.n, shard) for shard in range(params.n)]
 
 
-def build(inputs: list[Path], params: BaseModel, job: Job) -> dict[str, Any]:
+def build(inputs: list[Path], params: MergeParams, job: Job) -> dict[str, Any]:
     """Write the merged vector; the sign is -1, as toxicity is subtracted."""
     from ...merge.merging import merge_deltas
     from ...storage.artefacts import read_json

@@ -9,10 +9,9 @@ full models, LoRA adapters or task vectors of this workflow. N = 1 is the first 
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, model_validator
+from pydantic import model_validator
 
 from ...plan.at import At
-from ...plan.entries import Entry
 from ...train.job import Job
 from . import merge
 
@@ -25,10 +24,10 @@ USES = ()
 MERGES = "n"
 
 
-class _Given(Entry):
+class _Given(merge.MergeParams):
     @model_validator(mode="after")
     def _has_weights(self) -> "_Given":
-        if self.operator == "weighted" and self.weights is None:
+        if self.operator == "weighted" and getattr(self, "weights", None) is None:
             raise ValueError(
                 "operator weighted needs `weights`, as the numbers of texts are unknown"
             )
@@ -39,22 +38,22 @@ Params = merge.merge_params("mean", _Given)
 operator_of = merge.operator_of
 
 
-def params_of(values: dict[str, Any]) -> type[BaseModel]:
+def params_of(values: dict[str, Any]) -> type[merge.MergeParams]:
     """As in `merge`, without a recipe."""
-    return merge.params_of(values, (_Given,))
+    return merge.params_of(values, _Given)
 
 
-def single_of(params: BaseModel) -> BaseModel:
+def single_of(params: merge.MergeParams) -> merge.MergeParams:
     """As in `merge`: the first fine-tune alone."""
     return merge.single_of(params, Params)
 
 
-def inputs(params: BaseModel, at: At) -> list[str]:
+def inputs(params: merge.MergeParams, at: At) -> list[str]:
     """The base and its first N fine-tunes."""
     return [at.base(), *(at.given_finetune(index) for index in range(params.n))]
 
 
-def build(inputs: list[Path], params: BaseModel, job: Job) -> dict[str, Any]:
+def build(inputs: list[Path], params: merge.MergeParams, job: Job) -> dict[str, Any]:
     """Merge straight from the files of the fine-tunes."""
     from ...merge.made_elsewhere import open_base, open_given
     from ...merge.merging import merge_vectors

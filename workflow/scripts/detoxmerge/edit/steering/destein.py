@@ -11,7 +11,7 @@ from ...errors import UserError
 from ...models.activations import pooled
 from ...models.architectures import modules_of
 from ...models.device import pick_device
-from ...models.loading import context_of, load_model, load_tokenizer
+from ...models.loading import context_of, load_model, load_tokenizer, move
 from ...models.scorers import load_scorer
 from ...models.scoring import predictor, score_texts
 from ...storage.artefacts import publish, read_json, sha256
@@ -51,7 +51,7 @@ def fit(
         UserError: there are too few pairs, a prefix leaves no room, or the architecture is unknown.
     """
     place, device = read_json(inputs[0])["model"], pick_device(job.device)
-    model, tokenizer = load_model(place).to(device), load_tokenizer(place)
+    model, tokenizer = move(load_model(place), device), load_tokenizer(place)
     modules = modules_of(model, "attention")
     steps = _steps(inputs, params, model, tokenizer, device)
     pairs, counts = _pairs(inputs, params, steps)

@@ -12,7 +12,7 @@ from ...errors import UserError
 from ...models.activations import pooled
 from ...models.architectures import modules_of
 from ...models.device import pick_device
-from ...models.loading import context_of, load_model, load_tokenizer
+from ...models.loading import context_of, load_model, load_tokenizer, move
 from ...storage.artefacts import read_json
 from ...storage.writing import write_tensors
 from ...train.job import Job
@@ -30,7 +30,7 @@ def fit(inputs: list[Path], params: "Params", job: Job) -> dict[str, Any]:
     """
     base, data = inputs
     place = read_json(base)["model"]
-    model, tokenizer = load_model(place).to(pick_device(job.device)), load_tokenizer(place)
+    model, tokenizer = move(load_model(place), pick_device(job.device)), load_tokenizer(place)
     blocks, values = modules_of(model, "blocks"), modules_of(model, "values")
     layers = edited_layers(len(blocks), params.from_share, params.to_share)
     _require_rank(params, model.config.hidden_size)

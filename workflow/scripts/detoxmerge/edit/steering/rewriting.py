@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...models.loading import load_model, load_tokenizer
+from ...models.loading import load_model, load_tokenizer, move
 from ...models.sampling import continuations
 from .pairs import BATCH, Rewrite
 
@@ -19,7 +19,7 @@ def rewriter(place: dict[str, Any], device: str, new_tokens: int, seed: int) -> 
         new_tokens: limit for a candidate.
         seed: of the sampling (top-p 0.9, temperature 1).
     """
-    model, tokenizer = load_model(place).to(device), load_tokenizer(place)
+    model, tokenizer = move(load_model(place), device), load_tokenizer(place)
     protocol = {
         "samples": CANDIDATES,
         "new_tokens": new_tokens,

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import normalize
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from ...errors import UserError
@@ -58,7 +59,8 @@ class Verb:
             dtype: of the weights; the vectors stay fp32.
         """
         manifest = read_json(edit)
-        self.model, self.rule, self._handles = model, RULES[manifest["rule"]], []
+        self.model, self.rule = model, RULES[manifest["rule"]]
+        self._handles: list[RemovableHandle] = []
         file = edit.parent / manifest["tensors"]["file"]
         known, width = dict(model.named_modules()), model.config.hidden_size
         self._vectors: dict[str, torch.Tensor] = {}

@@ -57,8 +57,8 @@ def prepare(vectors: TaskVectors, params: Params) -> tuple[list[float], dict[str
     """
     weights = params.weights
     if weights is None:
-        sizes = vectors.num_texts
-        if sizes is None or None in sizes or not sum(sizes):
+        sizes = [size for size in vectors.num_texts or [] if size is not None]
+        if len(sizes) < len(vectors) or not sum(sizes):
             raise UserError(
                 "operator weighted: the number of texts of each fine-tune is not known; give "
                 "`weights`"

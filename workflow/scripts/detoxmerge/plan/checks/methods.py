@@ -7,8 +7,8 @@ from pydantic import ValidationError
 
 from ...errors import nearest, sentence
 from ..config import Config
-from ..entries import MethodEntry, is_method_entry
-from ..registry import METHODS, params_of
+from ..entries import MethodEntry, as_dict, is_method_entry
+from ..registry import METHODS, params_of, refusals
 from ..settings import aliases, combinations, settings
 from ..slug import setting_slug
 
@@ -19,11 +19,9 @@ def bad_methods(raw: dict[str, Any]) -> Iterator[str]:
     Args:
         raw: the config, not parsed yet; what has the wrong form is skipped.
     """
-    run = raw.get("run") if isinstance(raw.get("run"), dict) else {}
-    entries = raw.get("methods") if isinstance(raw.get("methods"), dict) else {}
+    entries, names = as_dict(raw.get("methods")), as_dict(raw.get("run")).get("methods")
     catalogue = {"recipes": {"default": {}}} | raw
-    names = run.get("methods") if isinstance(run.get("methods"), list) else []
-    for name in names:
+    for name in names if isinstance(names, list) else []:
         entry = entries.get(name)
         if name not in METHODS or name not in entries or not is_method_entry(entry):
             continue  # other checks report it
@@ -52,8 +50,7 @@ def refused_by_methods(config: Config) -> Iterator[str]:
     """A sentence for each thing in the config that a method cannot work with."""
     for name in config.run.methods:
         for params in settings(name, config.methods[name]):
-            refusals = getattr(METHODS[name], "refusals", lambda params, config: [])
-            for refusal in refusals(params, config):
+            for refusal in refusals(name, params, config):
                 yield f"methods.{name}: {refusal}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...errors import UserError, nearest
 from ..config import Config
+from ..entries import as_dict
 from ..exports import find_export
 from ..grid import Grid
 from ..registry import METHODS
@@ -21,7 +22,7 @@ def unknown_aliases(raw: dict[str, Any]) -> list[str]:
     Args:
         raw: the config, not parsed yet; what has the wrong form is skipped.
     """
-    run = raw.get("run") if isinstance(raw.get("run"), dict) else {}
+    run = as_dict(raw.get("run"))
     errors = []
     # what has the wrong form is skipped: pydantic reports it
     for place, kind, names in _named(run):
@@ -65,7 +66,7 @@ def _named(run: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 def repetitions(config: Config) -> list[str]:
     """A sentence for each list of `run` with a repeated value, or a name of two things."""
     run, errors = config.run, []
-    lists = {
+    lists: dict[str, list[Any]] = {
         "models": run.models,
         "datasets": run.datasets,
         "methods": run.methods,

@@ -123,7 +123,16 @@ def _trade_off_line(
         moved = values - float(start[column])
         low, high = (line[f"{column}_{bound}"].astype(float) for bound in ("low", "high"))
         errors[name] = [np.maximum(0, moved - low), np.maximum(0, high - moved)]
-    axis.errorbar(x, y, **errors, label=label, **style, elinewidth=0.6, capsize=0)
+    axis.errorbar(
+        x,
+        y,
+        xerr=errors["xerr"],
+        yerr=errors["yerr"],
+        label=label,
+        **style,
+        elinewidth=0.6,
+        capsize=0,
+    )
     ringed = line["chosen_by"].notna()
     axis.plot(x[ringed], y[ringed], "o", mfc="none", mec=style["color"], ms=9, mew=1.2)
 

@@ -102,11 +102,12 @@ def _comparisons(grid: Grid) -> Iterator[tuple[dict[str, Any], Comparison, Inter
 def without_one(grid: Grid, edit: Edit) -> list[Edit]:
     """The N edits that each leave out one shard of a merged edit; none unless all are there."""
     without = {
-        left_out(other.method, other.params): other
+        shard: other
         for other in grid.edits
-        if getattr(METHODS[other.method], "REPLICATE_OF", None) == edit.method
+        if (shard := left_out(other.method, other.params)) is not None
+        and getattr(METHODS[other.method], "REPLICATE_OF", None) == edit.method
         and (other.model, other.dataset, other.seed) == (edit.model, edit.dataset, edit.seed)
-        and protocol(other.params, without=(METHODS[other.method].LEAVES_OUT,))
+        and protocol(other.params, without=(getattr(METHODS[other.method], "LEAVES_OUT", ""),))
         == protocol(edit.params)
     }
     n = merged_shards(edit.method, edit.params)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.hooks import RemovableHandle
 from transformers import LogitsProcessor, PreTrainedModel, TopPLogitsWarper
 
 from ....models.loading import context_of
@@ -48,7 +49,8 @@ class Verb:
             for name, described in manifest["helpers"].items()
         }
         self._signature = inspect.signature(model.forward)
-        self.scale, self.base_logits, self._hook = 0.0, None, None
+        self.scale, self.base_logits = 0.0, None
+        self._hook: RemovableHandle | None = None
 
     def apply(self, scale: float) -> None:
         """Set the scale of the rule; at 0 there is no hook."""

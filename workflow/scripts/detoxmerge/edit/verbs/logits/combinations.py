@@ -38,10 +38,10 @@ def self_debias(z: torch.Tensor, helpers: Helpers, scale: float, *, epsilon: flo
         scale: lambda.
         epsilon: the smallest factor, above 0.
     """
-    p, largest = z.softmax(dim=-1), None
-    for logits in helpers["prompted"]:  # one by one: a softmax of all would take J times z
-        biased = logits.float().softmax(dim=-1)
-        largest = biased if largest is None else torch.maximum(largest, biased, out=largest)
+    p, prompted = z.softmax(dim=-1), helpers["prompted"]
+    largest = prompted[0].float().softmax(dim=-1)
+    for logits in prompted[1:]:  # one by one: a softmax of all would take J times z
+        torch.maximum(largest, logits.float().softmax(dim=-1), out=largest)
     return z + (scale * (p - largest).clamp(max=0)).clamp(min=math.log(epsilon))
 
 

@@ -98,7 +98,11 @@ class Helper:
         ids = call.ids.repeat(self.passes, 1)
         if call.past == 0:
             ids, state.head = self._behind_prefix(ids, call.mask.repeat(self.passes, 1))
-        elif state.head is None or state.cache.get_seq_length() != state.head.shape[1] + call.past:
+        elif (
+            state.head is None
+            or state.cache is None
+            or state.cache.get_seq_length() != state.head.shape[1] + call.past
+        ):
             raise ValueError("the key-value cache was not made by the edited model, or was cropped")
         mask = torch.cat([state.head, call.mask.repeat(self.passes, 1)], dim=1)
         # a model that numbers the positions itself may count the padding
@@ -184,4 +188,4 @@ def _add(model: PreTrainedModel, delta: Path, sign: int) -> None:
     require_layout(expected, layout(delta), "the helper's base", str(delta))
     with open_tensors(delta) as tensors:
         for name, parameter in model.named_parameters():
-            parameter += sign * torch.from_numpy(tensors.get_tensor(name))
+            parameter.add_(sign * torch.from_numpy(tensors.get_tensor(name)))
