@@ -94,7 +94,8 @@ READ_BY = {  # a name of NEEDS -> its files
 
 def inputs_needed(needs):
     """An input function for `unpack`: what a figure or table needs, by name."""
-    return lambda wildcards: {need: READ_BY[need](wildcards) for need in needs}
+    # always the summary, too: it refuses what was not made as the config says
+    return lambda wildcards: {n: READ_BY[n](wildcards) for n in ("summary", *needs)}
 
 
 # `str` removes the caption, which rule all could not render: it has no wildcards
