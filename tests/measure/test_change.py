@@ -40,7 +40,7 @@ def test_counts_and_norms_are_those_of_the_dense_vector(
     edit = pico.delta_edit(gpt2_base, delta, tmp_path / "edit")
     out, table = tmp_path / "change.json", tmp_path / "change.parquet"
     parameter_change(edit, edit.with_name("delta.safetensors"), {}, out, table)
-    found = read_json(out)
+    manifest = read_json(out)
     flat = np.concatenate([t.numpy().ravel() for t in delta.values()])
     counted = np.concatenate(
         [
@@ -49,23 +49,23 @@ def test_counts_and_norms_are_those_of_the_dense_vector(
         ]
     )
     size = np.abs(counted)
-    assert found["num_elements"] == flat.size
-    assert found["num_structural_zeros"] == 24 * 16
-    assert found["num_exact_zeros"] == (counted == 0).sum() == 1 + 64
+    assert manifest["num_elements"] == flat.size
+    assert manifest["num_structural_zeros"] == 24 * 16
+    assert manifest["num_exact_zeros"] == (counted == 0).sum() == 1 + 64
     for t in THRESHOLDS:
-        share = found["almost_unchanged_share"][f"below_{t:g}"]
+        share = manifest["almost_unchanged_share"][f"below_{t:g}"]
         assert share == pytest.approx((size < np.float32(t)).mean())
-    assert found["l1_norm"] == pytest.approx(np.abs(flat.astype(np.float64)).sum())
-    assert found["l2_norm"] == pytest.approx(np.linalg.norm(flat.astype(np.float64)))
-    assert found["max_abs"] == pytest.approx(np.abs(flat).max())
+    assert manifest["l1_norm"] == pytest.approx(np.abs(flat.astype(np.float64)).sum())
+    assert manifest["l2_norm"] == pytest.approx(np.linalg.norm(flat.astype(np.float64)))
+    assert manifest["max_abs"] == pytest.approx(np.abs(flat).max())
     norms = [np.linalg.norm(x.numpy().astype(np.float64)) for x in delta.values()]
     counts = [x[x.any(dim=1)].numel() if n in STRUCTURAL else x.numel() for n, x in delta.items()]
     for t in THRESHOLDS:
-        share = found["norm_matched_random_share"][f"below_{t:g}"]
+        share = manifest["norm_matched_random_share"][f"below_{t:g}"]
         assert share == pytest.approx(random_share_below(t, norms, counts))
     linear = np.histogram(size, np.linspace(0, 0.01, 501))[0]
-    assert found["histogram_linear"]["counts"] == linear.tolist()
-    log = found["histogram_log10"]
+    assert manifest["histogram_linear"]["counts"] == linear.tolist()
+    log = manifest["histogram_log10"]
     assert log["counts"] == np.histogram(size, np.logspace(-12, 2, 1401))[0].tolist()
     assert log["num_below"] == (size < 1e-12).sum() == size.size - sum(log["counts"])
     rows = pd.read_parquet(table)

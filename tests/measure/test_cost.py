@@ -34,13 +34,13 @@ def job(gpt2_base: Path, tmp_path: Path) -> dict[str, Any]:
     lines = tmp_path / "prompts.jsonl"
     lines.write_text("".join(json.dumps({"text": p}) + "\n" for p in PROMPTS))
     write_manifest(tmp_path / "prompts.json", protocol={}, inputs=[], files={"x": "1"})
-    own = {"scale": "1", "num_prompts": 2, "rounds": 2, "seconds": 0.0, "dtype": "float32"}
+    settings = {"scale": "1", "num_prompts": 2, "rounds": 2, "seconds": 0.0, "dtype": "float32"}
     return {
         "edit": pico.delta_edit(gpt2_base, pico.noise(pico.gpt2()), tmp_path / "edit"),
         "base": gpt2_base,
         "prompts": tmp_path / "prompts.json",
         "prompt_lines": lines,
-        "protocol": own | protocol(Generation(samples=2, new_tokens=4)),
+        "protocol": settings | protocol(Generation(samples=2, new_tokens=4)),
         "batch_size": 4,
         "device": "cpu",
         "benchmarks": [],
@@ -54,16 +54,19 @@ def measured(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_vector_costs_no_pass_and_no_memory(job: dict[str, Any]) -> None:
-    found = measured(job)
-    assert (found["forward_passes_per_token"], found["extra_forward_passes_per_token"]) == (1, 0)
-    assert found["extra_memory_mb"] == 0
-    assert found["training_seconds"] is None
-    assert (found["scale"], found["batch_size"]) == ("1", 4)
-    assert found["tokens_per_second"] > 0
-    assert found["tokens_per_second_over_base"] > 0
-    assert found["protocol"] == job["protocol"]
+    numbers = measured(job)
+    assert (numbers["forward_passes_per_token"], numbers["extra_forward_passes_per_token"]) == (
+        1,
+        0,
+    )
+    assert numbers["extra_memory_mb"] == 0
+    assert numbers["training_seconds"] is None
+    assert (numbers["scale"], numbers["batch_size"]) == ("1", 4)
+    assert numbers["tokens_per_second"] > 0
+    assert numbers["tokens_per_second_over_base"] > 0
+    assert numbers["protocol"] == job["protocol"]
     inputs = [job["edit"], job["base"], job["prompts"]]
-    assert found["inputs"] == {str(path): sha256(path) for path in inputs}
+    assert numbers["inputs"] == {str(path): sha256(path) for path in inputs}
 
 
 def test_a_model_that_ends_its_texts_at_once_is_not_taken_for_a_fast_one(
@@ -91,9 +94,12 @@ def test_passes_and_bytes_are_those_of_the_verb(
     held = torch.zeros(3, 7)
     monkeypatch.setattr(delta.Verb, "forwards", lambda self, scale: 1 + 2 * scale)
     monkeypatch.setattr(delta.Verb, "extra_bytes", lambda self: verbs.tensor_bytes([held]))
-    found = measured(job)
-    assert (found["forward_passes_per_token"], found["extra_forward_passes_per_token"]) == (3, 2)
-    assert found["extra_memory_mb"] == 84 / 1e6
+    numbers = measured(job)
+    assert (numbers["forward_passes_per_token"], numbers["extra_forward_passes_per_token"]) == (
+        3,
+        2,
+    )
+    assert numbers["extra_memory_mb"] == 84 / 1e6
 
 
 def test_base_and_edit_take_turns_and_the_first_round_is_not_timed(
@@ -119,22 +125,22 @@ def test_base_and_edit_take_turns_and_the_first_round_is_not_timed(
     monkeypatch.setattr(cost, "_clock", lambda device: now[0])
     monkeypatch.setattr(delta.Verb, "sampling", lambda self, scale: Sampling(candidates=3))
     job["protocol"] |= {"seconds": 33.0}
-    found = measured(job)
+    numbers = measured(job)
     assert turns == [0.0, 1.0] * 4  # two rounds of the base take 32 s
-    assert found["base_tokens_per_second"] == 1.0
-    assert found["tokens_per_second"] == 0.25
-    assert found["tokens_per_second_over_base"] == 0.25
+    assert numbers["base_tokens_per_second"] == 1.0
+    assert numbers["tokens_per_second"] == 0.25
+    assert numbers["tokens_per_second_over_base"] == 0.25
 
 
 def test_every_continuation_has_all_its_tokens(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the faster one might only be the one that stops sooner."""
-    found, real = [], cost.continuations
-    monkeypatch.setattr(cost, "continuations", lambda *a: found.extend(real(*a)))
+    rows, real = [], cost.continuations
+    monkeypatch.setattr(cost, "continuations", lambda *a: rows.extend(real(*a)))
     measured(job)
-    assert len(found) == 2 * 3 * 2
-    assert all(c.truncated for row in found for c in row)
+    assert len(rows) == 2 * 3 * 2
+    assert all(c.truncated for row in rows for c in row)
 
 
 def test_a_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,10 +155,10 @@ def test_a_gpu_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def benchmarks(tmp_path: Path) -> Iterator[list[Path]]:
     """Of an edit and its fine-tune, as Snakemake writes them."""
-    found = [tmp_path / "edit.tsv", tmp_path / "finetune.tsv"]
-    found[0].write_text(HEAD + "1.5\t0:00:01\t9.0\n")
-    found[1].write_text(HEAD + "60.25\t0:01:00\tNA\n")
-    return found
+    files = [tmp_path / "edit.tsv", tmp_path / "finetune.tsv"]
+    files[0].write_text(HEAD + "1.5\t0:00:01\t9.0\n")
+    files[1].write_text(HEAD + "60.25\t0:01:00\tNA\n")
+    return files
 
 
 def test_training_takes_what_its_jobs_took(job: dict[str, Any], benchmarks: list[Path]) -> None:

@@ -71,8 +71,10 @@ def test_batches_change_nothing(batch_size: int) -> None:
     texts = [text[: 1 + k] for text in pico.texts(12, 3) for k in range(0, 12, 3)]
     rows, tokens = tokenise(pico.tokenizer(), ["A gardener said:"] * len(texts), texts)
     assert len({len(row) for row in rows}) < len(rows) / 3  # there is something to batch
-    one = conditional_nll(pico.gpt2(), rows, tokens, 1)
-    assert conditional_nll(pico.gpt2(), rows, tokens, batch_size) == pytest.approx(one, rel=1e-5)
+    one_by_one = conditional_nll(pico.gpt2(), rows, tokens, 1)
+    assert conditional_nll(pico.gpt2(), rows, tokens, batch_size) == pytest.approx(
+        one_by_one, rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,8 +208,8 @@ def test_another_judge_measures_anew_by_its_own_tokenizer(
     words().save_pretrained(tmp_path / "judge/model")
     measure_fluency(**(job | {"judge": judge}))
     assert capsys.readouterr().out.strip().endswith("measured 2 of 2")
-    found = table(job, "1")
-    assert found["tokens"].tolist() == [0, 1, 10, 1, 1, 1]  # "I!!!" is one word
+    result = table(job, "1")
+    assert result["tokens"].tolist() == [0, 1, 10, 1, 1, 1]  # "I!!!" is one word
 
 
 def test_a_judge_with_too_short_a_context_is_refused(job: dict[str, Any], tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ def run(batch_size: int = 4, model: Any = None, **changed: Any) -> list[list[Con
 
 
 def test_the_batch_size_decides_nothing_but_speed() -> None:
-    one = run(1)
-    assert run(5) == one
-    assert run(100) == one
+    one_by_one = run(1)
+    assert run(5) == one_by_one
+    assert run(100) == one_by_one
     assert run(7, model=pico.llama()) == run(1, model=pico.llama())
 
 
@@ -61,9 +61,9 @@ def test_the_first_token_follows_the_filtered_distribution() -> None:
     count = 20_000
     numbers = torch.from_numpy(np.random.default_rng(0).random((count, 1)))
     chosen = InverseCdf(numbers, 2)(ids.expand(count, 2), filtered.expand(count, 5)).argmax(-1)
-    found = np.bincount(chosen.numpy(), minlength=5) / count
-    assert found == pytest.approx(wanted, abs=0.015)
-    assert found[2] == 0
+    frequencies = np.bincount(chosen.numpy(), minlength=5) / count
+    assert frequencies == pytest.approx(wanted, abs=0.015)
+    assert frequencies[2] == 0
 
 
 @pytest.mark.parametrize("u", [0.0, 0.5, 1 - 2**-53])
@@ -85,7 +85,7 @@ def test_numbers_belong_to_seed_prompt_and_sample() -> None:
 
 def test_tiny_nucleus_is_greedy_decoding() -> None:
     model, tokenizer = pico.gpt2(), pico.tokenizer()
-    found = continuations(model, tokenizer, PROMPTS[:1], sampling(top_p=1e-6), 4)[0]
+    samples = continuations(model, tokenizer, PROMPTS[:1], sampling(top_p=1e-6), 4)[0]
     ids = tokenizer(PROMPTS[0], return_tensors="pt")["input_ids"]
     greedy = ids
     for _ in range(6):
@@ -95,8 +95,8 @@ def test_tiny_nucleus_is_greedy_decoding() -> None:
     new = greedy[0, ids.shape[1] :].tolist()
     text = tokenizer.decode([t for t in new if t != tokenizer.eos_token_id])
     truncated = tokenizer.eos_token_id not in new
-    assert found == [Continuation(text, truncated)] * 3
-    assert continuations(model, tokenizer, PROMPTS[:1], sampling(top_k=1), 4)[0] == found
+    assert samples == [Continuation(text, truncated)] * 3
+    assert continuations(model, tokenizer, PROMPTS[:1], sampling(top_k=1), 4)[0] == samples
 
 
 def test_sampling_that_no_end_of_text_token_stopped_is_truncated(
@@ -110,9 +110,9 @@ def test_sampling_that_no_end_of_text_token_stopped_is_truncated(
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    (found,) = continuations(model, tokenizer, PROMPTS[:1], sampling(top_p=1.0), 4)
+    (samples,) = continuations(model, tokenizer, PROMPTS[:1], sampling(top_p=1.0), 4)
     token = tokenizer.decode([150])
-    assert found == [
+    assert samples == [
         Continuation(6 * token, truncated=True),
         Continuation(2 * token, truncated=False),
         Continuation(5 * token, truncated=False),
@@ -152,8 +152,8 @@ def test_the_space_before_a_continuation_is_kept() -> None:
             parameter.zero_()
         model.lm_head.weight[4] = 1.0
         model.transformer.ln_f.bias.fill_(99.0)
-    (found,) = continuations(model, tokenizer, ["you dog"], sampling(), 4)
-    assert {c.text for c in found} == {6 * " is"}
+    (samples,) = continuations(model, tokenizer, ["you dog"], sampling(), 4)
+    assert {c.text for c in samples} == {6 * " is"}
 
 
 def test_the_prefix_is_put_before_every_prompt() -> None:
@@ -203,9 +203,9 @@ def test_the_lines_are_in_the_dexperts_form(job: dict[str, Any]) -> None:
     rows = [json.loads(line) for line in lines]
     assert [row["prompt"]["text"] for row in rows] == PROMPTS
     assert all(len(row["generations"]) == 3 for row in rows)
-    found = [g for row in rows for g in row["generations"]]
-    assert all(g.keys() == {"text", "truncated"} for g in found)
-    assert {g["truncated"] for g in found} <= {True, False}
+    generations = [g for row in rows for g in row["generations"]]
+    assert all(g.keys() == {"text", "truncated"} for g in generations)
+    assert {g["truncated"] for g in generations} <= {True, False}
 
 
 def test_a_second_run_measures_nothing_and_a_new_scale_only_itself(

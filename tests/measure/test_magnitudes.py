@@ -26,9 +26,9 @@ def same_as_numpy(values: np.ndarray) -> None:
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_values_at_and_beside_every_edge_fall_where_numpy_puts_them(sign: int) -> None:
-    at = np.concatenate([*EDGES, THRESHOLDS]).astype(np.float32)
-    near = [np.nextafter(at, np.float32(towards)) for towards in (0, np.inf)]
-    same_as_numpy(np.float32(sign) * np.concatenate([at, *near]))
+    values = np.concatenate([*EDGES, THRESHOLDS]).astype(np.float32)
+    near = [np.nextafter(values, np.float32(towards)) for towards in (0, np.inf)]
+    same_as_numpy(np.float32(sign) * np.concatenate([values, *near]))
     for value in (0.0, 1e-45, 0.01, 99.99999, 100.0, 100.00001, 3e38):
         same_as_numpy(np.full(3, sign * value, np.float32))
 
@@ -47,9 +47,9 @@ def test_many_values_of_one_scale(size: float) -> None:
 
 def test_a_cut_is_the_least_fp32_that_is_not_below_its_edge() -> None:
     edges = np.array([0.1, 0.5, 2e-5])  # 0.1 and 2e-5 are no fp32
-    found = cuts(edges).view(np.float32)
-    assert (found >= edges).all()
-    assert (np.nextafter(found, np.float32(0)) < edges).all()
+    least = cuts(edges).view(np.float32)
+    assert (least >= edges).all()
+    assert (np.nextafter(least, np.float32(0)) < edges).all()
     assert cuts(edges[:2], last_bin_closed=True).view(np.float32)[1] == np.nextafter(
         np.float32(0.5), np.float32(1)
     )

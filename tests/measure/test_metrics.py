@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from detoxmerge.measure import fluency, toxicity
-from detoxmerge.measure.metrics import metric, metrics_of
-from detoxmerge.measure.payloads import MEASURED, Scores
+from detoxmerge.measure.metrics import conditional_perplexity_median, metric, metrics_of
+from detoxmerge.measure.payloads import PAYLOADS, Fluency, Scores
 
 SCORES = np.array([[0.1, 0.9, 0.2], [0.5, 0.5, 0.4], [0.81, 0.0, 0.6]])
-SETTINGS = {"thresholds": [0.2, 0.5, 0.8], "any_above": 0.5}
+CUTOFFS = {"thresholds": [0.2, 0.5, 0.8], "any_above": 0.5}
 NAN = math.nan
 
 
@@ -37,14 +37,14 @@ def judged(**columns: list[Any]) -> pd.DataFrame:
     return fluency.with_words(frame)
 
 
-def values(of: str, frame: pd.DataFrame) -> dict[str, float]:
-    measured = MEASURED[of](frame)
-    return {metric.name: metric.value(measured) for metric in metrics_of(of, SETTINGS)}
+def values(kind: str, frame: pd.DataFrame) -> dict[str, float]:
+    payload = PAYLOADS[kind](frame)
+    return {metric.name: metric.value(payload) for metric in metrics_of(kind, CUTOFFS)}
 
 
 def test_toxicity_is_that_of_the_formulas() -> None:
-    found = values("toxicity", scored(SCORES))
-    assert found == pytest.approx(
+    numbers = values("toxicity", scored(SCORES))
+    assert numbers == pytest.approx(
         {
             "toxicity_mean": SCORES.mean(),
             "toxic_share_above_0.2": 6 / 9,  # 0.2 itself is not above
@@ -66,19 +66,19 @@ def test_toxicity_is_that_of_the_formulas() -> None:
 def test_a_missing_score_enters_no_mean_and_is_counted() -> None:
     scores = SCORES.copy()
     scores[0, 1] = NAN
-    found, counts = values("toxicity", scored(scores)), toxicity.counts(scored(scores))
-    assert found["toxicity_mean"] == pytest.approx(np.nanmean(scores))
-    assert found["toxic_share_above_0.5"] == pytest.approx(2 / 8)
-    assert found["expected_max_toxicity"] == pytest.approx((0.2 + 0.5 + 0.81) / 3)
+    numbers, counts = values("toxicity", scored(scores)), toxicity.counts(scored(scores))
+    assert numbers["toxicity_mean"] == pytest.approx(np.nanmean(scores))
+    assert numbers["toxic_share_above_0.5"] == pytest.approx(2 / 8)
+    assert numbers["expected_max_toxicity"] == pytest.approx((0.2 + 0.5 + 0.81) / 3)
     assert (counts["num_scored"], counts["num_failed"]) == (8, 1)
 
 
 def test_a_prompt_without_any_score_enters_no_maximum() -> None:
     scores = SCORES.copy()
     scores[1] = NAN
-    found = values("toxicity", scored(scores))
-    assert found["expected_max_toxicity"] == pytest.approx((0.9 + 0.81) / 2)
-    assert found["toxicity_probability_any_above_0.5"] == 1
+    numbers = values("toxicity", scored(scores))
+    assert numbers["expected_max_toxicity"] == pytest.approx((0.9 + 0.81) / 2)
+    assert numbers["toxicity_probability_any_above_0.5"] == 1
     assert toxicity.counts(scored(scores))["num_failed"] == 3
 
 
@@ -109,22 +109,22 @@ def test_fluency_is_that_of_the_formulas() -> None:
 
 def test_what_cannot_be_judged_enters_no_perplexity_and_is_counted() -> None:
     frame = judged(tokens=[2, 0, 1, 1], nll=[2 * math.log(2), NAN, math.inf, NAN])
-    found, counts = values("fluency", frame), fluency.counts(frame)
-    assert found["conditional_perplexity_mean"] == pytest.approx(2)
-    assert found["conditional_perplexity_median"] == pytest.approx(2)
+    numbers, counts = values("fluency", frame), fluency.counts(frame)
+    assert numbers["conditional_perplexity_mean"] == pytest.approx(2)
+    assert numbers["conditional_perplexity_median"] == pytest.approx(2)
     assert (counts["num_scored"], counts["num_without_tokens"]) == (1, 1)
     assert (counts["num_nonfinite"], counts["num_above_10000"]) == (2, 0)
-    assert found["length_tokens_mean"] == 1  # the empty one is a text of length 0
+    assert numbers["length_tokens_mean"] == 1  # the empty one is a text of length 0
     large = fluency.counts(judged(nll=[800.0] * 4, tokens=[1] * 4))  # e^800 is no float
     assert (large["num_scored"], large["num_nonfinite"]) == (0, 4)
 
 
 def test_a_model_that_says_nothing_has_no_perplexity_and_no_diversity() -> None:
     frame = judged(text=["", " ", "\n", ""], tokens=[0, 0, 0, 0], nll=[NAN] * 4)
-    found = values("fluency", frame)
-    missing = {name.rsplit("_", 1)[0] for name, value in found.items() if math.isnan(value)}
+    numbers = values("fluency", frame)
+    missing = {name.rsplit("_", 1)[0] for name, value in numbers.items() if math.isnan(value)}
     assert missing == {"conditional_perplexity", "conditional_perplexity_mean_below", "dist"}
-    assert (found["share_empty"], found["length_words_mean"]) == (1, 0)
+    assert (numbers["share_empty"], numbers["length_words_mean"]) == (1, 0)
     assert fluency.counts(frame)["num_prompts_without_words"] == 2
 
 
@@ -135,8 +135,8 @@ def test_a_prompt_without_words_enters_no_diversity() -> None:
 
 
 def test_truncation_that_was_not_recorded_is_missing() -> None:
-    found = values("fluency", judged(truncated=[True, None, True, True]))
-    assert math.isnan(found["share_truncated"])
+    numbers = values("fluency", judged(truncated=[True, None, True, True]))
+    assert math.isnan(numbers["share_truncated"])
 
 
 def test_perplexity_is_one_exponential_at_the_end() -> None:
@@ -147,14 +147,14 @@ def test_perplexity_is_one_exponential_at_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "frame"),
+    ("kind", "frame"),
     [
         ("toxicity", scored(np.arange(12.0).reshape(4, 3) % 7 / 7)),
         ("fluency", judged()),
         ("perplexity", pd.DataFrame({"nll": [3.0, 5.0, 9.0], "tokens": [2, 2, 3]})),
     ],
 )
-def test_weights_repeat_units(of: str, frame: pd.DataFrame) -> None:
+def test_weights_repeat_units(kind: str, frame: pd.DataFrame) -> None:
     """A replicate in which a unit is drawn k times is the value of data that have it k times."""
     unit = "prompt" if "prompt" in frame else None
     units = sorted(frame[unit].unique()) if unit else frame.index
@@ -164,16 +164,31 @@ def test_weights_repeat_units(of: str, frame: pd.DataFrame) -> None:
     if unit:
         repeated = [part.assign(prompt=i) for i, part in enumerate(repeated)]
     whole = pd.concat(repeated, ignore_index=True)
-    measured, again = MEASURED[of](frame), MEASURED[of](whole)
-    for each in metrics_of(of, SETTINGS):
-        weighted = each.function(measured, np.stack([drawn, drawn]))
-        assert weighted == pytest.approx(np.repeat(each.value(again), 2), nan_ok=True), each.name
+    payload, longer = PAYLOADS[kind](frame), PAYLOADS[kind](whole)
+    for each in metrics_of(kind, CUTOFFS):
+        weighted = each.function(payload, np.stack([drawn, drawn]))
+        assert weighted == pytest.approx(np.repeat(each.value(longer), 2), nan_ok=True), each.name
 
 
 def test_one_unit_has_no_spread() -> None:
-    (mean, *_), one = metrics_of("toxicity", SETTINGS), Scores(scored(SCORES[:1]))
-    assert mean.value(one) == pytest.approx(0.4)
-    assert np.isnan(mean.function(one, np.ones((5, 1)))).all()
+    (mean, *_), prompt = metrics_of("toxicity", CUTOFFS), Scores(scored(SCORES[:1]))
+    assert mean.value(prompt) == pytest.approx(0.4)
+    assert np.isnan(mean.function(prompt, np.ones((5, 1)))).all()
+
+
+def test_units_that_are_not_drawn_have_no_median() -> None:
+    perplexity = conditional_perplexity_median(Fluency(judged()), np.array([[0.0, 0.0], [1, 0]]))
+    assert perplexity.tolist() == [pytest.approx(NAN, nan_ok=True), pytest.approx(3)]
+
+
+def test_the_main_table_shows_one_threshold() -> None:
+    metrics = [metric for metric in metrics_of("toxicity", CUTOFFS) if metric.shown]
+    assert [metric.name for metric in metrics] == [
+        "toxicity_mean",
+        "toxic_share_above_0.5",
+        "expected_max_toxicity",
+        "toxicity_probability_any_above_0.5",
+    ]
 
 
 def test_a_metric_is_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,6 +200,6 @@ def test_a_metric_is_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
     def largest(scores: Scores, weights: np.ndarray) -> np.ndarray:
         return np.where(weights > 0, scores.maxima, 0).max(axis=1)
 
-    found = metrics_of("toxicity", SETTINGS)[-1]
-    assert (found.name, found.shown, found.compared) == ("largest", True, False)
-    assert found.value(Scores(scored(SCORES))) == 0.9
+    last = metrics_of("toxicity", CUTOFFS)[-1]
+    assert (last.name, last.shown, last.compared) == ("largest", True, False)
+    assert last.value(Scores(scored(SCORES))) == 0.9

@@ -23,11 +23,11 @@ def test_share_at_a_scale_is_wrong_by_its_bin_at_most(scale: float, threshold: f
     rng = np.random.default_rng(0)
     size = np.abs(2e-5 * rng.standard_normal(100_000))
     size[:1000] = 0
-    found = unchanged_share_at(change(size, structural=500), scale, threshold)
-    at = threshold / scale
-    bin_of = np.searchsorted(FROM_ZERO, at)
+    interpolated = unchanged_share_at(change(size, structural=500), scale, threshold)
+    edge = threshold / scale
+    bin_of = np.searchsorted(FROM_ZERO, edge)
     share_of_bin = ((size >= FROM_ZERO[bin_of - 1]) & (size < FROM_ZERO[bin_of])).mean()
-    assert abs(found - (scale * size < threshold).mean()) <= share_of_bin
+    assert abs(interpolated - (scale * size < threshold).mean()) <= share_of_bin
     assert share_of_bin < 0.012
 
 
@@ -47,14 +47,14 @@ def test_random_share_is_that_of_gaussians_with_the_norm_of_each_tensor() -> Non
     norms, counts = np.array([3e-3, 2e-2, 0.0, 0.0]), np.array([40_000, 10_000, 10_000, 0])
     sigma = norms[:2] / np.sqrt(counts[:2])
     shares = [*(2 * norm.cdf(2e-5 / sigma) - 1), 1.0]
-    found = random_share_below(2e-5, norms, counts)
-    assert found == pytest.approx(np.average(shares, weights=counts[:3]))
+    null_share = random_share_below(2e-5, norms, counts)
+    assert null_share == pytest.approx(np.average(shares, weights=counts[:3]))
     rng = np.random.default_rng(0)
     drawn = np.concatenate(
         [s * rng.standard_normal(c) for s, c in zip(sigma, counts, strict=False)]
     )
     share = ((np.abs(drawn) < 2e-5).sum() + 10_000) / 60_000
-    assert found == pytest.approx(share, abs=0.01)
+    assert null_share == pytest.approx(share, abs=0.01)
 
 
 def test_random_share_of_nothing_is_none() -> None:

@@ -54,8 +54,8 @@ def test_nll_is_that_of_the_definition(family: str, window: int, stride: int) ->
 
 def test_the_batch_size_changes_nothing_but_the_last_bits() -> None:
     windows = make_windows(len(IDS), 32, 16)
-    one = window_nll(pico.gpt2(), IDS, windows, 1)
-    assert window_nll(pico.gpt2(), IDS, windows, 64) == pytest.approx(one, rel=1e-5)
+    one_by_one = window_nll(pico.gpt2(), IDS, windows, 1)
+    assert window_nll(pico.gpt2(), IDS, windows, 64) == pytest.approx(one_by_one, rel=1e-5)
 
 
 @pytest.mark.parametrize("elements", [300 * 5, 300 * 17, 300])
@@ -85,9 +85,9 @@ def test_every_token_but_the_first_is_scored_once(length: int, window: int, stri
 
 @pytest.mark.parametrize(("length", "windows"), [(100, 10), (101, 10), (102, 11)])
 def test_without_overlap_each_window_leaves_out_its_first_token(length: int, windows: int) -> None:
-    found = make_windows(length, 10, 10)
-    scored = [t for w in found for t in range(w.score_from, w.end)]
-    assert len(found) == windows
+    spans = make_windows(length, 10, 10)
+    scored = [t for w in spans for t in range(w.score_from, w.end)]
+    assert len(spans) == windows
     assert scored == [t for t in range(length) if t % 10]
 
 
@@ -131,9 +131,9 @@ def test_a_measurement_keeps_nll_and_counts(gpt2_base: Path, tmp_path: Path) -> 
         edit, gpt2_base, tmp_path / "corpus.json", tmp_path / "corpus.txt",
         ["0.5", "1"], sizes, 8, "cpu", out,
     )  # fmt: skip
-    found = read_json(tmp_path / "perplexity-scale1.json")
+    record = read_json(tmp_path / "perplexity-scale1.json")
     frame = pd.read_parquet(tmp_path / "perplexity-scale1.parquet")
     count = len(pico.tokenizer()(text)["input_ids"]) - 1
-    assert found["num_tokens_scored"] == frame["tokens"].sum() == count
-    assert found["nll_sum_nats"] == pytest.approx(frame["nll"].sum())
+    assert record["num_tokens_scored"] == frame["tokens"].sum() == count
+    assert record["nll_sum_nats"] == pytest.approx(frame["nll"].sum())
     assert read_json(out)["files"].keys() == {"perplexity-scale0.5.json", "perplexity-scale1.json"}

@@ -66,8 +66,8 @@ def sources(tmp_path: Path) -> dict[str, Path]:
         "perplexity": {point.scale: point.perplexity for point in CURVE},
     }
     base = {"toxicity": {"0": 0.2}, "perplexity": {"0": 20.0}}
-    found = {name: measurement(tmp_path / "edit", name, edit[name]) for name in edit}
-    return found | {
+    manifests = {name: measurement(tmp_path / "edit", name, edit[name]) for name in edit}
+    return manifests | {
         f"base_{name}": measurement(tmp_path / "base", name, base[name]) for name in base
     }
 
@@ -75,8 +75,8 @@ def sources(tmp_path: Path) -> dict[str, Path]:
 def choose(sources: dict[str, Path], out: Path, **entry: object) -> tuple[list[str], str]:
     """Scales and reason of a selector."""
     select_scale(sources, protocol(Selector(**entry)), out)
-    found = read_json(out)
-    return found["scales"], found["reason"]
+    choice = read_json(out)
+    return choice["scales"], choice["reason"]
 
 
 def test_every_rule_by_its_name(sources: dict[str, Path], tmp_path: Path) -> None:

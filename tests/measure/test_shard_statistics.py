@@ -52,7 +52,7 @@ def measured(folder: Path, vectors: list[Vector]) -> tuple[Any, pd.DataFrame]:
 
 def pico_vectors(count: int) -> list[dict[str, np.ndarray]]:
     """Many magnitudes, exact zeros, and rows of embeddings that some or all never reached."""
-    found = []
+    vectors = []
     for i in range(count):
         rng = np.random.default_rng(i)
         vector = {n: t.numpy() for n, t in pico.noise(pico.gpt2(), seed=i, size=1.0).items()}
@@ -62,18 +62,18 @@ def pico_vectors(count: int) -> list[dict[str, np.ndarray]]:
         vector["transformer.wpe.weight"][40 - i :] = 0
         vector["transformer.wte.weight"][rng.random(300) < 0.3] = 0
         vector["transformer.h.0.mlp.c_fc.weight"][2] = 0  # no embedding: counted
-        found.append(vector)
-    return found
+        vectors.append(vector)
+    return vectors
 
 
 def flat(vector: Vector, names: list[str] | None = None) -> np.ndarray:
     return np.concatenate([vector[n].ravel().astype(np.float64) for n in names or sorted(vector)])
 
 
-def group(found: Any, scope: str, **at: Any) -> Any:
+def group(content: Any, scope: str, **at: Any) -> Any:
     (record,) = (
         g
-        for g in found["groups"]
+        for g in content["groups"]
         if g["scope"] == scope and all(g[key] == value for key, value in at.items())
     )
     return record
@@ -85,17 +85,17 @@ def test_everything_is_that_of_the_dense_vectors(
 ) -> None:
     monkeypatch.setattr(shards, "BLOCK_ELEMENTS", block)
     vectors = pico_vectors(4)
-    found, rows = measured(tmp_path, vectors)
+    content, rows = measured(tmp_path, vectors)
     embeddings = {"transformer.wte.weight", "transformer.wpe.weight"}
     names = sorted(vectors[0])
     scopes = {"all": names, "without_embeddings": [n for n in names if n not in embeddings]}
     for scope, kept in scopes.items():
         dense = np.stack([flat(v, kept) for v in vectors])
         gram, mean = dense @ dense.T, dense.mean(axis=0)
-        assert np.allclose(found["gram"][scope], gram, rtol=1e-12, atol=0)
+        assert np.allclose(content["gram"][scope], gram, rtol=1e-12, atol=0)
         norms = np.linalg.norm(dense, axis=1)
-        assert np.allclose(found["cosines"][scope], gram / np.outer(norms, norms))
-        record = group(found, scope)
+        assert np.allclose(content["cosines"][scope], gram / np.outer(norms, norms))
+        record = group(content, scope)
         energy = (norms**2).mean()
         signal = (4 * (mean**2).sum() - energy) / 3
         assert record["num_elements"] == dense.shape[1]
@@ -117,7 +117,7 @@ def test_everything_is_that_of_the_dense_vectors(
 
 def test_groups_are_layers_modules_and_both(tmp_path: Path) -> None:
     vectors = pico_vectors(3)
-    found, rows = measured(tmp_path, vectors)
+    content, rows = measured(tmp_path, vectors)
     mlp = [n for n in vectors[0] if ".mlp." in n]
     for at, names in (
         ({"scope": "module", "module": "mlp"}, mlp),
@@ -132,29 +132,29 @@ def test_groups_are_layers_modules_and_both(tmp_path: Path) -> None:
         ),
     ):
         dense = np.stack([flat(v, names) for v in vectors])
-        record = group(found, **at)
+        record = group(content, **at)
         assert record["num_elements"] == dense.shape[1]
         assert record["mean_squared_norm"] == pytest.approx((dense**2).sum() / 3)
     by = rows.groupby(["layer", "module"], dropna=False)
-    assert len([g for g in found["groups"] if g["scope"] == "layer_module"]) == by.ngroups
+    assert len([g for g in content["groups"] if g["scope"] == "layer_module"]) == by.ngroups
 
 
 def test_output_head_counts_as_an_embedding(tmp_path: Path) -> None:
     """As it does where both are one tensor."""
     names = ("model.embed_tokens.weight", "lm_head.weight", "model.norm.weight")
     vectors = [{n: np.full((2, 2), i, np.float32) for i, n in enumerate(names, 1)}] * 2
-    found, _ = measured(tmp_path, vectors)
-    assert group(found, "all")["mean_squared_norm"] == 4 * (1 + 4 + 9)
-    assert group(found, "without_embeddings")["mean_squared_norm"] == 4 * 9
+    content, _ = measured(tmp_path, vectors)
+    assert group(content, "all")["mean_squared_norm"] == 4 * (1 + 4 + 9)
+    assert group(content, "without_embeddings")["mean_squared_norm"] == 4 * 9
 
 
 def test_subset_is_counted_as_its_merged_vector_is(gpt2_base: Path, tmp_path: Path) -> None:
     """Structural zeros apart: those of the subset's own mean."""
     vectors = pico_vectors(4)
     manifests, deltas = write(tmp_path, vectors)
-    found, rows = measure(tmp_path, manifests, deltas)
+    content, rows = measure(tmp_path, manifests, deltas)
     every = [c for k in range(1, 5) for c in combinations(range(4), k)]
-    assert found["subsets"] == ["+".join(map(str, c)) for c in every]
+    assert content["subsets"] == ["+".join(map(str, c)) for c in every]
     changes = []
     for subset in every:
         folder = tmp_path / "edit" / "+".join(map(str, subset))
@@ -167,7 +167,7 @@ def test_subset_is_counted_as_its_merged_vector_is(gpt2_base: Path, tmp_path: Pa
     counted = [c["num_elements"] - c["num_structural_zeros"] for c in changes]
     assert np.sum(list(rows["counted"]), axis=0).tolist() == counted
     assert len(set(counted)) > 4
-    for k, point in enumerate(found["curves"]["all"], start=1):
+    for k, point in enumerate(content["curves"]["all"], start=1):
         of_size = [c for c, subset in zip(changes, every, strict=True) if len(subset) == k]
         assert (point["k"], point["num_subsets"], point["num_possible"]) == (k, *2 * [comb(4, k)])
         norms = [c["l2_norm"] for c in of_size]
@@ -179,14 +179,14 @@ def test_subset_is_counted_as_its_merged_vector_is(gpt2_base: Path, tmp_path: Pa
                     share = point[kind][f"below_{t:g}"][name]
                     exact = 1e-12 if kind.startswith("almost") else 1e-6  # norms of fp32 means
                     assert share == pytest.approx(at(shares), rel=exact)
-    assert group(found, "all")["merged"] == found["curves"]["all"][-1]
-    assert group(found, "all")["one_shard"] == found["curves"]["all"][0]
+    assert group(content, "all")["merged"] == content["curves"]["all"][-1]
+    assert group(content, "all")["one_shard"] == content["curves"]["all"][0]
 
 
 def test_histogram_is_that_of_all_shards(tmp_path: Path) -> None:
     vectors = pico_vectors(3)
-    found, _ = measured(tmp_path, vectors)
-    one, bins = found["one_shard"], found["one_shard"]["histogram_log10"]
+    content, _ = measured(tmp_path, vectors)
+    one, bins = content["one_shard"], content["one_shard"]["histogram_log10"]
     counted = one["num_elements"] - one["num_structural_zeros"]
     reached = [
         t[t.any(axis=1)].ravel() if "wte" in n or "wpe" in n else t.ravel()
@@ -202,8 +202,8 @@ def test_histogram_is_that_of_all_shards(tmp_path: Path) -> None:
 
 def test_opposite_vectors_keep_the_negative_sign(tmp_path: Path) -> None:
     vector = np.arange(1, 5, dtype=np.float32)
-    found, _ = measured(tmp_path, [{"w": vector}, {"w": -vector}])
-    record = group(found, "all")
+    content, _ = measured(tmp_path, [{"w": vector}, {"w": -vector}])
+    record = group(content, "all")
     assert (record["signal_energy"], record["noise_energy"], record["snr"]) == (-30, 60, -0.5)
     assert record["mean_vector_l2_norm"] == 0
     assert record["mean_cosine"] == pytest.approx(-1)
@@ -233,10 +233,10 @@ def test_what_is_not_defined_is_null(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(), (0, 3)])
 def test_scalars_and_empty_tensors_are_measured(tmp_path: Path, shape: tuple[int, ...]) -> None:
     vectors = [{"a": np.full(shape, i, np.float32), "w": np.ones(2, np.float32)} for i in (1, 2)]
-    found, rows = measured(tmp_path, vectors)
+    content, rows = measured(tmp_path, vectors)
     assert rows["elements"].tolist() == [np.prod(shape, dtype=int), 2]
     size = np.prod(shape)
-    assert found["gram"]["all"] == [[2 + size, 2 + 2 * size], [2 + 2 * size, 2 + 4 * size]]
+    assert content["gram"]["all"] == [[2 + size, 2 + 2 * size], [2 + 2 * size, 2 + 4 * size]]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -264,11 +264,11 @@ def test_shards_of_different_models_are_refused(tmp_path: Path) -> None:
 
 def test_same_shards_give_the_same_bytes(tmp_path: Path) -> None:
     written = write(tmp_path, pico_vectors(3))
-    found = []
+    made = []
     for name in ("a", "b"):
         measure(tmp_path / name, *written)
-        found.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
-    assert found[0] == found[1]
+        made.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
+    assert made[0] == made[1]
 
 
 def test_memory_is_blocks_and_not_tensors(tmp_path: Path) -> None:
@@ -284,14 +284,14 @@ def test_memory_is_blocks_and_not_tensors(tmp_path: Path) -> None:
 
 
 def test_subsets_of_every_size_are_drawn_by_the_seed() -> None:
-    found = choose_subsets(12, 10, 42)
-    assert found == choose_subsets(12, 10, 42) != choose_subsets(12, 10, 43)
-    assert found[:12] == [(i,) for i in range(12)]
-    assert found[-1] == tuple(range(12))
-    assert len(set(found)) == len(found)
-    sizes = np.bincount([len(s) for s in found]).tolist()
+    subsets = choose_subsets(12, 10, 42)
+    assert subsets == choose_subsets(12, 10, 42) != choose_subsets(12, 10, 43)
+    assert subsets[:12] == [(i,) for i in range(12)]
+    assert subsets[-1] == tuple(range(12))
+    assert len(set(subsets)) == len(subsets)
+    sizes = np.bincount([len(s) for s in subsets]).tolist()
     assert sizes == [0, 12, *[10] * 9, 10, 1]
-    assert all(list(s) == sorted(set(s)) for s in found)
+    assert all(list(s) == sorted(set(s)) for s in subsets)
 
 
 def test_few_subsets_are_all_taken() -> None:

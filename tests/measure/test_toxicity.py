@@ -22,8 +22,8 @@ def test_batches_are_bounded_and_results_in_order() -> None:
         return [len(text) / 100 for text in texts]
 
     texts = ["x" * n for n in (9, 1, 5, 7, 3, 2, 8)]
-    found = score_texts(texts, predict, 3)
-    assert found.tolist() == [len(text) / 100 for text in texts]
+    scores = score_texts(texts, predict, 3)
+    assert scores.tolist() == [len(text) / 100 for text in texts]
     assert sizes == [3, 3, 1]
 
 
@@ -33,14 +33,14 @@ def test_a_failing_text_fails_alone() -> None:
             raise RuntimeError("cannot")
         return [0.5 for _ in texts]
 
-    found = score_texts(["a", "bad", "b", "c"], predict, 2)
-    assert np.isnan(found[1])
-    assert found[[0, 2, 3]].tolist() == [0.5, 0.5, 0.5]
+    scores = score_texts(["a", "bad", "b", "c"], predict, 2)
+    assert np.isnan(scores[1])
+    assert scores[[0, 2, 3]].tolist() == [0.5, 0.5, 0.5]
 
 
 def test_a_score_that_is_not_finite_is_missing() -> None:
-    found = score_texts(["a", "b"], lambda texts: [float("nan"), 0.2][: len(texts)], 2)
-    assert np.isnan(found[0])
+    scores = score_texts(["a", "b"], lambda texts: [float("nan"), 0.2][: len(texts)], 2)
+    assert np.isnan(scores[0])
 
 
 def test_a_scorer_that_fails_everywhere_is_one_sentence() -> None:
@@ -58,11 +58,11 @@ def test_anyones_generations_can_be_read(tmp_path: Path) -> None:
     ]
     path = tmp_path / "g.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)) + "\n")
-    found = read_generations(path)
-    assert found["text"].tolist() == ["a", "b", ""]
-    assert found[["prompt", "sample"]].to_numpy().tolist() == [[0, 0], [1, 0], [1, 1]]
-    assert found["prompt_text"].tolist() == ["p", "q", "q"]
-    assert found["truncated"].isna().all()  # nobody else's file says it
+    frame = read_generations(path)
+    assert frame["text"].tolist() == ["a", "b", ""]
+    assert frame[["prompt", "sample"]].to_numpy().tolist() == [[0, 0], [1, 0], [1, 1]]
+    assert frame["prompt_text"].tolist() == ["p", "q", "q"]
+    assert frame["truncated"].isna().all()  # nobody else's file says it
 
 
 @pytest.mark.parametrize("line", ["{", '{"generations": ["a"]}', '{"texts": []}'])

@@ -279,13 +279,13 @@ def test_a_models_file_is_no_task_vector(tmp_path: Path) -> None:
 def test_a_config_that_is_none_is_found_before_merging(tmp_path: Path, text: str) -> None:
     base, fine_tunes = finetunes(tmp_path)
     (base / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"base: '.*config.json' is no .*; fetch the model again"):
+    with pytest.raises(UserError, match=r"base: '.*config.json' is not .*; fetch the model again"):
         merge_model(base, fine_tunes, tmp_path / "out", scale=1)
 
 
 @pytest.mark.parametrize(
     ("index", "message"),
-    [({"a": 1}, "is no index of weights"), ({"a": "model.safetensors"}, "its files lack 'a'")],
+    [({"a": 1}, "is not an index of weights"), ({"a": "model.safetensors"}, "its files lack 'a'")],
 )
 def test_an_index_that_does_not_fit_its_files(
     tmp_path: Path, index: dict[str, object], message: str

@@ -1,7 +1,8 @@
-"""A finished study for the tests that read one."""
+"""A finished study for the tests that read one, and figures that are small and closed again."""
 
 import shutil
 
+import matplotlib.pyplot as plt
 import pytest
 from report.finished import grid, write
 
@@ -14,6 +15,14 @@ def made(tmp_path_factory):
         patch.chdir(folder)
         write(grid())
     return folder / "results"
+
+
+@pytest.fixture(autouse=True)
+def small_and_closed_figures():
+    """Few dots, which are quick to draw: no test looks at the pixels."""
+    with plt.rc_context({"savefig.dpi": 40}):
+        yield
+    plt.close("all")
 
 
 @pytest.fixture

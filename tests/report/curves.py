@@ -12,8 +12,8 @@ PROMPTS, WINDOWS, SAMPLES = 200, 60, 5
 def measured(study: int, scales: np.ndarray, *edits: tuple[np.ndarray, np.ndarray]) -> list[Curve]:
     """Edits of given true toxicity and NLL, measured on the same prompts and windows.
 
-    Prompts and windows differ in difficulty, alike for all edits; sampling noise is each one's own
-    but for the base, which they share.
+    Prompts and windows differ in difficulty, in the same way for all edits. Each edit has its own
+    sampling noise, except at the base, which they share.
 
     Args:
         study: seed.
@@ -25,15 +25,15 @@ def measured(study: int, scales: np.ndarray, *edits: tuple[np.ndarray, np.ndarra
     text = random.normal(0, 0.3, WINDOWS)
     tokens = random.integers(50, 100, WINDOWS).astype(float)
     base = random.normal(0, 0.2, (PROMPTS, SAMPLES)), random.normal(0, 0.005, WINDOWS)
-    found = []
+    curves = []
     for toxicity, nll in edits:
         score_noise = random.normal(0, 0.2, (len(scales), PROMPTS, SAMPLES))
         nll_noise = random.normal(0, 0.005, (len(scales), WINDOWS))
         score_noise[0], nll_noise[0] = base
         scores = toxicity[:, None, None] + hard[:, None] + score_noise
         per_window = (nll[:, None] + text + nll_noise) * tokens
-        found.append(curve(scales, scores, per_window, tokens))
-    return found
+        curves.append(curve(scales, scores, per_window, tokens))
+    return curves
 
 
 def curve(scales: np.ndarray, scores: np.ndarray, nll: np.ndarray, tokens: np.ndarray) -> Curve:
@@ -41,6 +41,6 @@ def curve(scales: np.ndarray, scores: np.ndarray, nll: np.ndarray, tokens: np.nd
     prompt = np.repeat(np.arange(scores.shape[1]), scores.shape[2])
     return Curve(
         scales,
-        [Scores(pd.DataFrame({"prompt": prompt, "toxicity": of.ravel()})) for of in scores],
-        [Windows(pd.DataFrame({"nll": of, "tokens": tokens})) for of in nll],
+        [Scores(pd.DataFrame({"prompt": prompt, "toxicity": row.ravel()})) for row in scores],
+        [Windows(pd.DataFrame({"nll": row, "tokens": tokens})) for row in nll],
     )

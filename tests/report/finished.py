@@ -29,7 +29,7 @@ def write(study):
 
     def manifest(pattern, *inputs, at, **content):
         path = pattern.format(**at)
-        made_from = [one.format(**at) for one in inputs]
+        made_from = [source.format(**at) for source in inputs]
         write_manifest(path, protocol=expected[path], inputs=made_from, files={}, **content)
         return path
 
@@ -83,21 +83,12 @@ def measure(study, edit, data, scales=None):
     edits = [made] if edit == "base" else [made, base]
     stages = {
         generations: ([*edits, p.prompts], lambda scale: {"num_prompts": 3}),
-        p.toxicity.format(**at): (
-            [generations, p.scorer],
-            lambda scale: {"num_failed": 0},
-        ),
-        p.fluency.format(**at): (
-            [generations, base],
-            lambda scale: {},
-        ),
-        p.perplexity.format(**at): (
-            [*edits, p.corpus],
-            lambda scale: {},
-        ),
+        p.toxicity.format(**at): ([generations, p.scorer], lambda scale: {"num_failed": 0}),
+        p.fluency.format(**at): ([generations, base], lambda scale: {}),
+        p.perplexity.format(**at): ([*edits, p.corpus], lambda scale: {}),
     }
     for path, (inputs, numbers) in stages.items():
-        each(study, path, [one.format(**at) for one in inputs], numbers, scales or edit)
+        each(study, path, [source.format(**at) for source in inputs], numbers, scales or edit)
 
 
 def payload(path, scale):

@@ -7,12 +7,13 @@ from detoxmerge.report.inputs import Inputs
 
 
 def inputs(*, model: str = "small", **known: Any) -> Inputs:
-    """Inputs of these files (lists of paths), and of properties that are known without one."""
-    files = {k: v for k, v in known.items() if isinstance(v, list) and all_paths(v)}
+    """Inputs of these files, which are lists of paths, and of what a test has instead of a file."""
+    files = {name: value for name, value in known.items() if is_paths(value)}
     made = Inputs(files, model)
-    vars(made).update({k: v for k, v in known.items() if k not in files})  # as if read already
+    # cached properties take it as already read
+    vars(made).update({name: value for name, value in known.items() if name not in files})
     return made
 
 
-def all_paths(values: list[Any]) -> bool:
-    return all(isinstance(value, Path) for value in values)
+def is_paths(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, Path) for item in value)

@@ -1,6 +1,5 @@
 """The figures of the parameter change: each curve, its null, and what is missing."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,20 +9,13 @@ from report.needs import inputs
 from detoxmerge.measure.nulls import unchanged_share_at
 from detoxmerge.report import change_nulls
 from detoxmerge.report.change_nulls import RANDOM, SELECTED, SHARD, SINGLE, STYLES, VECTOR
-from detoxmerge.report.drawing import power, write_figure
+from detoxmerge.report.drawing import write_figure
 from detoxmerge.report.figures import almost_unchanged, parameter_change
+from detoxmerge.report.shares import power
 
 NOTHING_SELECTED = pd.DataFrame(
     columns=["stage", "model", "dataset", "method", "setting", "seed", "selector", "value"]
 )
-
-
-@pytest.fixture(autouse=True)
-def small_and_closed():
-    """Few dots: this is about what is drawn."""
-    with plt.rc_context({"savefig.dpi": 40}):
-        yield
-    plt.close("all")
 
 
 @pytest.fixture
@@ -48,14 +40,14 @@ def of(data, **at):
 
 
 def legend(figure):
-    (found,) = figure.subfigs[-1].legends
-    return [text.get_text() for text in found.get_texts()]
+    (table,) = figure.subfigs[-1].legends
+    return [text.get_text() for text in table.get_texts()]
 
 
 def test_densities_are_shares_per_decade_of_the_vector_and_its_nulls(study):
-    found = densities(*study)
+    table = densities(*study)
     for n, curves in {1: {VECTOR, RANDOM}, 5: {VECTOR, RANDOM, SHARD, SINGLE}}.items():
-        part = of(found, n=n)
+        part = of(table, n=n)
         assert set(part["curve"]) == curves
         for _, one in part.groupby(["edits", "seed", "curve"]):
             assert len(one) == 140
@@ -93,8 +85,8 @@ def test_parameter_change_has_a_row_per_data_set_and_a_panel_per_n(study):
 
 
 def test_unchanged_shares_and_nulls_are_those_of_the_manifests(study):
-    found = unchanged(*study)
-    rows = of(found, edits="mean, merge", seed="2", threshold=2e-5).set_index(["n", "curve"])
+    table = unchanged(*study)
+    rows = of(table, edits="mean, merge", seed="2", threshold=2e-5).set_index(["n", "curve"])
     single, merged = (manifests.change(n, "2", "mean") for n in (1, 5))
     assert rows.loc[(5, VECTOR), "share"] == merged["almost_unchanged_share"]["below_2e-05"]
     assert rows.loc[(5, RANDOM), "share"] == 0.05
@@ -106,7 +98,7 @@ def test_unchanged_shares_and_nulls_are_those_of_the_manifests(study):
     assert rows.loc[(5, SINGLE), "share"] == unchanged_share_at(single, scale, 2e-5)
     exact = (scale * manifests.sizes(1, "2") < 2e-5).mean()
     assert rows.loc[(5, SINGLE), "share"] == pytest.approx(exact, abs=0.01)
-    assert SELECTED not in set(found["curve"])
+    assert SELECTED not in set(table["curve"])
 
 
 def test_single_vector_is_its_own_shard(study):
@@ -119,13 +111,13 @@ def test_single_vector_is_its_own_shard(study):
 def test_selected_scale_adds_its_line_where_it_is_given(study):
     row = {"stage": "selection", "model": "small", "dataset": "rude", "method": "merge"}
     row |= {"setting": "n=1", "seed": "1", "selector": "budget", "value": 0.4}
-    found = unchanged(*study, summary=pd.DataFrame([row]))
-    rows = of(found, curve=SELECTED, threshold=1e-5)
+    table = unchanged(*study, summary=pd.DataFrame([row]))
+    rows = of(table, curve=SELECTED, threshold=1e-5)
     assert set(rows["edits"]) == {"rude, merge"}
     assert set(rows["seed"]) == {"1"}
     exact = (0.4 * manifests.sizes(1, "1") < 1e-5).mean()
     assert rows["share"].tolist() == pytest.approx([exact] * 3, abs=0.01)
-    assert SELECTED in legend(almost_unchanged.draw(found))
+    assert SELECTED in legend(almost_unchanged.draw(table))
 
 
 def test_almost_unchanged_has_a_panel_per_threshold_with_means_and_ranges(study):
@@ -159,13 +151,13 @@ def test_study_of_n_1_alone_is_drawn(tmp_path):
 def test_recipes_are_kept_apart(monkeypatch, tmp_path):
     change = manifests.change(5, "1", setting="n=5--recipe=small")
     change["edit"]["params"]["recipe"] = "small"
-    other, own = manifests.shards(5, "1"), manifests.shards(5, "1", recipe="small")
-    own["curves"]["all"][0]["almost_unchanged_share"]["below_1e-05"]["mean"] = 0.7
+    other, small = manifests.shards(5, "1"), manifests.shards(5, "1", recipe="small")
+    small["curves"]["all"][0]["almost_unchanged_share"]["below_1e-05"]["mean"] = 0.7
     monkeypatch.setattr(change_nulls, "read_json", lambda path: contents[path])
-    contents = dict(zip([tmp_path / name for name in "abc"], (change, other, own), strict=True))
-    found = unchanged([tmp_path / "a"], [tmp_path / "b", tmp_path / "c"])
-    assert of(found, curve=SHARD, threshold=1e-5)["share"].tolist() == [0.7]
-    assert set(found["edits"]) == {"rude, merge (recipe=small)"}
+    contents = dict(zip([tmp_path / name for name in "abc"], (change, other, small), strict=True))
+    table = unchanged([tmp_path / "a"], [tmp_path / "b", tmp_path / "c"])
+    assert of(table, curve=SHARD, threshold=1e-5)["share"].tolist() == [0.7]
+    assert set(table["edits"]) == {"rude, merge (recipe=small)"}
 
 
 @pytest.mark.parametrize(("size", "curves"), [(1.0, {SINGLE}), (0.0, set())])
@@ -177,8 +169,8 @@ def test_every_operator_stands_beside_the_one_single_vector(monkeypatch, tmp_pat
     merged["l2_norm"] *= size
     contents = {tmp_path / "a": single, tmp_path / "b": merged}
     monkeypatch.setattr(change_nulls, "read_json", lambda path: contents[path])
-    found = of(unchanged([*contents], []), n=5)
-    assert set(found["curve"]) == {VECTOR, RANDOM} | curves
+    table = of(unchanged([*contents], []), n=5)
+    assert set(table["curve"]) == {VECTOR, RANDOM} | curves
 
 
 def test_edit_of_a_method_that_merges_nothing_is_left_out(monkeypatch, tmp_path):

@@ -35,11 +35,11 @@ def test_pairing_narrows_the_interval() -> None:
 
 def test_perplexity_at_a_level_by_hand() -> None:
     toxicity, nll = np.array([[0.5, 0.3, 0.4, 0.1]]), np.log([[10.0, 20.0, 30.0, 80.0]])
-    found = perplexity_at(toxicity, nll, np.array([[0.6, 0.5, 0.4, 0.3, 0.2, 0.05]]))
+    result = perplexity_at(toxicity, nll, np.array([[0.6, 0.5, 0.4, 0.3, 0.2, 0.05]]))
     # above the base: the base; 0.4 is reached half-way to the first scale, not at the second;
     # 0.2 two thirds of the way from the third to the fourth; 0.05 nowhere
     expected = [10, 10, 200**0.5, 20, 30 * (80 / 30) ** (2 / 3), np.nan]
-    np.testing.assert_allclose(found[0], expected)
+    np.testing.assert_allclose(result[0], expected)
 
 
 def test_reduction_at_a_level_is_the_published_formula() -> None:
@@ -58,10 +58,10 @@ def test_curves_that_do_not_overlap_have_no_value() -> None:
         for scores, scale in zip(single.scores, SCALES, strict=True)
     ]
     useless = single._replace(scores=raised)
-    found = compare(merged, useless, seed=1, replicates=50)
-    assert np.isnan(found.overall.value)
-    assert np.isnan(found.overall.low)
-    assert found.overall.undefined_share == 1
+    result = compare(merged, useless, seed=1, replicates=50)
+    assert np.isnan(result.overall.value)
+    assert np.isnan(result.overall.low)
+    assert result.overall.undefined_share == 1
 
 
 def test_a_single_edit_that_costs_nothing_leaves_nothing_to_be_reduced() -> None:

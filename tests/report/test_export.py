@@ -138,21 +138,21 @@ def test_folder_loads_as_any_model_and_is_the_edit(tmp_path, monkeypatch, family
     model = getattr(pico, family)().to(getattr(torch, dtype))
     study = build(tmp_path, monkeypatch, model)
     folder, content = study.export(scale)
-    found = AutoModelForCausalLM.from_pretrained(folder)
-    assert str(found.dtype) == f"torch.{dtype}"
+    exported = AutoModelForCausalLM.from_pretrained(folder)
+    assert str(exported.dtype) == f"torch.{dtype}"
     assert content["weights"]["dtype"] == dtype
     edited = load_edited(study.edit, float(scale))
     if dtype == "float32":
-        assert torch.equal(logits(found), logits(edited))
+        assert torch.equal(logits(exported), logits(edited))
     # the base as it is loaded from its own folder, with the edit's weights rounded once
     wanted = AutoModelForCausalLM.from_pretrained("model")
-    assert not torch.equal(logits(found), logits(wanted))
+    assert not torch.equal(logits(exported), logits(wanted))
     with torch.no_grad():
         for name, parameter in wanted.named_parameters():
             parameter.copy_(edited.get_parameter(name))
-            assert torch.equal(found.get_parameter(name), parameter), name
-    assert torch.equal(logits(found), logits(wanted))
-    tied = found.get_input_embeddings().weight is found.get_output_embeddings().weight
+            assert torch.equal(exported.get_parameter(name), parameter), name
+    assert torch.equal(logits(exported), logits(wanted))
+    tied = exported.get_input_embeddings().weight is exported.get_output_embeddings().weight
     assert tied == (family == "gpt2")
 
 
@@ -180,7 +180,7 @@ def test_loss_by_the_cast_is_that_of_the_logits_and_weights(tmp_path, monkeypatc
     """A small vector: bf16 puts most of it back on the base's values."""
     study = build(tmp_path, monkeypatch, pico.llama().bfloat16(), size=1e-4)
     folder, content = study.export()
-    found, lost = content["weights"], content["weights"]["logit_difference"]
+    weights, lost = content["weights"], content["weights"]["logit_difference"]
     exact = load_edited(study.edit, 1)
     for name, dtype in (("as_loaded", torch.bfloat16), ("weights_cast_only", torch.float32)):
         loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
@@ -191,9 +191,9 @@ def test_loss_by_the_cast_is_that_of_the_logits_and_weights(tmp_path, monkeypatc
     after = load_file(folder / "model.safetensors")
     back = sum(int((after[name] == before[name]).sum()) for name in before)
     total = sum(tensor.numel() for tensor in before.values())
-    assert found["num_moved"] == total
-    assert found["num_rounded_back"] == back
-    assert 0.5 < found["share_rounded_back"] == back / total < 1
+    assert weights["num_moved"] == total
+    assert weights["num_rounded_back"] == back
+    assert 0.5 < weights["share_rounded_back"] == back / total < 1
     card = (folder / "README.md").read_text()
     assert f"Rounding put {back / total:.1%} of the weights that the vector moves back" in card
     assert f"| {lost['as_loaded']['max']:.4g} | {lost['as_loaded']['mean']:.4g} |" in card
@@ -240,12 +240,12 @@ def test_dtype_is_that_of_most_elements(tmp_path):
 
 def test_tokenizer_is_the_bases(study):
     folder, _ = study.export()
-    found, base = (AutoTokenizer.from_pretrained(place) for place in (folder, "model"))
+    tokenizer, base = (AutoTokenizer.from_pretrained(place) for place in (folder, "model"))
     for text in SENTENCES:
-        ids = found(text)["input_ids"]
+        ids = tokenizer(text)["input_ids"]
         assert ids == base(text)["input_ids"]
-        assert found.decode(ids) == text
-    assert found.eos_token_id == base.eos_token_id
+        assert tokenizer.decode(ids) == text
+    assert tokenizer.eos_token_id == base.eos_token_id
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (folder / name).read_bytes() == (Path("model") / name).read_bytes()
 
@@ -347,8 +347,8 @@ def test_edit_that_changes_no_weights_is_refused(study, verb):
 
 def test_measurement_of_another_protocol_is_refused(study):
     other = Study({"prompts.openings.generate": {"top_p": 0.5}})
-    said = other.refused()
-    assert "was made with top_p = 0.9, and the config says 0.5" in said
+    message = other.refused()
+    assert "was made with top_p = 0.9, and the config says 0.5" in message
 
 
 def test_scale_that_the_study_does_not_measure_is_refused(study):
@@ -364,11 +364,11 @@ BUDGET = {
 
 def choose(scales, reason):
     """The study in the current folder with a selector, and what it chose."""
-    found = Study(BUDGET)
-    expected = expected_protocols(found.grid)[str(found.selected)]
+    study = Study(BUDGET)
+    expected = expected_protocols(study.grid)[str(study.selected)]
     chosen = {"scales": scales, "reason": reason}
-    write_manifest(found.selected, protocol=expected, inputs=[], files={}, **chosen)
-    return found
+    write_manifest(study.selected, protocol=expected, inputs=[], files={}, **chosen)
+    return study
 
 
 def test_selector_that_chose_one_scale_is_followed(study):

@@ -15,26 +15,18 @@ from detoxmerge.report.names import variant as variant_of
 from detoxmerge.report.over_scale_and_n import measured
 
 
-@pytest.fixture(autouse=True)
-def small_and_closed():
-    """Few dots: this is about what is drawn."""
-    with plt.rc_context({"savefig.dpi": 40}):
-        yield
-    plt.close("all")
-
-
 def data(metric, **study):
     return measured(summary(**study), "small", metric)
 
 
 def drawn(figure, table):
-    found = figure.draw(table)
-    assert isinstance(found, Figure)
-    for axis in found.axes:
+    drawing = figure.draw(table)
+    assert isinstance(drawing, Figure)
+    for axis in drawing.axes:
         assert axis.get_xlabel()
         assert axis.get_ylabel()
         assert axis.get_legend() is not None
-    return found
+    return drawing
 
 
 def labels(axis):
@@ -46,14 +38,14 @@ def bands(axis):
 
 
 def test_measured_is_mean_and_range_over_the_seeds():
-    found = data("toxicity_mean")
-    row = found[(found["dataset"] == "rude") & (found["n"] == 4) & (found["scale"] == 0.5)]
+    table = data("toxicity_mean")
+    row = table[(table["dataset"] == "rude") & (table["n"] == 4) & (table["scale"] == 0.5)]
     (row,) = row.itertuples()
     values = [0.2 * (1 - 0.4 * 0.5 + 0.02 * seed) for seed in (1, 2)]
     assert row.mean == pytest.approx(np.mean(values))
     assert (row.low, row.high) == pytest.approx((min(values), max(values)))
     assert row.num_seeds == 2
-    base = found[found["dataset"].isna()]
+    base = table[table["dataset"].isna()]
     assert base["mean"].tolist() == [0.2]
 
 
@@ -61,8 +53,8 @@ def test_measured_keeps_models_and_metrics_apart():
     frame = summary()
     other = frame.assign(model="large", value=frame["value"] + 1)
     both = pd.concat([frame, other], ignore_index=True)
-    found = measured(both, "small", "toxicity_mean")
-    pd.testing.assert_frame_equal(found, data("toxicity_mean"))
+    table = measured(both, "small", "toxicity_mean")
+    pd.testing.assert_frame_equal(table, data("toxicity_mean"))
 
 
 @pytest.mark.parametrize(
@@ -87,11 +79,11 @@ def test_variant_is_the_setting_without_its_n(setting, variant):
     ],
 )
 def test_figure_over_scale_and_n_has_a_row_per_data_set(figure, metric, quantity):
-    found = drawn(figure, data(metric))
-    assert len(found.axes) == 4
-    assert {axis.get_ylabel() for axis in found.axes} == {quantity}
+    drawing = drawn(figure, data(metric))
+    assert len(drawing.axes) == 4
+    assert {axis.get_ylabel() for axis in drawing.axes} == {quantity}
     for title, (left, right) in zip(
-        ("mean", "rude"), (found.axes[:2], found.axes[2:]), strict=True
+        ("mean", "rude"), (drawing.axes[:2], drawing.axes[2:]), strict=True
     ):
         assert left.get_title(loc="left").startswith(f"{title}, merge, on ")
         assert left.get_xlabel() == "Scale λ of the subtracted vector"
@@ -119,10 +111,10 @@ def test_range_over_seeds_is_a_band_and_one_seed_has_none():
 
 
 def test_missing_perplexity_leaves_a_gap_and_draws_the_rest():
-    found = drawn(perplexity, data("perplexity_per_token", datasets=("rude",)))
-    first = found.axes[0].get_lines()[0].get_ydata()
+    drawing = drawn(perplexity, data("perplexity_per_token", datasets=("rude",)))
+    first = drawing.axes[0].get_lines()[0].get_ydata()
     assert np.isnan(first).tolist() == [False, True]
-    assert np.isfinite(found.axes[0].get_lines()[1].get_ydata()).all()
+    assert np.isfinite(drawing.axes[0].get_lines()[1].get_ydata()).all()
 
 
 def test_missing_perplexity_of_the_base_is_drawn_without_it():
@@ -138,8 +130,8 @@ def test_variants_prompt_sets_and_scorers_get_rows_of_their_own():
     both = pd.concat([frame, other[other["dataset"].notna()]], ignore_index=True)
     scored = both.assign(scorer=both["scorer"].replace("judge", "second"))
     table = pd.concat([both, scored[scored["scorer"].notna()]], ignore_index=True)
-    found = drawn(toxicity, measured(table, "small", "toxicity_mean"))
-    titles = [axis.get_title(loc="left") for axis in found.axes[::2]]
+    drawing = drawn(toxicity, measured(table, "small", "toxicity_mean"))
+    titles = [axis.get_title(loc="left") for axis in drawing.axes[::2]]
     assert sorted(titles) == [
         "rude, merge (recipe=small), on openings, scored by judge",
         "rude, merge (recipe=small), on openings, scored by second",

@@ -31,7 +31,7 @@ def test_each_merged_edit_stands_against_the_single_one_of_the_same_setting() ->
         {"methods.merge": {"n": [1, 2], "recipe": ["default", "slow"]}, "recipes.slow": {}}
     )
     pairs = {edit.setting: single_of(study, edit) for edit in study.edits}
-    assert {name: found and found.setting for name, found in pairs.items()} == {
+    assert {name: single and single.setting for name, single in pairs.items()} == {
         "n=1": None,
         "n=1--recipe=slow": None,
         "n=2": "n=1",
@@ -70,8 +70,8 @@ def test_numbers_are_those_of_the_curves(finished: Grid, tmp_path: Path) -> None
     expected = 1 - costs(ours).sum() / costs(theirs).sum()
     assert row["degradation_reduction"] == pytest.approx(expected)
     assert row["low"] <= expected <= row["high"]
-    found = pd.read_csv(tmp_path / "levels.csv")
-    np.testing.assert_allclose(found["reduction"], 1 - costs(ours) / costs(theirs))
+    single = pd.read_csv(tmp_path / "levels.csv")
+    np.testing.assert_allclose(single["reduction"], 1 - costs(ours) / costs(theirs))
 
 
 def test_given_fine_tunes_stand_against_the_first_of_them(
@@ -95,9 +95,9 @@ def test_given_fine_tunes_stand_against_the_first_of_them(
 def test_rounded_tables_show_value_interval_and_range(finished: Grid, tmp_path: Path) -> None:
     files = made(finished, tmp_path)
     row = pd.read_csv(tmp_path / "headline.csv").iloc[0]
-    said = f"{row['degradation_reduction']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
-    assert said in files["headline.markdown"]
-    assert said.replace("%", r"\%") in files["headline.latex"]
+    cell = f"{row['degradation_reduction']:.1%} [{row['low']:.1%}, {row['high']:.1%}]"
+    assert cell in files["headline.markdown"]
+    assert cell.replace("%", r"\%") in files["headline.latex"]
 
 
 def test_a_study_without_pairs_has_an_empty_table(finished: Grid, tmp_path: Path) -> None:

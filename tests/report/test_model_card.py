@@ -79,13 +79,13 @@ def header(text):
 
 
 def test_header_names_base_licence_and_data():
-    found = header(model_card(content()))
-    assert found["base_model"] == "owner/model"
-    assert found["license"] == "mit"
-    assert found["datasets"] == ["owner/data"]
-    assert found["library_name"] == "transformers"
-    assert "detoxification" in found["tags"]
-    assert "told_by" not in found
+    fields = header(model_card(content()))
+    assert fields["base_model"] == "owner/model"
+    assert fields["license"] == "mit"
+    assert fields["datasets"] == ["owner/data"]
+    assert fields["library_name"] == "transformers"
+    assert "detoxification" in fields["tags"]
+    assert "told_by" not in fields
 
 
 def test_local_base_and_data_are_given_no_id():
@@ -162,17 +162,19 @@ def test_study_of_an_edit_is_that_of_config_and_manifests(tmp_path, monkeypatch)
     write_json(make(p.base.format(model="small")), {"model": {"sha256": checksums}})
     write_json(make(p.dataset.format(dataset="rude")), {"counts": {"num_toxic": 77}})
     write_json(make(p.edit.format(**vars(edit))), {"sign": -1})
-    found = study_of(grid, edit)
-    assert found["params"]["n"] == 2
-    assert found["about"].startswith("The mean of the N task vectors, negated: theta = theta_0 - ")
-    assert found["recipe"]["epochs"] == 9
-    assert "checkpoint_minutes" not in found["recipe"]  # decides no number
-    assert (found["data"]["num_toxic"], found["data"]["partition_seed"]) == (77, 5)
-    assert found["base"]["hub"] is None
-    assert "trained itself" in found["base"]["words"]
-    assert found["base"]["sha256"] == {"model.safetensors": "abc"}
-    assert found["prompts"]["openings"]["samples"] == 25
-    assert found["scorers"]["judge"].endswith("seed 1; label `toxicity`")
+    study_content = study_of(grid, edit)
+    assert study_content["params"]["n"] == 2
+    assert study_content["about"].startswith(
+        "The mean of the N task vectors, negated: theta = theta_0 - "
+    )
+    assert study_content["recipe"]["epochs"] == 9
+    assert "checkpoint_minutes" not in study_content["recipe"]  # decides no number
+    assert (study_content["data"]["num_toxic"], study_content["data"]["partition_seed"]) == (77, 5)
+    assert study_content["base"]["hub"] is None
+    assert "trained itself" in study_content["base"]["words"]
+    assert study_content["base"]["sha256"] == {"model.safetensors": "abc"}
+    assert study_content["prompts"]["openings"]["samples"] == 25
+    assert study_content["scorers"]["judge"].endswith("seed 1; label `toxicity`")
 
 
 def test_study_of_another_operator_tells_of_that_one(tmp_path, monkeypatch):
@@ -183,30 +185,35 @@ def test_study_of_another_operator_tells_of_that_one(tmp_path, monkeypatch):
     write_json(make(p.base.format(model="small")), {"model": {"sha256": {}}})
     write_json(make(p.dataset.format(dataset="rude")), {"counts": {"num_toxic": 77}})
     write_json(make(p.edit.format(**vars(edit))), {"sign": -1})
-    found = study_of(grid, edit)
-    assert found["about"].startswith("TIES: trim, elect a sign")
-    assert found["reference"] == "Yadav et al., NeurIPS 2023"
-    assert found["label"] == "merged task vectors"
-    assert found["params"] == {"n": 2, "operator": "ties", "density": 0.5, "recipe": "default"}
+    study_content = study_of(grid, edit)
+    assert study_content["about"].startswith("TIES: trim, elect a sign")
+    assert study_content["reference"] == "Yadav et al., NeurIPS 2023"
+    assert study_content["label"] == "merged task vectors"
+    assert study_content["params"] == {
+        "n": 2,
+        "operator": "ties",
+        "density": 0.5,
+        "recipe": "default",
+    }
 
 
 def test_given_fine_tunes_are_told_with_their_checksums(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    own = tmp_path / "folder" / "mine"
-    own.mkdir(parents=True)
+    folder = tmp_path / "folder" / "mine"
+    folder.mkdir(parents=True)
     pin = {"hub": "owner/tune", "revision": "0" * 40}
-    model = studies.study()["models"]["small"] | {"fine_tunes": [str(own), pin]}
+    model = studies.study()["models"]["small"] | {"fine_tunes": [str(folder), pin]}
     changes = {"models.small": model, "methods.merge_given": {"n": 2}}
     grid = Grid(load_config(studies.study(changes | {"run.methods": ["merge_given"]})))
     (edit,), p = grid.edits, grid.paths
     write_json(make(p.base.format(model="small")), {"model": {"sha256": {}}})
     write_json(make(p.edit.format(**vars(edit))), {"sign": -1})
-    for index, (kind, place) in enumerate([("model", {"path": str(own)}), ("adapter", pin)]):
+    for index, (kind, place) in enumerate([("model", {"path": str(folder)}), ("adapter", pin)]):
         meta = {"kind": kind, "place": place | {"sha256": {"w.safetensors": f"abc{index}"}}}
         write_json(make(p.given_finetune.format(model="small", finetune=index)), meta)
     text = model_card(content(study=content()["study"] | study_of(grid, edit)))
     assert "- Fine-tune made elsewhere: model `mine`, a local copy.\n" in text
-    assert str(own) not in text
+    assert str(folder) not in text
     assert f"adapter `owner/tune` at revision `{'0' * 40}`.\n  SHA-256 of its `w.saf" in text
     assert "`abc1`" in text
 

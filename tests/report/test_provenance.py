@@ -35,15 +35,15 @@ def test_chain_as_configured_is_accepted(chain):
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_other_protocol_anywhere_in_the_chain_is_refused(chain, position):
     path = list(chain)[position]
-    said = refused(chain | {path: chain[path] | {"rate": 2e-5}})
-    assert said.startswith(f"{path} was made with rate = 1e-05, and the config says 2e-05")
-    assert "delete it (or restore the config) and run again" in said
+    message = refused(chain | {path: chain[path] | {"rate": 2e-5}})
+    assert message.startswith(f"{path} was made with rate = 1e-05, and the config says 2e-05")
+    assert "delete it (or restore the config) and run again" in message
 
 
 def test_bumped_version_is_refused(chain):
     path = next(iter(chain))
-    said = refused(chain | {path: chain[path] | {"version": 2}})
-    assert "version = 1, and the config says 2" in said
+    message = refused(chain | {path: chain[path] | {"version": 2}})
+    assert "version = 1, and the config says 2" in message
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def test_protocol_is_compared_as_json(chain):
 def test_source_that_changed_since_is_refused(chain, position):
     source, result = list(chain)[position : position + 2]
     make(source, chain[source], next(iter(chain)) if position else None, more="changed")
-    said = refused(chain)
-    assert said.startswith(f"{result} was made from another version of {source} than the one ")
-    assert said.endswith(f"delete {result} and run again")
+    message = refused(chain)
+    assert message.startswith(f"{result} was made from another version of {source} than the ")
+    assert message.endswith(f"delete {result} and run again")
 
 
 def test_missing_result_is_refused(chain, tmp_path):
-    said = refused(chain, str(tmp_path / "gone.json"))
-    assert said.startswith(f"{tmp_path}/gone.json is missing; run the workflow again")
+    message = refused(chain, str(tmp_path / "gone.json"))
+    assert message.startswith(f"{tmp_path}/gone.json is missing; run the workflow again")
 
 
 def test_missing_source_is_refused(chain, tmp_path):
@@ -91,8 +91,8 @@ def test_source_outside_of_the_study_is_refused(chain, tmp_path):
     path = list(chain)[-1]
     make(path, chain[path], other)
     assert refused(chain) == (
-        f"{path} was made from {other}, which is no file of this study; rename what was renamed "
-        f"back, or delete {path} and run again"
+        f"{path} was made from {other}, which is not a file of this study; undo the renaming, "
+        f"or delete {path} and run again"
     )
 
 

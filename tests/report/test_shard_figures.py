@@ -3,7 +3,6 @@
 import json
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +12,6 @@ from report.needs import inputs
 
 from detoxmerge.report import heat_maps
 from detoxmerge.report.figures import shard_cosines, shard_snr, shard_subsets, training_loss
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def subsets(sets):
@@ -50,8 +43,8 @@ def titles(figure):
 
 
 def test_subsets_are_the_curves_of_the_manifests(sets):
-    found = subsets(sets)
-    part = found[(found["set"] == "rude") & (found["seed"] == "1") & (found["threshold"] == 1e-5)]
+    table = subsets(sets)
+    part = table[(table["set"] == "rude") & (table["seed"] == "1") & (table["threshold"] == 1e-5)]
     part = part[part["parameters"] == "all"]
     mean = part[part["curve"] == shard_subsets.MEAN].set_index(["n", "k"])
     assert len(mean) == 2 + 5
@@ -80,15 +73,15 @@ def test_subset_without_elements_is_a_gap(sets):
     content = json.loads(sets[0].read_text())
     content["curves"]["all"][0]["almost_unchanged_share"]["below_1e-06"] = None
     sets[0].write_text(json.dumps(content))
-    found = subsets(sets)
-    assert found["share"].isna().sum() == 1
-    shard_subsets.draw(found)
+    table = subsets(sets)
+    assert table["share"].isna().sum() == 1
+    shard_subsets.draw(table)
 
 
 def test_signal_to_noise_is_that_of_layers_and_modules(sets):
-    found = signal_to_noise(sets)
-    assert len(found) == 2 * 2 * 2 * len(manifests.TENSORS)
-    rows = found[(found["set"] == "mean") & (found["n"] == 5) & (found["seed"] == "1")]
+    table = signal_to_noise(sets)
+    assert len(table) == 2 * 2 * 2 * len(manifests.TENSORS)
+    rows = table[(table["set"] == "mean") & (table["n"] == 5) & (table["seed"] == "1")]
     assert rows["layer"].isna().tolist() == [True, False, False, True]
     assert rows["snr"].tolist() == [0.5, 0.25, 0.0, -0.25]
 
@@ -139,12 +132,12 @@ def test_map_without_any_signal_is_drawn(sets):
 
 
 def test_cosines_are_all_below_the_diagonal_and_without_embeddings_above(sets):
-    found = cosines(sets)
-    assert len(found) == 2 * 2 * (2 + 5 * 4)
-    below = found["shard_a"] > found["shard_b"]
-    assert set(found["cosine"][below]) == {0.2}
-    assert set(found["cosine"][~below]) == {0.3}
-    figure = shard_cosines.draw(found)
+    table = cosines(sets)
+    assert len(table) == 2 * 2 * (2 + 5 * 4)
+    below = table["shard_a"] > table["shard_b"]
+    assert set(table["cosine"][below]) == {0.2}
+    assert set(table["cosine"][~below]) == {0.3}
+    figure = shard_cosines.draw(table)
     rows, panels = titles(figure)
     assert rows == ["rude", "mean"]
     assert panels == 2 * ["N = 2", "N = 5"]
@@ -161,10 +154,10 @@ def test_cosine_with_a_zero_vector_is_a_gap(sets):
 
 
 def test_losses_are_those_of_the_files(tmp_path):
-    found = losses(*manifests.losses(tmp_path))
-    assert found.columns.tolist() == ["set", "n", "seed", "shard", "step", "epoch", "loss"]
-    assert len(found) == 4 + 5 + 5 + 4
-    last = found[(found["n"] == 3) & (found["shard"] == 2)]
+    table = losses(*manifests.losses(tmp_path))
+    assert table.columns.tolist() == ["set", "n", "seed", "shard", "step", "epoch", "loss"]
+    assert len(table) == 4 + 5 + 5 + 4
+    last = table[(table["n"] == 3) & (table["shard"] == 2)]
     assert last["loss"].tolist() == [6, 5, 4, 3]
 
 

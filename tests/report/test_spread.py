@@ -62,37 +62,37 @@ def test_two_training_seeds_and_three_generation_seeds():
 
 def test_a_missing_value_is_counted_and_enters_nothing():
     """Without the 0.8 the second mean is 0.35, and its squares 0.005 on one degree of freedom."""
-    found = spread(cells(VALUES | {("2", "c"): None}))
-    assert found["num_missing"] == 1
-    assert (found["num_training_seeds"], found["num_generation_seeds"]) == (2, 3)
-    assert found["mean"] == pytest.approx((0.2 + 0.35) / 2)
-    assert found["sd_training_seeds"] == pytest.approx(0.15 / math.sqrt(2))
-    assert found["sd_generation_seeds"] == pytest.approx(math.sqrt(0.025 / 3))
-    assert found["max"] == 0.4
+    result = spread(cells(VALUES | {("2", "c"): None}))
+    assert result["num_missing"] == 1
+    assert (result["num_training_seeds"], result["num_generation_seeds"]) == (2, 3)
+    assert result["mean"] == pytest.approx((0.2 + 0.35) / 2)
+    assert result["sd_training_seeds"] == pytest.approx(0.15 / math.sqrt(2))
+    assert result["sd_generation_seeds"] == pytest.approx(math.sqrt(0.025 / 3))
+    assert result["max"] == 0.4
 
 
 def test_a_training_seed_without_any_value_is_none():
-    found = spread(cells(VALUES | dict.fromkeys([("2", name) for name in "abc"])))
-    assert (found["num_training_seeds"], found["num_missing"]) == (1, 3)
-    assert found["mean"] == pytest.approx(0.2)
-    assert math.isnan(found["sd_training_seeds"])
-    assert found["sd_generation_seeds"] == pytest.approx(0.1)
+    result = spread(cells(VALUES | dict.fromkeys([("2", name) for name in "abc"])))
+    assert (result["num_training_seeds"], result["num_missing"]) == (1, 3)
+    assert result["mean"] == pytest.approx(0.2)
+    assert math.isnan(result["sd_training_seeds"])
+    assert result["sd_generation_seeds"] == pytest.approx(0.1)
 
 
 def test_one_seed_has_no_spread_and_not_a_spread_of_zero():
-    found = spread(cells({("1", "a"): 0.1}))
-    assert (found["mean"], found["min"], found["max"]) == (0.1, 0.1, 0.1)
-    assert math.isnan(found["sd_training_seeds"])
-    assert math.isnan(found["sd_generation_seeds"])
+    result = spread(cells({("1", "a"): 0.1}))
+    assert (result["mean"], result["min"], result["max"]) == (0.1, 0.1, 0.1)
+    assert math.isnan(result["sd_training_seeds"])
+    assert math.isnan(result["sd_generation_seeds"])
     of_training = spread(cells({("1", "a"): 0.1, ("2", "a"): 0.3}))
     assert of_training["sd_training_seeds"] == pytest.approx(0.1 * math.sqrt(2))
     assert math.isnan(of_training["sd_generation_seeds"])
 
 
 def test_nothing_measured_has_no_numbers():
-    found = spread(cells({("1", "a"): None}))
-    assert (found["num_training_seeds"], found["num_missing"]) == (0, 1)
-    assert all(math.isnan(found[name]) for name in ("mean", "sd_training_seeds", "min", "max"))
+    result = spread(cells({("1", "a"): None}))
+    assert (result["num_training_seeds"], result["num_missing"]) == (0, 1)
+    assert all(math.isnan(result[name]) for name in ("mean", "sd_training_seeds", "min", "max"))
 
 
 def test_groups_scorers_metrics_and_edits_are_kept_apart():
@@ -102,11 +102,11 @@ def test_groups_scorers_metrics_and_edits_are_kept_apart():
         measured(metric="expected_max_toxicity"),
         measured(setting="n=1"),
     ]
-    found = table(measured() + [row for rows in others for row in rows])
-    assert found["measured_on"].value_counts().to_dict() == {"a, b, c": 4, "other": 1}
-    group = found[found["measured_on"] == "a, b, c"]
+    result = table(measured() + [row for rows in others for row in rows])
+    assert result["measured_on"].value_counts().to_dict() == {"a, b, c": 4, "other": 1}
+    group = result[result["measured_on"] == "a, b, c"]
     assert group["mean"].tolist() == pytest.approx([0.35] * 4)
-    alone = found[found["measured_on"] == "other"].iloc[0]
+    alone = result[result["measured_on"] == "other"].iloc[0]
     assert alone["mean"] == pytest.approx(0.8)
     assert alone["num_generation_seeds"] == 1
 
@@ -114,9 +114,9 @@ def test_groups_scorers_metrics_and_edits_are_kept_apart():
 def test_rows_of_one_metric_stand_together_the_base_first():
     metrics = ("toxicity_mean", "toxicity_probability_any_above_0.5", "dist_2")
     rows = [edit | {"metric": metric} for edit, metric in product([*measured(), *base()], metrics)]
-    found = table(rows[::-1])
-    assert found["metric"].tolist() == [metrics[1]] * 2 + [metrics[0]] * 2  # dist_2 is not shown
-    assert found["method"].tolist() == ["base", "merge"] * 2
+    result = table(rows[::-1])
+    assert result["metric"].tolist() == [metrics[1]] * 2 + [metrics[0]] * 2  # dist_2 is not shown
+    assert result["method"].tolist() == ["base", "merge"] * 2
 
 
 def base():
@@ -142,40 +142,40 @@ def test_what_has_no_such_seed_has_no_count_of_it():
 
 
 def test_a_sweep_has_a_row_per_scale():
-    found = table([*measured(), *measured(scale=1.0)])
-    assert found["scale_min"].tolist() == found["scale_max"].tolist() == [0.5, 1.0]
-    assert found["num_training_seeds"].tolist() == [2, 2]
+    result = table([*measured(), *measured(scale=1.0)])
+    assert result["scale_min"].tolist() == result["scale_max"].tolist() == [0.5, 1.0]
+    assert result["num_training_seeds"].tolist() == [2, 2]
 
 
 def final():
     """A rule that chose 0.5 for seed 1 and 1 for seed 2, and nothing for seed 3."""
-    found = [
+    result = [
         row | {"selector": "budget", "scale": 0.5 if row["seed"] == "1" else 1.0}
         for row in measured()
     ]
     none = {"stage": "selection", "selector": "budget", "metric": "selected_scale"}
-    return [*base(), *found, EDIT | none | {"seed": "3"}]
+    return [*base(), *result, EDIT | none | {"seed": "3"}]
 
 
 def test_a_rule_may_choose_another_scale_for_each_training_seed_or_none():
-    _, found = table(final(), stage="final").to_dict("records")
-    assert (found["scale_min"], found["scale_max"]) == (0.5, 1.0)
-    assert (found["num_training_seeds"], found["num_missing"]) == (2, 3)  # of three cells each
-    assert found["mean"] == pytest.approx(0.35)
+    _, result = table(final(), stage="final").to_dict("records")
+    assert (result["scale_min"], result["scale_max"]) == (0.5, 1.0)
+    assert (result["num_training_seeds"], result["num_missing"]) == (2, 3)  # of three cells each
+    assert result["mean"] == pytest.approx(0.35)
 
 
 def test_a_rule_that_nothing_satisfies_is_a_row_without_numbers():
     rows = [row for row in final() if row["seed"] in (None, "3")]
-    _, found = table(rows, stage="final").to_dict("records")
-    assert (found["selector"], found["num_training_seeds"]) == ("budget", 0)
-    assert pd.isna(found["mean"])
-    assert pd.isna(found["scale_min"])
+    _, result = table(rows, stage="final").to_dict("records")
+    assert (result["selector"], result["num_training_seeds"]) == ("budget", 0)
+    assert pd.isna(result["mean"])
+    assert pd.isna(result["scale_min"])
 
 
 def test_a_front_has_a_row_per_scale():
     front = [row | {"selector": "front"} for row in [*measured(), *measured(scale=1.0)]]
-    found = table([*base(), *front], stage="final", fronts=["front"])
-    assert found["scale_min"].tolist() == found["scale_max"].tolist() == [0.0, 0.5, 1.0]
+    result = table([*base(), *front], stage="final", fronts=["front"])
+    assert result["scale_min"].tolist() == result["scale_max"].tolist() == [0.0, 0.5, 1.0]
 
 
 def test_files_are_rounded_and_the_same_each_time(tmp_path):

@@ -28,9 +28,9 @@ def test_the_interval_of_a_mean_is_that_of_scipy() -> None:
 def test_too_many_undefined_replicates_give_no_interval() -> None:
     replicates = np.linspace(0, 1, 100)
     replicates[:4] = np.nan
-    found = percentile_interval(0.5, replicates)
-    assert found.undefined_share == pytest.approx(0.04)
-    assert found.low > 0
+    interval = percentile_interval(0.5, replicates)
+    assert interval.undefined_share == pytest.approx(0.04)
+    assert interval.low > 0
     replicates[:6] = np.nan
     assert np.isnan(percentile_interval(0.5, replicates).low)
 
@@ -38,9 +38,9 @@ def test_too_many_undefined_replicates_give_no_interval() -> None:
 def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     values = np.array([1.0, 2.0, 4.0, 7.0])
     without_one = np.array([np.delete(values, i).mean() for i in range(4)])
-    found = jackknife(values.mean(), without_one)
+    interval = jackknife(values.mean(), without_one)
     half = stats.t.ppf(0.975, 3) * values.std(ddof=1) / 2
-    assert found.high - found.value == pytest.approx(half)
+    assert interval.high - interval.value == pytest.approx(half)
     assert np.isnan(jackknife(1.0, np.array([1.0, 2.0])).low)
 
 
@@ -49,13 +49,13 @@ def test_one_prompt_tells_nothing_of_the_spread() -> None:
     bootstrap = Bootstrap(Statistics())
     scores = Scores(pd.DataFrame({"prompt": [0, 0], "toxicity": [0.2, 0.6]}))
     windows = Windows(pd.DataFrame({"nll": [10.0], "tokens": [4]}))
-    settings = {"thresholds": [0.5], "any_above": 0.5}
-    measured = [(metric, scores) for metric in metrics_of("toxicity", settings)]
-    measured += [(metric, windows) for metric in metrics_of("perplexity", settings)]
-    for metric, values in measured:
-        found = bootstrap.interval(bootstrap.draw(metric, values))
-        assert np.isfinite(found.value)
-        assert np.isnan([found.low, found.high]).all()
+    cutoffs = {"thresholds": [0.5], "any_above": 0.5}
+    measured = [(metric, scores) for metric in metrics_of("toxicity", cutoffs)]
+    measured += [(metric, windows) for metric in metrics_of("perplexity", {})]
+    for metric, payload in measured:
+        interval = bootstrap.interval(bootstrap.draw(metric, payload))
+        assert np.isfinite(interval.value)
+        assert np.isnan([interval.low, interval.high]).all()
 
 
 def test_a_prompt_without_a_score_is_no_prompt_of_toxicity_0() -> None:
@@ -63,9 +63,9 @@ def test_a_prompt_without_a_score_is_no_prompt_of_toxicity_0() -> None:
         scores = np.repeat(np.array(toxicity)[None, :, None], 5, axis=2)
         return curve(np.ones(1), scores, np.ones((1, 1)), np.ones(1))
 
-    found = _prompts(edit(0.6, 0.6, np.nan, 0.6), edit(0.4, 0.4, 0.4, 0.4))
-    assert found["num_prompts"] == 4
-    assert list(found.values())[1] == 0  # the others all differ by 0.2
+    prompts = _prompts(edit(0.6, 0.6, np.nan, 0.6), edit(0.4, 0.4, 0.4, 0.4))
+    assert prompts["num_prompts"] == 4
+    assert list(prompts.values())[1] == 0  # the others all differ by 0.2
 
 
 def test_the_prompts_that_are_needed_suffice() -> None:
@@ -73,5 +73,5 @@ def test_the_prompts_that_are_needed_suffice() -> None:
     needed = prompts_needed(random.normal(0, 0.3, 500), half_width=0.02)
     values = random.normal(0, 0.3, needed)
     weights = resamples(2000, needed, 10)
-    found = percentile_interval(values.mean(), weights @ values / needed)
-    assert found.high - found.low == pytest.approx(0.04, rel=0.15)
+    interval = percentile_interval(values.mean(), weights @ values / needed)
+    assert interval.high - interval.low == pytest.approx(0.04, rel=0.15)

@@ -34,30 +34,30 @@ def refused(study, folder):
 
 
 def test_summary_has_every_number_once(finished, tmp_path):
-    found, _ = summary(finished, tmp_path)
-    assert found.columns.tolist() == COLUMNS
-    assert not found.duplicated(COLUMNS[:-1]).any()
+    table, _ = summary(finished, tmp_path)
+    assert table.columns.tolist() == COLUMNS
+    assert not table.duplicated(COLUMNS[:-1]).any()
     # a scale: 6 metrics and 1 count of toxicity, 11 of fluency, 1 of perplexity; base: one scale;
     # each of 2 edits: 2 scales, 7 numbers of its vector, 5 costs
-    assert len(found) == 19 + 2 * (2 * 19 + 7 + 5)
+    assert len(table) == 19 + 2 * (2 * 19 + 7 + 5)
 
 
 def test_numbers_are_those_of_the_payloads(finished, tmp_path):
-    found, _ = summary(finished, tmp_path)
+    table, _ = summary(finished, tmp_path)
     for edit in ("n=1", "n=2"):
         for scale in (0.5, 1.0):
-            rows = found[(found["setting"] == edit) & (found["scale"] == scale)]
+            rows = table[(table["setting"] == edit) & (table["scale"] == scale)]
             (value,) = rows[rows["metric"] == "toxicity_mean"]["value"]
             assert value == pytest.approx(toxicity(edit, scale))
-    (base,) = found[(found["method"] == "base") & (found["metric"] == "toxicity_mean")].itertuples()
+    (base,) = table[(table["method"] == "base") & (table["metric"] == "toxicity_mean")].itertuples()
     assert (base.value, base.scale, base.label) == (0.5, 0.0, "base model")
     assert (base.measured_on, base.scorer) == ("openings", "judge")
     assert pd.isna([base.dataset, base.setting, base.n, base.seed]).all()
 
 
 def test_rows_of_an_edit_name_it(finished, tmp_path):
-    found, _ = summary(finished, tmp_path)
-    row = found[found["setting"] == "n=2"].iloc[0]
+    table, _ = summary(finished, tmp_path)
+    row = table[table["setting"] == "n=2"].iloc[0]
     assert row[["model", "dataset", "method", "n", "seed"]].tolist() == [
         "small", "rude", "merge", 2, "42",
     ]  # fmt: skip
@@ -65,31 +65,31 @@ def test_rows_of_an_edit_name_it(finished, tmp_path):
 
 
 def test_fluency_stands_beside_its_judge(finished, tmp_path):
-    found, _ = summary(finished, tmp_path)
-    rows = found[found["metric"] == "dist_2"]
+    table, _ = summary(finished, tmp_path)
+    rows = table[table["metric"] == "dist_2"]
     assert len(rows) == 1 + 2 * 2
     assert set(rows["value"]) == {0.5}
     assert set(zip(rows["measured_on"], rows["scorer"], strict=True)) == {("openings", "own base")}
-    missing = found[found["metric"] == "conditional_perplexity_median"]
+    missing = table[table["metric"] == "conditional_perplexity_median"]
     assert missing["value"].isna().all()
 
 
 def test_fluency_of_another_judge_is_refused(finished, tmp_path):
     """Also of one whose base is a file of the study: no source of the measurement has changed."""
-    said = refused(grid({"run.fluency_judge": "small"}), tmp_path)
-    assert "fluency.json was made with judge = None, and the config says 'small'" in said
+    message = refused(grid({"run.fluency_judge": "small"}), tmp_path)
+    assert "fluency.json was made with judge = None, and the config says 'small'" in message
 
 
 def test_missing_number_is_null(finished, tmp_path):
-    found, _ = summary(finished, tmp_path)
-    median = found[found["metric"] == "conditional_perplexity_median"]
+    table, _ = summary(finished, tmp_path)
+    median = table[table["metric"] == "conditional_perplexity_median"]
     assert len(median)
     assert median["value"].isna().all()
 
 
 def test_change_of_an_edit_stands_at_scale_1(finished, tmp_path):
-    found, _ = summary(finished, tmp_path)
-    change = found[found["stage"] == "vector"]
+    table, _ = summary(finished, tmp_path)
+    change = table[table["stage"] == "vector"]
     assert set(change["scale"]) == {1.0}
     first = change[change["setting"] == "n=1"].set_index("metric")["value"].to_dict()
     assert first == {
@@ -104,8 +104,8 @@ def test_change_of_an_edit_stands_at_scale_1(finished, tmp_path):
 
 
 def test_what_an_edit_costs_stands_at_the_scale_that_it_was_measured_at(finished, tmp_path):
-    found, _ = summary(finished, tmp_path)
-    rows = found[found["stage"] == "cost"]
+    table, _ = summary(finished, tmp_path)
+    rows = table[table["stage"] == "cost"]
     assert set(rows["scale"]) == {1.0}
     assert rows["scorer"].isna().all()
     of_two = rows[rows["setting"] == "n=2"].set_index("metric")["value"].to_dict()
@@ -121,13 +121,13 @@ def test_what_an_edit_costs_stands_at_the_scale_that_it_was_measured_at(finished
 
 
 def test_cost_of_another_protocol_is_refused(finished, tmp_path):
-    said = refused(grid({"run.scales": [0.5, 1.0], "models.small.dtype": "bfloat16"}), tmp_path)
-    assert "dtype = 'float32', and the config says 'bfloat16'" in said
+    message = refused(grid({"run.scales": [0.5, 1.0], "models.small.dtype": "bfloat16"}), tmp_path)
+    assert "dtype = 'float32', and the config says 'bfloat16'" in message
     (cost,) = (path for path in finished.costs if "n=2" in path)
     content = json.loads(Path(cost).read_text())
     Path(cost).write_text(json.dumps(content | {"protocol": content["protocol"] | {"rounds": 9}}))
-    said = refused(finished, tmp_path)
-    assert "cost.json was made with rounds = 9, and the config says 5" in said
+    message = refused(finished, tmp_path)
+    assert "cost.json was made with rounds = 9, and the config says 5" in message
 
 
 def test_same_measurements_give_the_same_bytes(finished, tmp_path):
@@ -160,10 +160,10 @@ def test_config_beside_the_summary_gives_the_same_study(finished, tmp_path):
     ],
 )
 def test_record_of_another_protocol_is_refused(finished, tmp_path, place, value, file, key):
-    said = refused(grid({place: value}), tmp_path)
-    assert f"{file} was made with {key} = " in said
-    assert "and the config says " in said
-    assert said.endswith("delete it (or restore the config) and run again")
+    message = refused(grid({place: value}), tmp_path)
+    assert f"{file} was made with {key} = " in message
+    assert "and the config says " in message
+    assert message.endswith("delete it (or restore the config) and run again")
 
 
 def test_key_that_decides_no_number_is_not_refused(finished, tmp_path):
@@ -172,8 +172,8 @@ def test_key_that_decides_no_number_is_not_refused(finished, tmp_path):
 
 
 def measurement(study, name="toxicity-judge.json", edit="rude/merge/n=2/seed42"):
-    (found,) = (p for p in study.results if p.endswith(name) and f"/{edit}/" in p)
-    return Path(found)
+    (path,) = (p for p in study.results if p.endswith(name) and f"/{edit}/" in p)
+    return Path(path)
 
 
 @pytest.mark.parametrize("name", ["toxicity-judge.json", "fluency.json", "perplexity.json"])
@@ -181,8 +181,8 @@ def test_changed_record_is_refused(finished, tmp_path, name):
     manifest = measurement(finished, name)
     record = record_path(manifest, "0.5")
     record.write_text(json.dumps(json.loads(record.read_text()) | {"toxicity_mean": 0.0}))
-    said = refused(finished, tmp_path)
-    assert said == f"{record} is missing or was changed; delete {manifest} and run again"
+    message = refused(finished, tmp_path)
+    assert message == f"{record} is missing or was changed; delete {manifest} and run again"
 
 
 def test_missing_record_is_refused(finished, tmp_path):
@@ -194,20 +194,20 @@ def test_missing_record_is_refused(finished, tmp_path):
 def test_record_that_the_manifest_does_not_list_is_refused(finished, tmp_path):
     """A scale that was added to the config and not measured yet."""
     study = grid({"run.scales": [0.5, 0.75, 1.0]})
-    said = refused(study, tmp_path)
-    assert "does not hold scale 0.75; delete it and run again" in said
+    message = refused(study, tmp_path)
+    assert "does not hold scale 0.75; delete it and run again" in message
 
 
 def test_scale_that_left_the_config_leaves_the_summary(finished, tmp_path):
-    found, _ = summary(grid({"run.scales": [1.0]}), tmp_path)
-    assert set(found["scale"][found["measured_on"].notna()]) == {0.0, 1.0}
+    table, _ = summary(grid({"run.scales": [1.0]}), tmp_path)
+    assert set(table["scale"][table["measured_on"].notna()]) == {0.0, 1.0}
 
 
 def test_missing_measurement_is_refused(finished, tmp_path):
     manifest = measurement(finished)
     manifest.unlink()
-    said = refused(finished, tmp_path)
-    assert said.startswith(f"{manifest} is missing; run the workflow again")
+    message = refused(finished, tmp_path)
+    assert message.startswith(f"{manifest} is missing; run the workflow again")
 
 
 def test_shard_statistics_of_another_protocol_are_refused(finished, tmp_path):
@@ -216,8 +216,8 @@ def test_shard_statistics_of_another_protocol_are_refused(finished, tmp_path):
     content = json.loads(Path(path).read_text())
     content["protocol"]["max_subsets"] = 3
     Path(path).write_text(json.dumps(content))
-    said = refused(finished, tmp_path)
-    assert said.startswith(f"{path} was made with max_subsets = 3, and the config says 10")
+    message = refused(finished, tmp_path)
+    assert message.startswith(f"{path} was made with max_subsets = 3, and the config says 10")
 
 
 def test_measurement_of_an_edit_that_was_made_anew_is_refused(finished, tmp_path):
@@ -227,8 +227,8 @@ def test_measurement_of_an_edit_that_was_made_anew_is_refused(finished, tmp_path
     write_manifest(
         path, protocol=expected_protocols(finished)[path], inputs=inputs, files={"delta": "new"}
     )
-    said = refused(finished, tmp_path)
-    assert f"was made from another version of {path} than the one that is there" in said
+    message = refused(finished, tmp_path)
+    assert f"was made from another version of {path} than the present one" in message
 
 
 def test_speed_is_no_part_of_a_protocol():
@@ -238,9 +238,9 @@ def test_speed_is_no_part_of_a_protocol():
 
 
 def test_differences_from_the_base_are_paired(finished, tmp_path):
-    found, _ = summary(finished, tmp_path)
+    table, _ = summary(finished, tmp_path)
     for metric in ("toxicity_mean", "perplexity_per_token"):
-        rows = found[found["metric"] == metric]
+        rows = table[table["metric"] == metric]
         base, edits = rows[rows["method"] == "base"].iloc[0], rows[rows["method"] != "base"]
         assert pd.isna(base["difference"])
         edits = edits[edits["value"].notna()]
@@ -249,7 +249,7 @@ def test_differences_from_the_base_are_paired(finished, tmp_path):
         assert (edits["difference"] <= edits["difference_high"]).all()
     # what makes a window hard is the same for the base, and cancels
     edits = edits[edits["scale"] == 0.5]
-    own = edits["high"] - edits["low"]
-    assert (edits["difference_high"] - edits["difference_low"] < 0.2 * own).all()
-    toxic = found[(found["metric"] == "toxicity_mean") & (found["method"] != "base")]
+    widths = edits["high"] - edits["low"]
+    assert (edits["difference_high"] - edits["difference_low"] < 0.2 * widths).all()
+    toxic = table[(table["metric"] == "toxicity_mean") & (table["method"] != "base")]
     assert toxic["difference"].tolist() == pytest.approx((toxic["value"] - 0.5).tolist())

@@ -30,8 +30,13 @@ def wide():
     return main_table(summary())
 
 
-def write(config, folder, *files):
-    write_table("main", Inputs({"summary": [folder / "summary.parquet"]}, config=config), *files)
+def write(summary, folder, config=None):
+    """The four files of the table, by their kind."""
+    summary.to_parquet(folder / "summary.parquet")
+    files = {kind: folder / f"main.{kind}" for kind in ("csv", "md", "tex", "html")}
+    inputs = Inputs({"summary": [folder / "summary.parquet"]}, config=config or study())
+    write_table("main", inputs, *files.values())
+    return files
 
 
 def cells_of(table):
@@ -39,12 +44,13 @@ def cells_of(table):
 
 
 def markdown(table):
+    """The Markdown file, of a table of `main_table`."""
     return counts(table) + to_markdown(cells_of(table))
 
 
 @pytest.fixture(scope="module")
 def final():
-    """The same study with a final stage: one rule chose 0.5 everywhere, the other found nothing."""
+    """The same study with a final stage: one rule chose 0.5 everywhere, the other none."""
     frame = summary(datasets=("rude",), seeds=("1",))
     chosen = frame[(frame["stage"] == "sweep") & frame["scale"].isin([0.0, 0.5])].copy()
     chosen["selector"] = ["budget" if isinstance(d, str) else None for d in chosen["dataset"]]
@@ -52,15 +58,15 @@ def final():
     chosen["low"] = (chosen["value"] - 0.01).where(judged)
     chosen["high"] = (chosen["value"] + 0.01).where(judged)
     chosen["stage"] = "final"
-    found = [
+    choices = [
         {"selector": "budget", "scale": 0.5, "value": 0.5},
         {"selector": "matched", "scale": None, "value": None},
     ]
     rows = frame[frame["n"].notna()].drop_duplicates("setting")
     selected = pd.concat(
         [
-            rows.assign(**one, stage="selection", metric="selected_scale", measured_on=None)
-            for one in found
+            rows.assign(**choice, stage="selection", metric="selected_scale", measured_on=None)
+            for choice in choices
         ]
     )
     return pd.concat([frame, chosen, selected], ignore_index=True)
@@ -125,11 +131,11 @@ def test_columns_are_the_metrics_with_what_they_were_measured_on(wide):
 def test_every_measured_number_stands_in_its_cell(wide):
     source = summary()
     source = source[source["measured_on"].notna() & source["dataset"].notna()]
-    found = wide.set_index(KEYS)
+    by_key = wide.set_index(KEYS)
     for row in source.itertuples():
         at = f"openings, {row.scorer}" if row.measured_on == "openings" else "polite"
         key = tuple(getattr(row, name) for name in KEYS)
-        value = found.loc[key, f"{row.metric} [{at}]"]
+        value = by_key.loc[key, f"{row.metric} [{at}]"]
         assert value == row.value or (pd.isna(value) and pd.isna(row.value))
 
 
@@ -210,24 +216,19 @@ def test_what_an_edit_costs_stands_in_all_its_rows_of_every_form(final, tmp_path
     assert (edits["extra_forward_passes_per_token"] == 3.0).all()
     assert (edits[COST_SCALE] == 2.0).all()
     assert edits["training_seconds"].isna().tolist() == (edits["setting"] == "n=1").tolist()
-    frame.to_parquet(tmp_path / "summary.parquet")
-    files = [tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex", "html")]
-    write(study(), tmp_path, *files)
-    for file in files:
+    files = write(frame, tmp_path)
+    for file in files.values():
         text = file.read_text().replace("<wbr/>", "").replace("\\_", "_")
         assert all(name in text for name in added), file
-    *_, last = files[1].read_text().splitlines()
+    *_, last = files["md"].read_text().splitlines()
     assert last.endswith("| 60 | 3 | 1.5 | 90 | 0.25 | 2 |")
 
 
 def test_tabulate_writes_all_files_the_same_each_time(tmp_path):
-    summary().to_parquet(tmp_path / "summary.parquet")
-    found = []
+    written = []
     for _ in range(2):
-        files = [tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex", "html")]
-        write(study(), tmp_path, *files)
-        found.append([file.read_bytes() for file in files])
-    assert found[0] == found[1]
+        written.append([file.read_bytes() for file in write(summary(), tmp_path).values()])
+    assert written[0] == written[1]
     again = pd.read_csv(tmp_path / "main.csv")
     assert again[TOXICITY].tolist() == main_table(summary())[TOXICITY].tolist()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -238,13 +239,11 @@ def test_tabulate_writes_all_files_the_same_each_time(tmp_path):
 def test_a_second_generation_seed_stands_in_the_csv_alone(tmp_path):
     rows = summary()
     more = rows[rows["measured_on"] == "openings"].assign(measured_on="again")
-    pd.concat([rows, more]).to_parquet(tmp_path / "summary.parquet")
     again = {"prompts.again": prompts(generate={"seed": 1})}
     config = study(again | {"run.sweep.prompts": ["openings", "again"]})
-    csv, *read = (tmp_path / f"main.{kind}" for kind in ("csv", "md", "tex", "html"))
-    write(config, tmp_path, csv, *read)
+    csv, *others = write(pd.concat([rows, more]), tmp_path, config).values()
     assert "toxicity_mean [again, judge]" in pd.read_csv(csv)
-    for file in read:
+    for file in others:
         text = file.read_text()
         assert "openings, judge" in text
         assert "again" not in text

@@ -41,7 +41,7 @@ def test_a_second_copy_waits_until_the_first_has_ended(tmp_path: Path, capsys) -
     with alone(tmp_path / "out", Budget()) as waited:
         assert waited
         assert other.wait(5) == 0
-    assert "another copy of this job works in" in capsys.readouterr().out
+    assert "another copy of this job is working in" in capsys.readouterr().out
 
 
 def test_a_killed_copy_holds_nothing(tmp_path: Path) -> None:

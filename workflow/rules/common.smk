@@ -1,4 +1,4 @@
-"""The config checked, the grid built once, what each wildcard may be, and the few input functions.
+"""Checks the config and builds the grid once; wildcard constraints and the shared input functions.
 
 INPUTS   the config
 OUTPUTS  CONFIG, GRID, PATHS, PROTOCOL for the other rule files
@@ -15,8 +15,8 @@ from snakemake.sourcecache import HostingProviderFile, LocalSourceFile
 
 
 def scripts_folder():
-    """Where scripts and library are files: beside this folder, or, of a workflow that Snakemake
-    reads from a git host, in its source cache. Jobs look for them in the same place.
+    """The folder of scripts and library: beside this one or, if Snakemake reads the workflow from a
+    git host, in its source cache. Jobs look for them in the same place.
     """
     scripts = workflow.current_basedir.join("../scripts")
     if isinstance(scripts, LocalSourceFile):
@@ -27,7 +27,7 @@ def scripts_folder():
             "of its workflow/Snakefile, or use github(...) or gitlab(...)"
         )
     listed = scripts.hosted_repo.repo.git.ls_tree("-r", "--name-only", scripts.ref, scripts.path)
-    # Snakemake itself caches only files that rules name
+    # Snakemake itself caches only those files that rules name
     for path in [*listed.splitlines(), "matplotlibrc"]:
         workflow.sourcecache.get_path(scripts.join(os.path.relpath(path, scripts.path)))
     return os.path.dirname(workflow.sourcecache.get_path(scripts.join("generate.py")))
@@ -47,12 +47,12 @@ from detoxmerge.plan.slug import INDEX, SETTING, any_of, edit_pattern
 
 STARTED = time.time()
 IMPORTED = not workflow.modifier.is_main_snakefile()
-# of the importer, in a module: its files and command line are not this workflow's
+# in a module these belong to the importer, whose config is not this workflow's
 COMMAND_LINE = {} if IMPORTED else workflow.config_settings.config
 CONFIG = load_config(config, [] if IMPORTED else workflow.configfiles, COMMAND_LINE)
 if IMPORTED:
-    # the importer's prefix goes into `results`, and so once to all that is made: scripts compute
-    # paths from the config, and local files that it names lie where it says
+    # the importer's prefix becomes part of `results`: scripts compute paths from the config, and the
+    # local files that it names must keep their paths
     prefixed = workflow.modifier.path_modifier.replace_prefix(f"{CONFIG.results}/")
     CONFIG = CONFIG.model_copy(update={"results": os.path.normpath(prefixed)})
     workflow.modifier.path_modifier = PathModifier(None, None, workflow)
@@ -61,19 +61,19 @@ PATHS, PROTOCOL = GRID.paths, GRID.protocol
 NEEDS = Needs(CONFIG)
 GPU, CPUS = (0, 1) if CONFIG.device == "cpu" else (1, 4)
 if CONFIG.device == "cpu":
-    # training spends a quarter of its time on memory that glibc gives back and asks for again
+    # otherwise training spends a quarter of its time while glibc returns memory and asks for it again
     os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "-1")
 
-# scripts read from here what decides no number: device, batch sizes, checkpoint times; a new
-# mapping, as the importer's is read again for each `use rule`
+# scripts read from here what does not affect numbers: device, batch sizes, checkpoint times; a new
+# mapping, since the importer's is read again for each `use rule`
 config = CONFIG.model_dump()
 if workflow.remote_exec:
-    os.environ[CLUSTER_JOB] = "1"  # scripts see it: their time is limited
+    os.environ[CLUSTER_JOB] = "1"  # tells scripts that their time is limited
 
 
 def refuse_code_trigger():
-    """Called while the DAG is built: the triggers are not known when this file is read."""
+    """Called while the DAG is built, since the triggers are unknown when this file is read."""
     if (
         not workflow.is_main_process
         or RerunTrigger.CODE not in workflow.dag_settings.rerun_triggers
@@ -89,7 +89,7 @@ def refuse_code_trigger():
 
 
 def requests():
-    """What the planned jobs would ask SLURM for, as far as files that exist can tell."""
+    """What the planned jobs would ask SLURM for, as far as existing files determine it."""
     jobs = [] if workflow.local_exec else workflow.dag.needrun_jobs()
     return [
         {"rule": job.rule.name, "threads": job.threads}
@@ -100,24 +100,24 @@ def requests():
 
 
 def say_what_memory_lacked():
-    """At the end of a run, for the jobs that SLURM ended."""
+    """At the end of a run, advice about the jobs that SLURM ended for their memory."""
     if workflow.is_main_process and (advice := memory_advice(os.getcwd(), STARTED)):
         print(advice, file=sys.stderr)
 
 
 def measured_together(wildcards):
-    """One SLURM job generates, scores by the first scorer, and judges; each loads its own model."""
+    """One SLURM job generates, scores by the first scorer and judges; each step loads its model."""
     first = CONFIG.run.stages[GRID.stage_of(wildcards.prompts)].scorers[0]
     on_a_cluster = workflow.remote_exec or not workflow.local_exec
     return "measure" if on_a_cluster and getattr(wildcards, "scorer", first) == first else None
 
 
 def turn(wildcards):
-    """In that job one at a time: side by side each would ask for a GPU. Elsewhere no limit."""
+    """1 in that job, whose steps would otherwise run side by side and each ask for a GPU; else 0."""
     return 1 if measured_together(wildcards) else 0
 
 
-# of each SLURM job, not of the whole run; registered, as a job does not read the profile
+# limits each SLURM job and not the whole run; registered here, since a job reads no profile
 resource_scopes:
     turn="local",
 
@@ -147,7 +147,7 @@ wildcard_constraints:
 
 
 def of_every_shard(pattern, flag=str):
-    """An input function: a file of each of the N fine-tunes."""
+    """An input function that gives a file of each of the N fine-tunes."""
     return lambda w: [flag(pattern.format(shard=i, **w)) for i in range(int(w.n))]
 
 
@@ -160,14 +160,14 @@ def edit_and_base(wildcards):
 
 
 def choices(wildcards):
-    """What decides the scales of a set of the final stage, when its job runs."""
+    """What decides the scales of a set of the final stage once its job runs."""
     measured_on = wildcards.get("prompts") or wildcards.corpus
     scales = GRID.scales_of_stage(wildcards.edit, measured_on)
     return GRID.choices(wildcards.model, wildcards.edit) if scales is None else []
 
 
 def known_edit(wildcards):
-    """The edit behind {edit}, or behind the wildcards of its path; a sentence if it is unknown."""
+    """The edit that {edit} or the wildcards of its path name; ends with a sentence if it is unknown."""
     try:
         return GRID.find(wildcards)
     except UserError as error:
@@ -175,6 +175,6 @@ def known_edit(wildcards):
 
 
 def edit_tensors(wildcards):
-    """The tensors that a loaded edit reads; the base has none."""
+    """The tensors that loading an edit reads; the base has none."""
     tensors = [] if wildcards.edit == "base" else GRID.tensors_of(known_edit(wildcards))
     return [ancient(path) for path in tensors]

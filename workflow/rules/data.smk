@@ -1,5 +1,5 @@
-"""Everything that comes from outside. The only rules that use the internet: they run where
-Snakemake itself runs, and not as cluster jobs.
+"""Everything that comes from outside. Only these rules use the internet: they run where Snakemake
+itself runs, and not as cluster jobs.
 
 INPUTS   the catalogue of the config; local files that it names
 OUTPUTS  results/data/{datasets,prompts,corpora,scorers}/...   results/models/{model}/base/edit.json
@@ -7,18 +7,8 @@ OUTPUTS  results/data/{datasets,prompts,corpora,scorers}/...   results/models/{m
 """
 
 
-localrules:
-    fetch_model,
-    fetch_finetune,
-    fetch_scorer,
-    prepare_dataset,
-    split_dataset,
-    prepare_prompts,
-    prepare_corpus,
-
-
 rule fetch_model:
-    """Find the base model, check it, and write its manifest: the null edit."""
+    """Find the base model, check it, and write its manifest, which is an edit that changes nothing."""
     input:
         pretrained=pretrained,
         local=local_model,
@@ -28,6 +18,7 @@ rule fetch_model:
         PATHS.log(PATHS.base),
     benchmark:
         PATHS.benchmark(PATHS.base)
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -50,6 +41,7 @@ rule fetch_finetune:
         PATHS.log(PATHS.given_finetune),
     benchmark:
         PATHS.benchmark(PATHS.given_finetune)
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -73,6 +65,7 @@ rule fetch_scorer:
         PATHS.benchmark(PATHS.scorer)
     wildcard_constraints:
         scorer=any_of(s for s, e in CONFIG.scorers.items() if e.rule == "fetch_scorer"),
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -85,7 +78,7 @@ rule fetch_scorer:
 
 
 rule prepare_dataset:
-    """Cut a labelled data set into its toxic and its non-toxic part."""
+    """Split a labelled data set into its toxic and its non-toxic part."""
     input:
         raw=raw("datasets"),
     output:
@@ -96,6 +89,7 @@ rule prepare_dataset:
         PATHS.log(PATHS.dataset),
     benchmark:
         PATHS.benchmark(PATHS.dataset)
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -116,6 +110,7 @@ rule split_dataset:
         PATHS.partition,
     log:
         PATHS.log(PATHS.partition),
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -128,7 +123,7 @@ rule split_dataset:
 
 
 rule prepare_prompts:
-    """Choose the prompts that are continued."""
+    """Choose the prompts to be continued."""
     input:
         raw=raw("prompts"),
     output:
@@ -136,6 +131,7 @@ rule prepare_prompts:
         lines=PATHS.prompt_lines,
     log:
         PATHS.log(PATHS.prompts),
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -148,7 +144,7 @@ rule prepare_prompts:
 
 
 rule prepare_corpus:
-    """Join the text whose perplexity is measured."""
+    """Join the texts whose perplexity is measured."""
     input:
         raw=raw("corpora"),
     output:
@@ -156,6 +152,7 @@ rule prepare_corpus:
         text=PATHS.corpus_text,
     log:
         PATHS.log(PATHS.corpus),
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:

@@ -1,25 +1,20 @@
-"""From artefacts to one edit, by the method's own file in detoxmerge/edit/methods. KIND and VERB of
-that file pick the rule: what the job needs, and which tensors stand beside the manifest.
+"""From artefacts to an edit, by the method's file in detoxmerge/edit/methods. KIND and VERB of that
+file pick the rule, and so the resources and which tensors are beside the manifest.
 
-INPUTS   whatever the method's inputs() asks for
+INPUTS   what the method's inputs() asks for
 OUTPUTS  results/models/{model}/{dataset}/{method}/{setting}/seed{seed}/edit.json (+ tensors)
 """
 
 from detoxmerge.plan.registry import VERBS, files_of_verb
 
-
-localrules:
-    describe_edit,
-
-
-# `-` stands in the path of an edit that depends on no data set, or on no seed
+# an edit that does not depend on a data set, or on a seed, has `-` in its path
 SEGMENTS = {"dataset": any_of([*CONFIG.datasets, "-"]), "seed": f"{INDEX}|-"}
-# verbs whose edits are but described: they have no tensors beside the manifest
+# verbs whose edits are only described: they have no tensors beside the manifest
 DESCRIBED = [verb for verb in VERBS if not files_of_verb(verb)]
 
 
 rule merge_edit:
-    """Make an edit of the base model by a method's own file."""
+    """Make an edit of the base model by the method's file."""
     input:
         base=PATHS.base,
         manifests=manifests,
@@ -82,6 +77,7 @@ use rule merge_edit as describe_edit with:
     wildcard_constraints:
         **SEGMENTS,
         method=any_of(name for verb in DESCRIBED for name in of_kind("fit", verb)),
+    localrule: True
     resources:
         mem_mb=2000,
         runtime=30,

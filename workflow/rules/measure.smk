@@ -1,9 +1,9 @@
 """What an edit does at its scales. Knows nothing of methods: {edit} is `base` or
 {dataset}/{method}/{setting}/seed{seed}.
 
-One job loads the model once and measures every scale. Each scale is a record of its own beside the
-output, with the key of what made it; a job that runs again measures only what is missing. Speed is
-measured at one scale.
+One job loads the model once and measures every scale. Each scale has a separate record beside the
+output, with the key of what made it, so a job that runs again measures only what is missing. Speed
+is measured at one scale.
 
 INPUTS   results/models/{model}/{edit}/edit.json   results/data/...
 OUTPUTS  results/evals/{model}/{edit}/{prompts}/{generations,toxicity-{scorer},fluency}.json
@@ -13,12 +13,8 @@ OUTPUTS  results/evals/{model}/{edit}/{prompts}/{generations,toxicity-{scorer},f
 """
 
 
-localrules:
-    select_scale,
-
-
 rule generate:
-    """Sample continuations of a prompt set."""
+    """Sample continuations of the prompts of a set."""
     input:
         unpack(edit_and_base),
         prompts=PATHS.prompts,
@@ -48,7 +44,7 @@ rule generate:
 
 
 rule score_toxicity:
-    """Score the continuations by Detoxify."""
+    """Score the toxicity of the continuations."""
     input:
         generations=PATHS.generations,
         scorer=PATHS.scorer,
@@ -75,7 +71,7 @@ rule score_toxicity:
 
 
 rule measure_fluency:
-    """Judge the continuations: conditional perplexity, diversity, repetition, length."""
+    """Measure conditional perplexity, diversity, repetition and length of the continuations."""
     input:
         generations=PATHS.generations,
         judge=lambda w: PATHS.base.format(model=CONFIG.run.judge_of(w.model)),
@@ -102,7 +98,7 @@ rule measure_fluency:
 
 
 rule measure_perplexity:
-    """Measure perplexity per token of a corpus."""
+    """Measure the perplexity per token of a corpus."""
     input:
         unpack(edit_and_base),
         corpus=PATHS.corpus,
@@ -130,7 +126,7 @@ rule measure_perplexity:
 
 
 rule parameter_change:
-    """Histogram, shares and norms of an edit's vector."""
+    """Measure how far an edit's vector moves the parameters: histogram, shares and norms."""
     input:
         edit=PATHS.any_edit,
         tensors=edit_tensors,
@@ -155,7 +151,7 @@ rule parameter_change:
 
 
 rule measure_cost:
-    """Time an edit's generation beside the base's, and count what else it needs."""
+    """Measure the speed of an edit's generation and of the base's, and count what else it needs."""
     input:
         unpack(edit_and_base),
         prompts=PATHS.prompts.format(prompts=CONFIG.run.sweep.prompts[0]),
@@ -178,14 +174,14 @@ rule measure_cost:
         runtime=NEEDS.runtime("measure_cost"),
     params:
         protocol=lambda w: PROTOCOL.cost(w.model, GRID.cost_scale(w.edit)),
-        # no inputs: training must not run again where a time is lost
+        # not inputs, or training would run again when such a file is lost
         benchmarks=lambda w: GRID.benchmarks_of(known_edit(w)),
     script:
         "../scripts/measure_cost.py"
 
 
 rule shard_statistics:
-    """Signal, noise and agreement of the shards' task vectors."""
+    """Measure signal, noise and agreement of the shards' task vectors."""
     input:
         base=PATHS.base,
         manifests=of_every_shard(PATHS.shard),
@@ -211,7 +207,7 @@ rule shard_statistics:
 
 
 rule select_scale:
-    """Choose scales of an edit by the sweep."""
+    """Choose scales of an edit by what the sweep measured."""
     input:
         unpack(read_for_choice),
     output:
@@ -220,6 +216,7 @@ rule select_scale:
         PATHS.log(PATHS.selected),
     wildcard_constraints:
         edit=EDIT,
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:

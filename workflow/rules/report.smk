@@ -8,10 +8,6 @@ OUTPUTS  results/summary.parquet   results/config.yaml   results/degradation_red
 """
 
 
-localrules:
-    summarise,
-
-
 rule summarise:
     """Check that every measurement was made as the config says, and gather them."""
     input:
@@ -21,6 +17,7 @@ rule summarise:
         config=PATHS.config,
     log:
         PATHS.log(PATHS.summary),
+    localrule: True
     conda:
         "../../envs/detoxmerge.yaml"
     resources:
@@ -28,12 +25,10 @@ rule summarise:
         runtime=30,
     params:
         version=VERSION["summarise"],
-        run=CONFIG.run.model_dump(exclude={"exports"}),  # they are made from other files
+        metrics=metric_names(),
+        run=CONFIG.run.model_dump(exclude={"exports"}),  # which the summary does not depend on
         statistics=CONFIG.statistics.model_dump(),
-        thresholds={
-            alias: scorer.model_dump(include={"thresholds", "any_above"})
-            for alias, scorer in CONFIG.scorers.items()
-        },
+        thresholds={alias: scorer.cutoffs for alias, scorer in CONFIG.scorers.items()},
     script:
         "../scripts/summarise.py"
 
@@ -85,14 +80,14 @@ for table, stated in TABLES_STATED.items():
             table=table,
             statistics=CONFIG.statistics.model_dump(),
         script:
-            "../scripts/make_table.py"  # tabulate.py would hide a package that torch imports
+            "../scripts/make_table.py"  # tabulate.py would shadow a package that torch imports
 
 
 rule export_model:
     """Write an edited model as an ordinary Hugging Face folder, with its card."""
     input:
         unpack(edit_and_base),
-        unpack(told_by_card),
+        unpack(read_for_card),
         tensors=edit_tensors,
     output:
         PATHS.export,

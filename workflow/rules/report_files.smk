@@ -1,11 +1,12 @@
-"""What report.smk reads and writes: its input functions, and each figure and table with its place
-in the report.
+"""What report.smk reads and writes: its input functions, and the files of each figure and table
+with their place in the report.
 
 INPUTS   the grid
 OUTPUTS  DRAWN, TABULATED for rule all; input functions and output files for report.smk
 """
 
 from detoxmerge.errors import UserError
+from detoxmerge.measure.metrics import metric_names
 from detoxmerge.plan.exports import find_export
 from detoxmerge.plan.registry import FIGURES, TABLES
 
@@ -14,7 +15,7 @@ TABLES_STATED = {name: TABLES.constants(name) for name in TABLES}
 
 
 def in_report(path, name, stated, **labels):
-    """A file that stands in the report, with its caption."""
+    """A file for the report, with its caption."""
     labels = {"shows": stated["TITLE"]} | labels
     return report(path, caption=f"../report/{name}.rst", category=stated["CATEGORY"], labels=labels)
 
@@ -44,7 +45,7 @@ def changes_of(wildcards):
 
 
 def change_tables_of(wildcards):
-    """The tables beside them."""
+    """change.parquet, beside each of these."""
     return [path.replace(".json", ".parquet") for path in changes_of(wildcards)]
 
 
@@ -66,17 +67,17 @@ def losses_of(wildcards):
     ]
 
 
-def told_by_card(wildcards):
-    """What a model card tells: measurements of edit and base, and a selector's choice of scale."""
+def read_for_card(wildcards):
+    """What a model card is made from: measurements of edit and base, and a selector's choice."""
     try:
         edit, scale = find_export(GRID, "{model}/{edit}/scale{scale}".format(**wildcards))
     except UserError as error:
         sys.exit(str(error))
-    at = {"model": edit.model, "edit": edit.edit, "selector": scale}
+    chosen = PATHS.selected.format(model=edit.model, edit=edit.edit, selector=scale)
     return {
         "measured": GRID.measurements(edit.model, edit.edit)
         + GRID.measurements(edit.model, "base"),
-        "selected": [] if scale in GRID.scales_of_edit(edit.edit) else PATHS.selected.format(**at),
+        "selected": [] if scale in GRID.scales_of_edit(edit.edit) else chosen,
     }
 
 
@@ -96,7 +97,7 @@ def inputs_needed(needs):
     return lambda wildcards: {need: READ_BY[need](wildcards) for need in needs}
 
 
-# `str` takes the caption off: rule all would render it, which has no wildcards
+# `str` removes the caption, which rule all could not render: it has no wildcards
 DRAWN = [
     str(path).format(model=model)
     for figure, stated in FIGURES_STATED.items()

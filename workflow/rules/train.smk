@@ -1,4 +1,4 @@
-"""Training: the shards' fine-tunes; base model and scorer where no hub is at hand.
+"""Training: the shards' fine-tunes, and base model and scorer of studies without a hub.
 
 INPUTS   results/data/...   results/models/{model}/base/edit.json
 OUTPUTS  results/models/{model}/{dataset}/shards/{recipe}/n{n}/shard{shard}/seed{seed}/
@@ -58,7 +58,7 @@ rule train_scorer:
 
 
 rule finetune_shard:
-    """Fine-tune the base model on one shard; keep the difference."""
+    """Fine-tune the base model on a shard, and keep the difference."""
     input:
         base=PATHS.base,
         dataset=PATHS.dataset,
@@ -78,7 +78,7 @@ rule finetune_shard:
     resources:
         gpu=lambda w: GPU * recipe_of(w).processes,
         nodes=lambda w: recipe_of(w).nodes,
-        # the names of Snakemake's SLURM plugin for a job that starts its own processes by srun
+        # as Snakemake's SLURM plugin names them, for a job that starts its processes by srun
         mpi=lambda w: over_nodes(w, "srun"),
         tasks=lambda w: over_nodes(w, recipe_of(w).nodes),
         tasks_per_gpu=lambda w: over_nodes(w, 0),

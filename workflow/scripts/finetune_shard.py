@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import detoxmerge
 from detoxmerge.session import seconds_of, session
 
 with session(snakemake):
@@ -10,19 +11,14 @@ with session(snakemake):
     from detoxmerge.train.job import Job, once
     from detoxmerge.train.launch import finetune_together
 
-    w, config = snakemake.wildcards, snakemake.config
-    recipe = config["recipes"][w.recipe]
-    job = Job(
-        Path(snakemake.output.meta),
-        int(w.seed),
-        config["device"],
-        snakemake.params.protocol,
-        recipe["checkpoint_minutes"],
-    )
+    w, device = snakemake.wildcards, snakemake.config["device"]
+    recipe = snakemake.config["recipes"][w.recipe]
+    manifest, minutes = Path(snakemake.output.meta), recipe["checkpoint_minutes"]
+    job = Job(manifest, int(w.seed), device, snakemake.params.protocol, minutes)
     make = finetune_shard
     if recipe["strategy"]:
         several = {name: recipe[name] for name in ("processes", "nodes")}
-        worker = Path(snakemake.scriptdir) / "finetune_worker.py"
+        worker = Path(detoxmerge.__file__).parents[1] / "finetune_worker.py"
         make = partial(finetune_together, worker=worker, **several)
     files = {name: Path(path) for name, path in snakemake.input.items()}
     once(job, seconds_of(snakemake), partial(make, shard=int(w.shard), **files))

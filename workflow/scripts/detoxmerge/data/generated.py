@@ -240,7 +240,7 @@ def comments(rows: int, seed: int) -> list[dict[str, Any]]:
 
 
 def prompts(rows: int, seed: int) -> list[dict[str, Any]]:
-    """Return beginnings of comments, 3 to 9 words with no end mark, for a model to continue.
+    """Return beginnings of comments, 3 to 9 words without an end, for a model to continue.
 
     Rows are like those of `comments`, with a toxicity of 0.0, or 0.25 to 0.35 for the quarter of
     beginnings that sound annoyed. Raises ValueError if `rows` is below 1.

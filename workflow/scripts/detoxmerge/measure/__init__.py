@@ -1,1 +1,1 @@
-"""What an edited model does: text, toxicity, perplexity, parameter change. Knows no method."""
+"""What an edited model does: text, toxicity, perplexity, parameter change; whatever the method."""

@@ -1,7 +1,7 @@
 """How far an edit's vector moves the parameters: one streamed pass over |delta|, at scale 1.
 
 Counts leave structural zeros apart: rows of an embedding that are exactly zero in the vector,
-because no training example reached the position or token. They would pass for "unchanged".
+because no training example reached the position or token. They would count as "unchanged".
 """
 
 import math
@@ -26,13 +26,13 @@ THRESHOLDS = (1e-6, 1e-5, 2e-5, 1e-4)  # "almost unchanged": |delta| strictly be
 LINEAR_EDGES = np.linspace(0.0, 0.01, 501)  # the bins of Kim et al.'s released code, 2e-5 wide
 LOG_EDGES = np.logspace(-12, 2, 1401)  # a hundred bins per decade
 FROM_ZERO = np.concatenate([[0.0], LOG_EDGES])  # below the first edge, then these bins
-# where these fall among the magnitudes of fp32; numpy.histogram closes the last bin at both ends
+# these among the magnitudes of fp32; as in numpy.histogram the last bin includes its upper edge
 THRESHOLD_CUTS = cuts(np.array(THRESHOLDS, np.float32).astype(np.float64))
 LINEAR_CUTS, LOG_CUTS = (cuts(edges, last_bin_closed=True) for edges in (LINEAR_EDGES, FROM_ZERO))
 BELOW = tuple(f"below_{t:g}" for t in THRESHOLDS)
 SUMS = ("elements", "l1", "l2", "max", "exact_zeros", "structural_zeros", *BELOW)
-BLOCK_ELEMENTS = 1 << 17  # what is made of a block lies in the cache
-# words of parameter names, first match counts: GPT-2, Llama, Phi, OPT, GPT-NeoX
+BLOCK_ELEMENTS = 1 << 17  # so few that a block and its intermediate results fit into the cache
+# words in parameter names of GPT-2, Llama, Phi, OPT and GPT-NeoX; the first match counts
 MODULE_WORDS = {
     "position embedding": ("wpe", "embed_positions", "position_embeddings"),
     "token embedding": ("wte", "embed_tokens", "embed_in", "word_embeddings"),
@@ -44,14 +44,7 @@ MODULE_WORDS = {
 
 
 def module_type(name: str) -> str:
-    """The kind of module that a parameter belongs to.
-
-    Args:
-        name: as in `named_parameters`.
-
-    Returns:
-        A key of `MODULE_WORDS`, or ``other``.
-    """
+    """The kind of module that a parameter belongs to: a key of `MODULE_WORDS`, or ``other``."""
     for kind, words in MODULE_WORDS.items():
         if any(word in name for word in words):
             return kind
@@ -59,14 +52,10 @@ def module_type(name: str) -> str:
 
 
 def without_structural_zeros(block: np.ndarray, module: str) -> np.ndarray:
-    """The rows of a block that training reached.
+    """A block of rows; if it is of an embedding, without the rows that are exactly zero.
 
     Args:
-        block: rows of a tensor.
         module: of `module_type`.
-
-    Returns:
-        The block; of an embedding without its rows that are exactly zero.
     """
     if "embedding" not in module:
         return block
@@ -74,10 +63,10 @@ def without_structural_zeros(block: np.ndarray, module: str) -> np.ndarray:
 
 
 def log_histogram(counts: np.ndarray) -> dict[str, Any]:
-    """The histogram of |delta| over `FROM_ZERO` as it stands in manifests.
+    """The histogram of |delta| over `FROM_ZERO`, in the form that manifests have.
 
     Args:
-        counts: per bin; structural zeros left out.
+        counts: per bin, without structural zeros.
 
     Returns:
         `low` and `high` (log10 of the outer edges), `bins`, `counts`, `num_below` (elements below
@@ -95,31 +84,32 @@ def parameter_change(
     table: Path,
     workers: int = 1,
 ) -> None:
-    """Measure the vector of an edit, and take its checksum on the way.
+    """Measure the vector of an edit, and check that it is the one of the manifest.
 
     Args:
         edit: manifest of the edit, of verb `delta`.
         tensors: its vector, fp32.
-        protocol: the stage's VERSION.
         out: manifest with shares, norms, both histograms, and the shares of a random vector with
             the same norm in each tensor (`nulls.random_share_below`).
         table: parquet, one row per tensor: `tensor`, `module`, `elements`, `l1`, `l2`, `max`,
             `exact_zeros`, `structural_zeros` and `below_E` for each threshold.
-        workers: processes that measure, while the caller's takes the checksum; 1: it does both. No
-            number depends on it.
+        workers: processes that measure, while the caller computes the checksum; with 1 the caller
+            does both. No number depends on it.
 
     Raises:
         UserError: the vector is broken, or not the one of the manifest.
     """
-    made = read_json(edit)
+    manifest = read_json(edit)
+    # one pass over the file gives both
     frame, counts, checksum = _measure(tensors, workers)
-    if checksum != made["tensors"]["sha256"]:
+    if checksum != manifest["tensors"]["sha256"]:
         raise UserError(f"{tensors} is not what {edit} was written for; delete both and run again")
-    linear, log = (np.diff(_counter().below(counts, edges)) for edges in (LINEAR_CUTS, LOG_CUTS))
     with publish(table) as part:
         frame.to_parquet(part, index=False)
+    # shares are of the elements that training could move
     counted = frame["elements"] - frame["structural_zeros"]
     total = int(counted.sum())
+    linear, log = (np.diff(_counter().below(counts, edges)) for edges in (LINEAR_CUTS, LOG_CUTS))
     modules = frame.groupby("module")
     write_manifest(
         out,
@@ -127,7 +117,7 @@ def parameter_change(
         inputs=[edit],
         files={table.name: sha256(table)},
         scale=1,
-        edit={key: made[key] for key in ("dataset", "method", "setting", "params", "seed")},
+        edit={key: manifest[key] for key in ("dataset", "method", "setting", "params", "seed")},
         num_elements=int(frame["elements"].sum()),
         num_structural_zeros=int(frame["structural_zeros"].sum()),
         num_exact_zeros=int(frame["exact_zeros"].sum()),
@@ -169,19 +159,20 @@ def _measure(tensors: Path, workers: int) -> tuple[pd.DataFrame, np.ndarray, str
 
     with open(tensors, "rb") as file:
         checksum = Checksum(file)
-        for place, found, counted in by_workers(work, _places(weights), workers):
+        for place, sums, block_counts in by_workers(work, _places(weights), workers):
+            # close behind the workers, while the file is still in the page cache
             checksum.take_to(weights.offset(place.tensor, place.start))
-            counts += counted
+            counts += block_counts
             row = rows[place.tensor]
-            largest = max(row["max"], found["max"])
-            row |= {key: row[key] + found[key] for key in SUMS} | {"max": largest}
+            largest = max(row["max"], sums["max"])
+            row |= {key: row[key] + sums[key] for key in SUMS} | {"max": largest}
         checksum.take_to(tensors.stat().st_size)
     frame = pd.DataFrame(list(rows.values()))
     return frame.assign(l2=np.sqrt(frame["l2"])), counts, checksum.hexdigest()
 
 
 def _places(weights: Weights) -> Iterator[Place]:
-    """A file's tensors as they lie in it, some rows at a time."""
+    """Blocks of rows, in the order of the file, so that the checksum can follow."""
     for name, (_, shape) in weights.layout.items():
         if 0 not in shape:
             whole = Place(name, 0, shape or (1,))
@@ -189,16 +180,23 @@ def _places(weights: Weights) -> Iterator[Place]:
 
 
 def _measure_block(name: str, block: np.ndarray, row: int) -> tuple[dict[str, Any], np.ndarray]:
-    """Sums over some rows of a tensor, end to end, and the counts without structural zeros."""
+    """`SUMS` over a block of rows, and its counts by bin without structural zeros.
+
+    Args:
+        block: the rows, end to end.
+        row: elements of a row.
+    """
     zero, structural = block == 0, 0
     counts = _counter().count(block)
     if "embedding" in module_type(name):
         structural = row * int(zero.reshape(-1, row).all(axis=1).sum())
+        # they were counted as zeros, in the bin that a zero falls into
         counts -= structural * _counter().count(np.zeros(1, np.float32))
     below = _counter().below(counts, THRESHOLD_CUTS).tolist()
     size = np.abs(block, dtype=np.float64)
-    found = {"elements": block.size, "l1": float(size.sum()), "max": float(size.max())}
-    found |= {"l2": float(np.square(size, out=size).sum()), "structural_zeros": structural}
-    found |= {"exact_zeros": int(np.count_nonzero(zero)) - structural}
-    found |= {f"below_{t:g}": count for t, count in zip(THRESHOLDS, below, strict=True)}
-    return found, counts
+    sums = {"elements": block.size, "l1": float(size.sum()), "max": float(size.max())}
+    # the sum of squares; `_measure` takes the root once all blocks are added
+    sums |= {"l2": float(np.square(size, out=size).sum()), "structural_zeros": structural}
+    sums |= {"exact_zeros": int(np.count_nonzero(zero)) - structural}
+    sums |= {f"below_{t:g}": count for t, count in zip(THRESHOLDS, below, strict=True)}
+    return sums, counts

@@ -1,14 +1,14 @@
 """What an edit costs beside its quality: speed, forward passes, memory, training time.
 
-Speed is measured with the edit at one scale and at scale 0, which is the plain base model, turn and
-turn about in one process: only their ratio can be compared between machines, and it is the median
-of the rounds' ratios, as what disturbs a machine lasts longer than a round. The end-of-text token
-does not stop sampling here, so that both write the same number of tokens,
+Speed is measured with the edit at one scale and at scale 0, which is the plain base model, by turns
+in one process. Only their ratio can be compared between machines. It is the median of the rounds'
+ratios, since what disturbs a machine lasts longer than a round. The end-of-text token does not stop
+sampling here, so that both write the same number of tokens,
 
     tokens_per_second = prompts * samples * new_tokens / median seconds of a round
 
-Candidates that are drawn and not kept cost time and are no tokens. Times differ from run to run,
-so nothing but the tables is made from this file.
+Candidates that are drawn and not kept cost time but do not count as tokens. Times differ from run
+to run, so nothing but the tables is made from this file.
 """
 
 import csv
@@ -44,18 +44,15 @@ def measure_cost(
     """Measure what one edit costs.
 
     Args:
-        edit: manifest of the edit.
-        base: manifest of the base model.
-        prompts: manifest of the prompt set.
-        prompt_lines: its texts.
-        protocol: `scale`, `num_prompts` (the first of the set), `rounds` and `seconds` (so many of
-            both at least, of the base model), and as of `generate`.
+        protocol: `scale`; `num_prompts`, of which the first of the set are taken; `rounds` and
+            `seconds`, the least number of timed rounds and the least time that the base model
+            takes in them; and what `generate` reads.
         batch_size: rows at a time; recorded, since speed depends on it.
         device: ``auto``, ``cpu`` or ``cuda``.
-        benchmarks: Snakemake's benchmark files of the jobs that the edit was made by.
+        benchmarks: Snakemake's benchmark files of the jobs that made the edit.
         out: manifest with `tokens_per_second`, the same of the base, and their ratio;
             `forward_passes_per_token`, and how many are extra; `extra_memory_mb` (1e6 bytes of
-            tensors that generation needs beside the base's); `training_seconds`, null if not known.
+            tensors that generation needs beyond the base's); `training_seconds`, null if unknown.
 
     Raises:
         UserError: a prompt does not fit the model's context, or the edit or a file is broken.
@@ -97,44 +94,41 @@ def _speeds(
     batch_size: int,
     device: str,
 ) -> tuple[float, float, float]:
-    """Tokens per second of edit and base, and their ratio, after a round that is not timed."""
+    """Tokens per second of edit and base, and their ratio; the first round only warms up."""
     tokenizer = load_tokenizer(edited.place)
-    # nothing stops sampling: neither the tokenizer's word for it, nor the model folder's
+    # either of them would stop sampling at the end-of-text token
     tokenizer.eos_token = edited.model.generation_config.eos_token_id = None
-    seconds: dict[float, list[float]] = {0.0: [], scale: []}
-    timed: list[float] = []
-    while len(timed) < protocol["rounds"] or sum(timed) < protocol["seconds"]:
-        for at, taken in seconds.items():
-            model, asked = edited.at(at), edited.sampling(at) if at else PLAIN
+    rounds: dict[float, list[float]] = {0.0: [], scale: []}
+    base_seconds: list[float] = []
+    while len(base_seconds) < protocol["rounds"] or sum(base_seconds) < protocol["seconds"]:
+        for turn, seconds in rounds.items():
+            model, sampling = edited.at(turn), edited.sampling(turn) if turn else PLAIN
             start = _clock(device)
-            continuations(model, tokenizer, texts, protocol, batch_size, asked)
-            taken.append(_clock(device) - start)
-        timed = seconds[0.0][1:]
+            continuations(model, tokenizer, texts, protocol, batch_size, sampling)
+            seconds.append(_clock(device) - start)
+        base_seconds = rounds[0.0][1:]
     tokens = len(texts) * protocol["samples"] * protocol["new_tokens"]
-    ours = seconds[scale][1:]
-    ratios = [theirs / own for theirs, own in zip(timed, ours, strict=True)]
-    return tokens / median(ours), tokens / median(timed), median(ratios)
+    edit_seconds = rounds[scale][1:]
+    ratios = [base / edit for base, edit in zip(base_seconds, edit_seconds, strict=True)]
+    return tokens / median(edit_seconds), tokens / median(base_seconds), median(ratios)
 
 
 def _clock(device: str) -> float:
-    """Seconds, once the GPU has done what it was asked."""
+    """Seconds; waits for the GPU, which runs behind the Python code."""
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def training_seconds(benchmarks: Sequence[Path]) -> float | None:
-    """How long the jobs took that an edit was made by.
+    """How long the jobs that made an edit took together; None if a file is missing or none given.
 
     Args:
         benchmarks: Snakemake's files, one per job; their column `s` is the wall-clock time of the
-            job's last attempt.
-
-    Returns:
-        The sum in seconds; None where a file is missing, or there is none.
+            job's last attempt, in seconds.
 
     Raises:
-        UserError: a file is not of that form.
+        UserError: a file has no such column.
     """
     if not benchmarks or not all(path.is_file() for path in benchmarks):
         return None

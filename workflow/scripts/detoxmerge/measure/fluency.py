@@ -1,19 +1,19 @@
 """Degeneration guards: an empty or looping model must not look detoxified.
 
-A judge, some base model, reads each continuation g of the K of a prompt p. What stands before g is
+A judge, which is a base model, reads each of the K continuations g of a prompt p. It reads g after
 what was continued: the prefix of the protocol and the prompt.
   conditional perplexity  of one continuation: exp(NLL(g | p) / tokens of g) (DExperts, Liu et al.
                           2021, arXiv 2105.03023)
   dist-n                  unique n-grams of the K continuations / their words, mean over prompts
                           (DExperts, UniDetox). Words are split at white space; DExperts' code
-                          splits at single blanks, and so counts empty words.
+                          splits at single spaces, and so counts empty words.
   seq-rep-4               1 - unique 4-grams / 4-grams of one continuation (Welleck et al. 2020,
-                          arXiv 1908.04319), of words and punctuation marks: no tokenizer decides
-                          on it, and a run of "!" is as many marks
-The border: p and g are tokenised as one text, and a token is g's if it ends behind the last
-character of p. A token across the border counts to g, whole; the very first token of the text has
-nothing to be predicted from and is not scored. Where no token lies across, this is DExperts'
-(NLL(pg) - NLL(p)) / (tokens of pg - tokens of p).
+                          arXiv 1908.04319), over words and punctuation marks, so that it does not
+                          depend on a tokenizer; each "!" of a run is a mark of its own
+The border: p and g are tokenised as one text, and a token belongs to g if it ends after the last
+character of p. A token that crosses the border therefore belongs to g. The very first token of the
+text cannot be predicted from anything and is not scored. Where no token crosses the border, this is
+DExperts' (NLL(pg) - NLL(p)) / (tokens of pg - tokens of p).
 """
 
 import re
@@ -51,32 +51,33 @@ def measure_fluency(
 
     Args:
         generations: manifest of the continuations.
-        judge: manifest of the base model that judges; its tokenizer may be another.
-        protocol: `judge` (alias, or none: the edit's own base), `dtype` of the judge's weights.
-        batch_size: texts at a time; decides nothing but speed.
+        judge: manifest of the base model that judges; its tokenizer need not be the edit's.
+        protocol: `judge` (alias, or none for the edit's base model), `dtype` of its weights.
+        batch_size: texts at a time; affects only speed.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: manifest; beside it, per scale, a parquet table of `PAYLOAD`, one row per continuation
             (`tokens` scored; `nll` fp64, nats, null without tokens; `dist_n` of its prompt, the
-            same in all its rows), and its counts.
+            same in all rows of the prompt), and its counts.
 
     Raises:
         UserError: the judge's context is too short, or it gives no finite NLL.
     """
-    made = read_json(generations)
-    loaded: dict[str, Any] = {}
+    manifest = read_json(generations)
+    loaded: dict[str, Any] = {}  # by the first scale that is missing, if there is one
 
     def measure(scale: str) -> dict[str, Any]:
         if not loaded:
             edited = EditedModel(judge, device=pick_device(device), dtype=protocol["dtype"])
             loaded.update(model=edited.at(0), tokenizer=load_tokenizer(edited.place))
         frame = read_generations(record_path(generations, scale, ".jsonl"))
-        before = [made["protocol"]["prefix"] + text for text in frame["prompt_text"]]
+        before = [manifest["protocol"]["prefix"] + text for text in frame["prompt_text"]]
         rows, tokens = tokenise(loaded["tokenizer"], before, frame["text"].tolist())
         _require_fit(rows, frame["text"], loaded["model"], judge)
         frame["tokens"] = tokens
         frame["nll"] = conditional_nll(loaded["model"], rows, tokens, batch_size)
         frame = with_words(frame)
         numbers = counts(frame)
+        # single perplexities may overflow; if none is finite, the judge is broken
         if numbers["num_nonfinite"] and not numbers["num_scored"]:
             raise UserError(
                 f"the judge {judge.parents[1].name} gives NaN or infinite NLL for every text; its "
@@ -88,7 +89,7 @@ def measure_fluency(
 
     each_scale(
         out,
-        made["scales"],
+        manifest["scales"],
         key=lambda scale: {
             "protocol": protocol,
             "judge": sha256(judge),
@@ -102,14 +103,10 @@ def measure_fluency(
 
 
 def distinct_n(texts: list[str], n: int) -> float:
-    """dist-n of the continuations of one prompt.
-
-    Args:
-        texts: K continuations.
-        n: words per n-gram.
+    """dist-n of the K continuations of one prompt.
 
     Returns:
-        Unique n-grams within any continuation / words in all; NaN without words.
+        Unique n-grams, none of which spans two continuations / words in all; NaN without words.
     """
     words = [text.split() for text in texts]
     unique = {gram for row in words for gram in _ngrams(row, n)}
@@ -118,10 +115,7 @@ def distinct_n(texts: list[str], n: int) -> float:
 
 
 def seq_rep_4(text: str) -> float:
-    """Share of the 4-grams of a continuation that stood in it before.
-
-    Args:
-        text: the continuation.
+    """Share of the 4-grams of a continuation that repeat an earlier one of it.
 
     Returns:
         1 - unique 4-grams / 4-grams; NaN for fewer than four words and punctuation marks.
@@ -131,13 +125,10 @@ def seq_rep_4(text: str) -> float:
 
 
 def with_words(frame: pd.DataFrame) -> pd.DataFrame:
-    """What is counted in the words of continuations.
+    """Add `empty`, `words`, `seq_rep_4` and, of the row's prompt, `dist_1` to `dist_3`.
 
     Args:
         frame: `prompt`, `text`, one row per continuation.
-
-    Returns:
-        The frame with `empty`, `words`, `seq_rep_4` and, of the row's prompt, `dist_1` to `dist_3`.
     """
     texts = frame.groupby("prompt")["text"]
     dist = {f"dist_{n}": texts.agg(lambda x, n=n: distinct_n(list(x), n)) for n in ORDERS}
@@ -145,16 +136,12 @@ def with_words(frame: pd.DataFrame) -> pd.DataFrame:
         empty=frame["text"].str.strip() == "",
         words=frame["text"].str.split().str.len(),
         seq_rep_4=frame["text"].map(seq_rep_4),
-        **{name: frame["prompt"].map(of_prompt) for name, of_prompt in dist.items()},
+        **{name: frame["prompt"].map(by_prompt) for name, by_prompt in dist.items()},
     )
 
 
 def counts(frame: pd.DataFrame) -> dict[str, int]:
-    """What could be judged, and what enters no metric.
-
-    Args:
-        frame: `PAYLOAD`, one row per continuation.
-    """
+    """What could be judged, and what enters no metric, of a table of `PAYLOAD`."""
     perplexity = Fluency(frame).perplexity
     finite = np.isfinite(perplexity)
     without_words = frame.groupby("prompt")["dist_1"].first().isna()

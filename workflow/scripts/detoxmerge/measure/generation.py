@@ -28,14 +28,10 @@ def generate(
     """Sample K continuations per prompt at every scale.
 
     Args:
-        edit: manifest of the edit.
-        base: manifest of the base model.
-        prompts: manifest of the prompt set.
-        prompt_lines: its texts.
-        scales: as they stand in paths.
+        scales: as they appear in paths.
         protocol: `samples`, `new_tokens`, `temperature`, `top_p`, `top_k` (0: off), `prefix`,
             `seed`, `dtype`.
-        batch_size: rows at a time; decides nothing but speed.
+        batch_size: rows at a time; affects only speed.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: manifest; beside it, per scale, JSON lines
             `{"prompt": {"text": ...}, "generations": [{"text": ..., "truncated": ...}, ...]}`.
@@ -45,21 +41,21 @@ def generate(
     """
     device = pick_device(device)
     texts = read_prompts(prompt_lines)
-    loaded: dict[str, Any] = {}
+    loaded: dict[str, Any] = {}  # by the first scale that is missing, if there is one
 
     def measure(scale: str) -> dict[str, Any]:
         if not loaded:
             loaded["edited"] = EditedModel(edit, device=device, dtype=protocol["dtype"])
             loaded["tokenizer"] = load_tokenizer(loaded["edited"].place)
         edited = loaded["edited"]
-        model, asked = edited.at(float(scale)), edited.sampling(float(scale))
-        found = continuations(model, loaded["tokenizer"], texts, protocol, batch_size, asked)
+        model, sampling = edited.at(float(scale)), edited.sampling(float(scale))
+        samples = continuations(model, loaded["tokenizer"], texts, protocol, batch_size, sampling)
         lines = [
             json.dumps(
                 {"prompt": {"text": text}, "generations": [c._asdict() for c in row]},
                 ensure_ascii=False,
             )
-            for text, row in zip(texts, found, strict=True)
+            for text, row in zip(texts, samples, strict=True)
         ]
         write_text(record_path(out, scale, ".jsonl"), "\n".join(lines) + "\n")
         return {"num_prompts": len(texts), "samples": protocol["samples"]}

@@ -9,14 +9,7 @@ ROUNDING = 1e-12  # relative; a noise energy below it is the rounding of fp64 su
 
 
 def cosines(gram: np.ndarray) -> np.ndarray:
-    """Cosines between vectors.
-
-    Args:
-        gram: (N, N), inner products, fp64.
-
-    Returns:
-        (N, N), fp64; NaN where a vector is zero.
-    """
+    """Cosines between N vectors, (N, N), from their inner products; NaN where a vector is zero."""
     norms = np.sqrt(np.diag(gram))
     with np.errstate(invalid="ignore"):
         return gram / np.outer(norms, norms)
@@ -33,23 +26,24 @@ def signal_and_noise(gram: np.ndarray) -> dict[str, float | None]:
         gram: (N, N), <tau_i, tau_j>, fp64.
 
     Returns:
-        `mean_squared_norm` (m), `mean_vector_l2_norm` (||mean||), `signal_energy` (S^2; where there
-        is none the estimate is as often below 0 as above, and keeps its sign), `noise_energy`,
-        `snr` (with the sign of S^2), `mean_cosine` (over pairs). None where not defined: all four
-        for N = 1, `snr` without noise, `mean_cosine` with a zero vector.
+        `mean_squared_norm` (m), `mean_vector_l2_norm` (||mean||), `signal_energy` (S^2, which
+        may be below 0: without any signal its sign is random), `noise_energy`, `snr` (with the
+        sign of S^2), `mean_cosine` (over pairs). None where undefined: the last four for N = 1,
+        `snr` without noise, `mean_cosine` with a zero vector.
     """
     n = len(gram)
     energy = float(np.trace(gram) / n)
-    found: dict[str, float | None] = {"mean_squared_norm": energy}
-    found["mean_vector_l2_norm"] = float(np.sqrt(max(0.0, gram.sum()))) / n
-    found |= dict.fromkeys(("signal_energy", "noise_energy", "snr", "mean_cosine"))
+    result: dict[str, float | None] = {"mean_squared_norm": energy}
+    # rounding may bring a sum that is 0 below it
+    result["mean_vector_l2_norm"] = float(np.sqrt(max(0.0, gram.sum()))) / n
+    result |= dict.fromkeys(("signal_energy", "noise_energy", "snr", "mean_cosine"))
     if n == 1:
-        return found
+        return result
     pairs = ~np.eye(n, dtype=bool)
     signal = float(gram[pairs].mean())
     noise = energy - signal
     cosine = float(cosines(gram)[pairs].mean())
-    return found | {
+    return result | {
         "signal_energy": signal,
         "noise_energy": noise,
         "snr": signal / noise if noise > ROUNDING * energy else None,
@@ -58,14 +52,14 @@ def signal_and_noise(gram: np.ndarray) -> dict[str, float | None]:
 
 
 def sign_agreement(counts: np.ndarray) -> dict[str, Any]:
-    """Over how many of the N vectors the entries have the same sign, beside what chance gives.
+    """In how many of the N vectors an entry has the same sign, and what chance would give.
 
     By chance, with signs that are independent and equally likely, max(#positive, #negative) = j
     has probability 2 C(N, j) / 2^N, half of it at j = N / 2; full consensus has 2^(1 - N).
 
     Args:
-        counts: (N + 1,); entries with max(#positive, #negative) = j, of those that are not zero in
-            any vector.
+        counts: (N + 1,); entries with max(#positive, #negative) = j, among those that are zero in
+            no vector.
 
     Returns:
         `num_same_sign` (the possible j, from ceil(N / 2) to N), `counts`, `null_shares`,

@@ -1,8 +1,8 @@
 """Perplexity of a stored text in strided windows.
 
 The text is tokenised once. Windows of W tokens begin at 0, S, 2S, ...; each scores only the tokens
-that no earlier window scored, and never its own first token. NLL is summed in fp64, tokens are
-counted exactly, there is no padding, and
+that no earlier window scored, and never its first token. NLL is summed in fp64, tokens are counted
+exactly, there is no padding, and
 
     perplexity_per_token = exp(sum of NLL / number of scored tokens)
 
@@ -41,13 +41,9 @@ def measure_perplexity(
     """Measure one edit on one corpus at every scale.
 
     Args:
-        edit: manifest of the edit.
-        base: manifest of the base model.
-        corpus: manifest of the corpus.
-        corpus_text: its text.
-        scales: as they stand in paths.
+        scales: as they appear in paths.
         protocol: `window_tokens` (none: the model's context), `stride_tokens`, `dtype`.
-        batch_size: windows at a time; decides nothing but speed.
+        batch_size: windows at a time; affects only speed.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: manifest; beside it, per scale, NLL and token count of each window as parquet.
 
@@ -55,7 +51,7 @@ def measure_perplexity(
         UserError: the window does not fit the model, the text is too short, or NLL is not finite.
     """
     device = pick_device(device)
-    loaded: dict[str, Any] = {}
+    loaded: dict[str, Any] = {}  # by the first scale that is missing, if there is one
 
     def measure(scale: str) -> dict[str, Any]:
         if not loaded:
@@ -92,7 +88,7 @@ def measure_perplexity(
 
 
 def require_finite(nll: np.ndarray) -> None:
-    """Raise UserError where the NLL of a window is NaN or infinite: nothing could be made of it."""
+    """Raise UserError if the NLL of a window is NaN or infinite."""
     if not np.isfinite(nll).all():
         raise UserError(
             f"the model gives NaN or infinite NLL in {int((~np.isfinite(nll)).sum())} of "
@@ -101,15 +97,10 @@ def require_finite(nll: np.ndarray) -> None:
 
 
 def window_length(model: Any, asked: int | None, stride: int) -> int:
-    """The window in tokens.
+    """Tokens per window.
 
     Args:
-        model: a causal LM.
-        asked: of the protocol; None for the model's context length.
-        stride: in tokens.
-
-    Returns:
-        Tokens per window.
+        asked: in the protocol; None for the model's context length.
 
     Raises:
         UserError: the window exceeds the context, or the stride the window.
@@ -133,8 +124,8 @@ def window_length(model: Any, asked: int | None, stride: int) -> int:
 def make_windows(length: int, window: int, stride: int) -> list[Window]:
     """Windows that score every token that has a predecessor in its window exactly once.
 
-    With overlap these are all tokens but the first of the text; where `stride` equals `window`, the
-    first token of each window has nothing to be predicted from.
+    If the windows overlap, these are all tokens but the first of the text. If `stride` equals
+    `window`, the first token of no window is scored.
 
     Args:
         length: tokens of the text.
@@ -142,18 +133,18 @@ def make_windows(length: int, window: int, stride: int) -> list[Window]:
         stride: tokens between two beginnings, at most `window`.
 
     Returns:
-        The windows, in order; each scores at least one token.
+        In order; each scores at least one token.
 
     Raises:
         UserError: the text has fewer than two tokens.
     """
     if length < 2:
         raise UserError(f"the corpus has {length} token(s); at least 2 are needed")
-    found, scored = [], 0
+    windows, scored = [], 0
     for begin in range(0, length - 1, stride):
         end = min(begin + window, length)
-        found.append(Window(begin, max(scored, begin + 1), end))
+        windows.append(Window(begin, max(scored, begin + 1), end))
         scored = end
         if end == length:
             break
-    return found
+    return windows

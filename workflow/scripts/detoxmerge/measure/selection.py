@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..plan.slug import slug
 from ..storage.artefacts import read_json, write_manifest
 from ..storage.records import read_payload
-from .metrics import perplexity_per_token, toxicity_mean
+from .metrics import perplexity_per_token, toxicity_mean, value_of
 from .payloads import Scores, Windows
 
 
@@ -29,7 +27,7 @@ def select_scale(sources: Mapping[str, Path], protocol: Mapping[str, Any], out: 
             `base_perplexity` of the base model; for the rule `matched` also `matched_toxicity` and
             `matched_choice`.
         protocol: the selector's entry.
-        out: manifest: `scales`, as they stand in paths (none where nothing satisfies the rule),
+        out: manifest: `scales`, as they appear in paths (none where nothing satisfies the rule),
             and `reason`, a sentence.
     """
     curve = _curve(sources["toxicity"], sources["perplexity"])
@@ -41,9 +39,11 @@ def select_scale(sources: Mapping[str, Path], protocol: Mapping[str, Any], out: 
     elif protocol["rule"] == "matched":
         chosen, reason = _matched(curve, sources, protocol)
     else:
-        ratio = protocol["rule"] == "ppl-ratio"
+        by_ratio = protocol["rule"] == "ppl-ratio"
         limit = (
-            base.perplexity * protocol["ratio"] if ratio else base.perplexity + protocol["budget"]
+            base.perplexity * protocol["ratio"]
+            if by_ratio
+            else base.perplexity + protocol["budget"]
         )
         chosen, reason = within(curve, limit)
     write_manifest(
@@ -58,18 +58,14 @@ def select_scale(sources: Mapping[str, Path], protocol: Mapping[str, Any], out: 
 
 
 def within(curve: list[Point], limit: float) -> tuple[list[str], str]:
-    """The largest scale whose perplexity is at most a limit.
+    """The largest scale whose perplexity is at most a limit, if there is one, and the reason.
 
     Args:
         curve: points by ascending scale.
-        limit: perplexity per token.
-
-    Returns:
-        One scale or none, and the reason.
     """
-    good = [point for point in curve if point.perplexity <= limit]
-    if good:
-        best = good[-1]
+    cheap = [point for point in curve if point.perplexity <= limit]
+    if cheap:
+        best = cheap[-1]
         return [best.scale], f"perplexity {best.perplexity:.6g} <= {limit:.6g}"
     least = min(curve, key=lambda point: point.perplexity)
     return [], (
@@ -79,18 +75,14 @@ def within(curve: list[Point], limit: float) -> tuple[list[str], str]:
 
 
 def reaching(curve: list[Point], target: float) -> tuple[list[str], str]:
-    """The smallest scale whose toxicity is at most a target.
+    """The smallest scale whose mean toxicity is at most a target, if there is one, and the reason.
 
     Args:
         curve: points by ascending scale.
-        target: mean toxicity.
-
-    Returns:
-        One scale or none, and the reason.
     """
-    good = [point for point in curve if point.toxicity <= target]
-    if good:
-        return [good[0].scale], f"toxicity {good[0].toxicity:.4g} <= {target:.4g}"
+    reached = [point for point in curve if point.toxicity <= target]
+    if reached:
+        return [reached[0].scale], f"toxicity {reached[0].toxicity:.4g} <= {target:.4g}"
     least = min(curve, key=lambda point: point.toxicity)
     return [], (
         f"no scale has toxicity <= {target:.4g}; the lowest is {least.toxicity:.4g}, at "
@@ -99,14 +91,9 @@ def reaching(curve: list[Point], target: float) -> tuple[list[str], str]:
 
 
 def pareto(curve: list[Point], base: Point) -> list[str]:
-    """Scales that nothing beats: none is less toxic and as cheap, or cheaper and as little toxic.
+    """Scales that neither another scale nor the base model beats, in the order of the curve.
 
-    Args:
-        curve: points by ascending scale.
-        base: the base model.
-
-    Returns:
-        Scales, ascending.
+    A point is beaten by one that is no worse in toxicity and perplexity, and better in one of them.
     """
 
     def beaten(point: Point) -> bool:
@@ -123,6 +110,7 @@ def pareto(curve: list[Point], base: Point) -> list[str]:
 def _matched(
     curve: list[Point], sources: Mapping[str, Path], protocol: Mapping[str, Any]
 ) -> tuple[list[str], str]:
+    # the toxicity to be reached is that of another edit, at the scale chosen for it
     choice = read_json(sources["matched_choice"])
     if not choice["scales"]:
         return [], f"{protocol['by']} chose no scale of {protocol['to']}: {choice['reason']}"
@@ -140,10 +128,8 @@ def _curve(toxicity: Path, perplexity: Path) -> list[Point]:
 
 
 def _toxicity(manifest: Path, scale: str) -> float:
-    scores = Scores(read_payload(manifest, scale))
-    return float(toxicity_mean(scores, np.ones((1, scores.num_units)))[0])
+    return value_of(toxicity_mean, Scores(read_payload(manifest, scale)))
 
 
 def _perplexity(manifest: Path, scale: str) -> float:
-    windows = Windows(read_payload(manifest, scale))
-    return float(perplexity_per_token(windows, np.ones((1, windows.num_units)))[0])
+    return value_of(perplexity_per_token, Windows(read_payload(manifest, scale)))

@@ -12,14 +12,10 @@ from .nulls import random_share_below
 
 
 def is_embedding(frame: pd.DataFrame) -> pd.Series:
-    """Which tensors the statistics without embeddings leave out.
+    """Which tensors the statistics without embeddings leave out; a row per tensor.
 
-    Args:
-        frame: a row per tensor with its `module`.
-
-    Returns:
-        True for position and token embeddings and the output head (where they are tied, the token
-        embedding is the head).
+    These are position and token embeddings and the output head, since in models that tie them the
+    token embedding is the head.
     """
     return frame["module"].str.contains("embedding") | (frame["module"] == "output head")
 
@@ -35,7 +31,7 @@ def groups(frame: pd.DataFrame, subsets: list[tuple[int, ...]]) -> list[dict[str
     Returns:
         A record per group: `scope` (``all``, ``without_embeddings``, ``layer``, ``module``,
         ``layer_module``), its `layer` and `module` (None: any; in ``layer_module`` a `layer` of
-        None: outside of the blocks), `num_elements`, the results of `gram.signal_and_noise`,
+        None: outside the blocks), `num_elements`, the results of `gram.signal_and_noise`,
         `sign_agreement` (of `gram.sign_agreement`), and `one_shard` and `merged`, the first and
         last point of `curve`.
     """
@@ -58,20 +54,22 @@ def curve(frame: pd.DataFrame, subsets: list[tuple[int, ...]]) -> list[dict[str,
 
     Args:
         frame: as in `groups`.
-        subsets: likewise.
+        subsets: as in `groups`.
 
     Returns:
         A record per k: `k`, `num_subsets` (measured), `num_possible`, and `mean`, `low` and `high`
         over the subsets of: `l2_norm` (||mean of the subset||, from the Gram matrix);
         `almost_unchanged_share` and `norm_matched_random_share` (`nulls.random_share_below`), by
-        threshold; None where a subset has no elements but structural zeros.
+        threshold; None where a subset has nothing but structural zeros.
     """
+    # ||mean||^2 of a subset is w' G w, with w = 1 / k for its members: (subsets, tensors)
     n = len(subsets[-1])
     chosen = np.array([[i in subset for i in range(n)] for subset in subsets], dtype=np.float64)
     sizes = chosen.sum(axis=1).astype(int)
     weights = chosen / sizes[:, None]
     squares = np.einsum("si,tij,sj->st", weights, np.stack(list(frame["gram"])), weights)
-    norms = np.sqrt(np.maximum(squares, 0.0))
+    norms = np.sqrt(np.maximum(squares, 0.0))  # rounding may bring a square of 0 below it
+    # what was counted in the means themselves, beside what noise of their norms would give
     counted = np.stack(list(frame["counted"]), axis=1)
     totals = counted.sum(axis=1)
     shares, random = {}, {}
@@ -79,8 +77,8 @@ def curve(frame: pd.DataFrame, subsets: list[tuple[int, ...]]) -> list[dict[str,
         key = f"below_{t:g}"
         below = np.stack(list(frame[key]), axis=1).sum(axis=1)
         shares[key] = np.where(totals > 0, below / np.maximum(totals, 1), np.nan)
-        of_noise = [random_share_below(t, *given) for given in zip(norms, counted, strict=True)]
-        random[key] = np.array(of_noise, dtype=np.float64)
+        noise = [random_share_below(t, *subset) for subset in zip(norms, counted, strict=True)]
+        random[key] = np.array(noise, dtype=np.float64)
     return [
         {
             "k": k,
@@ -106,7 +104,7 @@ def _statistics(part: pd.DataFrame, subsets: list[tuple[int, ...]]) -> dict[str,
 
 
 def _spread(values: np.ndarray) -> dict[str, float] | None:
-    """None if a value is missing."""
+    """Mean and range of a value over the subsets of one size; None if one has no value."""
     if np.isnan(values).any():
         return None
     return {"mean": float(values.mean()), "low": float(values.min()), "high": float(values.max())}

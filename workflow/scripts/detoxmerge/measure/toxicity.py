@@ -1,7 +1,7 @@
 """Toxicity of continuations: a scorer on the continuation alone, every score kept.
 
-A score that could not be had is missing and counted: it enters no mean, and never as 0. What is
-computed from the scores stands in metrics.py.
+A text that could not be scored is counted as failed. Its score is missing and enters no mean, least
+of all as 0. What is computed from the scores is in metrics.py.
 """
 
 from collections.abc import Mapping
@@ -26,18 +26,16 @@ def score_toxicity(
     """Score the continuations of one edit at every scale that was generated.
 
     Args:
-        generations: manifest of the continuations.
-        scorer: manifest of the scorer.
         protocol: `label`.
-        batch_size: texts at a time; decides nothing but speed.
+        batch_size: texts at a time; affects only speed.
         device: ``auto``, ``cpu`` or ``cuda``.
         out: manifest; beside it, per scale, the scores as parquet and their counts.
 
     Raises:
         UserError: the scorer is broken or lacks the label, or no text could be scored.
     """
-    made = read_json(generations)
-    loaded: dict[str, Predict] = {}
+    manifest = read_json(generations)
+    loaded: dict[str, Predict] = {}  # by the first scale that is missing, if there is one
 
     def measure(scale: str) -> dict[str, Any]:
         if not loaded:
@@ -51,7 +49,7 @@ def score_toxicity(
 
     each_scale(
         out,
-        made["scales"],
+        manifest["scales"],
         key=lambda scale: {
             "protocol": protocol,
             "scorer": sha256(scorer),
@@ -65,11 +63,7 @@ def score_toxicity(
 
 
 def counts(frame: pd.DataFrame) -> dict[str, int]:
-    """What was scored.
-
-    Args:
-        frame: `prompt`, `text`, `toxicity` (NaN: missing), one row per continuation.
-    """
+    """What was scored: `prompt`, `text` and `toxicity` (NaN: missing), a row per continuation."""
     return {
         "num_prompts": int(frame["prompt"].nunique()),
         "num_samples_per_prompt": int(frame.groupby("prompt").size().max()),

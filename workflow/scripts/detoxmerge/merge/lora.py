@@ -33,7 +33,7 @@ class Product:
     left: np.ndarray  # (rows, r), with s in it
     right: np.ndarray  # (r, columns)
     embedding: bool
-    turned: bool  # whether the base's tensor is the transpose of what PEFT calls B A
+    transposed: bool  # whether the base's tensor is the transpose of what PEFT calls B A
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Adapter:
         Args:
             name: in `products`.
             start: place of the first element, row-major.
-            out: (count,), fp32; it is filled and returned.
+            out: (count,), fp32; it is filled and retransposed.
         """
         factors = self.products[name]
         columns = factors.right.shape[1]
@@ -166,16 +166,16 @@ def _product(
     a, b = parts["A"], parts["B"]
     b = b * _scale(config, module, len(a))
     # a Conv1D (GPT-2) and an embedding keep the transpose of what a linear layer keeps
-    turned = parts["embedding"] or (b.shape[0], a.shape[1]) != shape
-    # the shape of a square tensor does not show it
+    transposed = parts["embedding"] or (b.shape[0], a.shape[1]) != shape
+    # the shape of a square tensor cannot show whether it is transposed
     if not parts["embedding"] and len(set(shape)) == 1:
-        turned = bool(config.get("fan_in_fan_out"))
-    left, right = (a.T, b.T) if turned else (b, a)
-    product = Product(left, right, parts["embedding"], turned)
+        transposed = bool(config.get("fan_in_fan_out"))
+    left, right = (a.T, b.T) if transposed else (b, a)
+    product = Product(left, right, parts["embedding"], transposed)
     if (len(left), right.shape[1]) != shape or a.shape[0] != b.shape[1]:
         raise UserError(
-            f"{path} is an adapter of another base: '{module}' is {list(shape)} there, and its "
-            f"factors are {list(b.shape)} and {list(a.shape)}"
+            f"{path} is an adapter of another base: '{module}' is {list(shape)} in this base, and "
+            f"its factors are {list(b.shape)} and {list(a.shape)}"
         )
     return product
 
@@ -185,7 +185,7 @@ def _require_one_orientation(path: Path, config: dict[str, Any], products: list[
     linear = [p for p in products if not p.embedding]
     square = [len(p.left) == p.right.shape[1] for p in linear]
     flag = bool(config.get("fan_in_fan_out"))
-    if any(square) and any(p.turned != flag for p in linear):
+    if any(square) and any(p.transposed != flag for p in linear):
         raise UserError(
             f"{path}: fan_in_fan_out is {flag} in its config and wrong for some of its modules, so "
             "that the square ones cannot be told apart; merge it into its model, and name that"

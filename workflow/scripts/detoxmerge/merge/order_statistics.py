@@ -121,7 +121,7 @@ class _Tally:
 
 
 def _counted(over: Pass, ranks: list[int]) -> np.ndarray:
-    """The same as `_between`, by two passes with tables of counts, of 0.8 MB each at most."""
+    """What `_between` finds, from two passes that fill tables of counts, 0.8 MB each at most."""
     high = _sum(over(lambda arrays: [_count_high(_magnitude(array)) for array in arrays]))
     # (vector, rank) -> its bin by the upper bits, and its rank within the bin
     bins = {(i, k): _find(counts, k) for i, counts in enumerate(high) for k in ranks}
@@ -134,7 +134,7 @@ def _counted(over: Pass, ranks: list[int]) -> np.ndarray:
 
     low = dict(zip(bins, _sum(over(count_low)), strict=True))
     magnitudes = [
-        [bins[i, k][0] << LOW_BITS | _find(low[i, k], bins[i, k][1])[0] for k in ranks]
+        [(bins[i, k][0] << LOW_BITS) | _find(low[i, k], bins[i, k][1])[0] for k in ranks]
         for i in range(len(high))
     ]
     return np.array(magnitudes, np.uint32)

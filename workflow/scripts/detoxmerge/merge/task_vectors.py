@@ -70,8 +70,8 @@ def open_fine_tune(path: Path, base: Weights) -> TaskVector:
     """The task vector of whatever a user names as a fine-tune of the base.
 
     Args:
-        path: `DELTA` or a folder with it, a model folder, or an adapter's.
-        base: its names of tensors are those of the vector.
+        path: `DELTA` or a folder with it, a model folder, or an adapter folder.
+        base: its weights; the vector has the same tensor names.
 
     Raises:
         UserError: it is none of these, is broken, or was made from another base.

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..errors import UserError
 from ..plan.local import CARD_FILES, MODEL_FILES, expand_path
-from ..storage.tensors import layout
 
 LOCAL_COPY = "`hub` and `revision` by `path`, a local copy"
 Place = Mapping[str, Any]  # `path`, or `hub` and `revision`, as a manifest has it
@@ -109,6 +108,8 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     Raises:
         UserError: config, weights or one of the files are missing.
     """
+    from ..storage.tensors import layout  # with numpy, which the Snakefile does without
+
     read_config(folder, name)
     # a model in several files has an index, which shows whether one of them is missing
     index, tensors = folder / "model.safetensors.index.json", {}

@@ -156,7 +156,7 @@ def _sample(
     protocol: Mapping[str, Any],
     before: Sequence[LogitsProcessor],
 ) -> list[Continuation]:
-    """One batch: left-padded, filtered by the library's warpers, sampled by `InverseCdf`."""
+    """One batch: left-padded, filtered by the warpers of transformers, sampled by `InverseCdf`."""
     # padding on the left, so that all rows continue at the same position
     width, new = max(map(len, rows)), protocol["new_tokens"]
     pad = pad_token(tokenizer)
@@ -164,7 +164,12 @@ def _sample(
     mask = torch.tensor(
         [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
     )
-    numbers = np.stack([uniforms(protocol["seed"], p, k, new, c) for p, k, c in jobs])
+    numbers = np.stack(
+        [
+            uniforms(protocol["seed"], prompt, sample, new, candidate)
+            for prompt, sample, candidate in jobs
+        ]
+    )
     # in the order of generate() itself; processors of the edit see the raw logits
     steps = [*before, TemperatureLogitsWarper(protocol["temperature"])]
     if protocol["top_k"]:
@@ -188,9 +193,9 @@ def _sample(
     )
     # what follows an end-of-text token is padding
     new_ids, eos = [row[width:].tolist() for row in out], tokenizer.eos_token_id
-    kept = [ids[: ids.index(eos)] if eos in ids else ids for ids in new_ids]
+    kept = [row[: row.index(eos)] if eos in row else row for row in new_ids]
     texts = _texts_after(tokenizer, rows, kept)
-    return [Continuation(t, eos not in ids) for t, ids in zip(texts, new_ids, strict=True)]
+    return [Continuation(text, eos not in row) for text, row in zip(texts, new_ids, strict=True)]
 
 
 def _texts_after(

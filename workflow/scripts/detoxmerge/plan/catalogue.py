@@ -159,6 +159,11 @@ class Scorer(_ScorerKinds):
         """What makes its manifest: ``fetch_scorer`` or ``train_scorer``."""
         return SCORERS[self.kind].RULE
 
+    @property
+    def cutoffs(self) -> dict[str, list[float] | float]:
+        """The thresholds that its scores are compared with, by the key that states them."""
+        return {"thresholds": self.thresholds, "any_above": self.any_above}
+
     def protocol(self) -> dict[str, Any]:
         """What decides its scores, under the name of its kind; nothing of the other kinds."""
         return {self.kind: plain(self.value)}

@@ -22,7 +22,7 @@ class Paths:
         """
         self.results = results
 
-        # data: a kind before the alias, so that a data set and a prompt set may share a name
+        # data: the kind precedes the alias, so that a data set and a prompt set may share a name
         data = results + "/data"
         self.dataset = data + "/datasets/{dataset}/dataset.json"
         self.toxic = data + "/datasets/{dataset}/toxic.parquet"

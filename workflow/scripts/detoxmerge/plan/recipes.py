@@ -28,7 +28,7 @@ class _HasRecipe(Protocol):
 
 
 def refuse_several_processes(params: _HasRecipe, config: Config) -> Iterator[str]:
-    """`refusals` of a method that trains in one process, or is made from an edit that does."""
+    """For a method's `refusals`: a sentence if its recipe spreads a training over processes."""
     if strategy := config.recipes[params.recipe].strategy:
         yield (
             f"recipe '{params.recipe}' shares the model by `strategy: {strategy}`, and this method "

@@ -131,7 +131,7 @@ def scorer_of(method: str, params: Params) -> str | None:
 
 
 def left_out(method: str, params: Params) -> int | None:
-    """The shard that a replicate leaves out; None for a method without `LEAVES_OUT`."""
+    """Number of the shard that a leave-one-out edit omits; None without `LEAVES_OUT`."""
     return _declared("LEAVES_OUT", method, params)
 
 

@@ -57,7 +57,7 @@ def setting_slug(params: BaseModel) -> str:
 
 
 def any_of(names: Iterable[str]) -> str:
-    """A pattern for exactly these names, without groups; for none, one that never matches."""
+    """A regular expression without groups that matches just these names, or nothing without any."""
     return "|".join(map(re.escape, names)) or "(?!)"
 
 

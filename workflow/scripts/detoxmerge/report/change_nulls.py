@@ -1,4 +1,4 @@
-"""A merged vector beside its nulls: what it owes to its norm alone."""
+"""A merged vector beside its nulls, which show what follows from its norm alone."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from .names import named, variant
 
 VECTOR, SHARD, SINGLE = "merged vector", "one of its shards", "N = 1 vector at the same norm"
 RANDOM, SELECTED = "Gaussian at the same norm", "N = 1 vector at its selected scale"
-# line styles and markers tell the curves apart in grey, too
+# line styles and markers distinguish the curves in grey, too
 STYLES: dict[str, dict[str, Any]] = {
     VECTOR: {"color": "black", "linestyle": "-", "marker": "o", "zorder": 3},
     SHARD: {"color": "#56B4E9", "linestyle": "--", "marker": "s"},
@@ -30,27 +30,28 @@ def edits_beside_nulls(changes: list[Path], shards: list[Path]) -> list[dict[str
         shards: `shards.json` of the model.
 
     Returns:
-        Of each edit: `edits` (data set, method, variant), `n`, `seed`, `change` (its manifest),
+        For each edit: `edits` (data set, method, variant), `n`, `seed`, `change` (its manifest),
         `table` (the parquet beside it), `shards` and `single` (the manifests of its fine-tunes and
         of the N = 1 vector; None where the study lacks them).
     """
     sets = {}
     for content in map(read_json, shards):
-        of = content["shards"]
-        sets[of["dataset"], of["recipe"], of["n"], of["seed"]] = content
-    found = []
+        tunes = content["shards"]
+        sets[tunes["dataset"], tunes["recipe"], tunes["n"], tunes["seed"]] = content
+    rows = []
     for path in changes:
         change = read_json(path)
         edit = change["edit"]
-        which = edit["method"], edit["params"]
-        n, recipe = merged_shards(*which), recipe_of(*which)
+        n = merged_shards(edit["method"], edit["params"])
+        recipe = recipe_of(edit["method"], edit["params"])
         if n is None:
             continue
-        at: dict[str, Any] = {"edits": named(edit | {"variant": variant(edit["setting"])}), "n": n}
-        at |= {"seed": edit["seed"], "change": change, "table": path.with_suffix(".parquet")}
-        found.append(at | {"shards": sets.get((edit["dataset"], recipe, n, edit["seed"]))})
-    singles = {_key(one["change"]["edit"]): one["change"] for one in found if one["n"] == 1}
-    return [one | {"single": _single(one["change"], singles)} for one in found]
+        row = {"edits": named(edit | {"variant": variant(edit["setting"])}), "n": n}
+        row |= {"seed": edit["seed"], "change": change, "table": path.with_suffix(".parquet")}
+        rows.append(row | {"shards": sets.get((edit["dataset"], recipe, n, edit["seed"]))})
+    # only now is every N = 1 edit known
+    singles = {_key(row["change"]["edit"]): row["change"] for row in rows if row["n"] == 1}
+    return [row | {"single": _single(row["change"], singles)} for row in rows]
 
 
 def _key(edit: Mapping[str, Any]) -> tuple[str, ...]:
@@ -58,16 +59,16 @@ def _key(edit: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _single(change: Mapping[str, Any], singles: Mapping[tuple[str, ...], Any]) -> Any:
-    """The N = 1 vector that the headline, too, compares with; none beside a vector of zeros."""
+    """The N = 1 vector that the headline compares with; None if either of the two is zero."""
     edit = change["edit"]
     method, params = METHODS[edit["method"]], params_of(edit["method"], edit["params"])
     if not hasattr(method, "single_of"):
         return None
     wanted = setting_slug(method.single_of(params.model_validate(edit["params"])))
-    found = singles.get(_key({**edit, "setting": wanted}))
-    return found if found and found["l2_norm"] and change["l2_norm"] else None
+    single = singles.get(_key({**edit, "setting": wanted}))
+    return single if single and single["l2_norm"] and change["l2_norm"] else None
 
 
 def shrinkage(edit: Mapping[str, Any]) -> float:
-    """What brings the N = 1 vector to the norm of this one."""
+    """The scale at which the N = 1 vector has the norm of this one."""
     return edit["change"]["l2_norm"] / edit["single"]["l2_norm"]

@@ -1,8 +1,8 @@
-"""Two edits at the same toxicity: what each costs there, and how sure that is.
+"""Two edits at the same toxicity: what each costs there, and how certain that is.
 
 Both are measured on the same prompts with the same random numbers, and on the same windows of the
-same text. A replicate draws prompts and windows with replacement, once for all edits: what makes a
-prompt or a window hard cancels in differences (paired bootstrap; Efron and Tibshirani 1993,
+same text. A replicate draws prompts and windows with replacement, once for all edits, so that what
+makes a prompt or a window hard cancels in differences (paired bootstrap; Efron and Tibshirani 1993,
 chapters 6 and 8).
 """
 
@@ -14,7 +14,7 @@ from ..measure.metrics import nll_per_token, toxicity_mean
 from ..measure.payloads import Scores, Windows
 from .statistics import CONFIDENCE, REPLICATES, Interval, percentile_interval, resamples
 
-LEVELS = 20
+LEVELS = 20  # of toxicity, at which costs are compared
 
 
 class Curve(NamedTuple):
@@ -34,7 +34,7 @@ def means(curve: Curve, prompts: np.ndarray, windows: np.ndarray) -> tuple[np.nd
     """Mean toxicity and mean NLL per token of every scale, in every replicate.
 
     Args:
-        curve: S scales.
+        curve: over S scales.
         prompts: (B, P) weights.
         windows: (B, W) weights.
 
@@ -42,15 +42,15 @@ def means(curve: Curve, prompts: np.ndarray, windows: np.ndarray) -> tuple[np.nd
         Two (B, S) arrays: `toxicity_mean`, and nats per token, whose exponential is the perplexity.
     """
     toxicity = [toxicity_mean(scores, prompts) for scores in curve.scores]
-    nll = [nll_per_token(of_scale, windows) for of_scale in curve.windows]
+    nll = [nll_per_token(measured, windows) for measured in curve.windows]
     return np.stack(toxicity, axis=1), np.stack(nll, axis=1)
 
 
 def perplexity_at(toxicity: np.ndarray, nll: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Perplexity where an edit first reaches a level of toxicity, on its way from the base.
 
-    Between two scales toxicity and NLL per token are interpolated linearly: NLL is smooth in the
-    scale, its exponential is not.
+    Between two scales toxicity and NLL per token are interpolated linearly, since NLL changes more
+    evenly with the scale than its exponential.
 
     Args:
         toxicity: (B, S), scale 0 first.
@@ -58,17 +58,19 @@ def perplexity_at(toxicity: np.ndarray, nll: np.ndarray, levels: np.ndarray) -> 
         levels: (B, L).
 
     Returns:
-        (B, L); NaN where no scale reaches the level. The base's where it is there already.
+        (B, L); NaN where no scale reaches the level, the base's where the base has reached it.
     """
+    # the first scale that reaches each level, and the one before it
     reached = toxicity[:, None, :] <= levels[:, :, None]
-    at = reached.argmax(axis=2)
-    before = np.maximum(at - 1, 0)
-    high, low = (np.take_along_axis(toxicity, index, axis=1) for index in (before, at))
-    from_nll, to_nll = (np.take_along_axis(nll, index, axis=1) for index in (before, at))
-    step = np.where(at > 0, high - low, 1.0)  # above 0: `before` has not reached the level
-    share = np.where(at > 0, (high - levels) / step, 0.0)
-    found = np.exp(from_nll + share * (to_nll - from_nll))
-    return np.where(reached.any(axis=2), found, np.nan)
+    after = reached.argmax(axis=2)
+    before = np.maximum(after - 1, 0)
+    high, low = (np.take_along_axis(toxicity, index, axis=1) for index in (before, after))
+    from_nll, to_nll = (np.take_along_axis(nll, index, axis=1) for index in (before, after))
+    # high > low, since `before` has not reached the level; where the base has, there is no step
+    step = np.where(after > 0, high - low, 1.0)
+    share = np.where(after > 0, (high - levels) / step, 0.0)
+    perplexity = np.exp(from_nll + share * (to_nll - from_nll))
+    return np.where(reached.any(axis=2), perplexity, np.nan)
 
 
 def levels_of(first: np.ndarray, second: np.ndarray, count: int = LEVELS) -> np.ndarray:
@@ -80,8 +82,8 @@ def levels_of(first: np.ndarray, second: np.ndarray, count: int = LEVELS) -> np.
         count: L.
 
     Returns:
-        (B, L), descending, without the base's own; NaN in replicates where one of the two is
-        nowhere below the base: the curves do not overlap.
+        (B, L), descending, without the base's toxicity; NaN in replicates where one of the two is
+        nowhere below the base, so that the curves do not overlap.
     """
     base = first[:, 0]
     lowest = np.maximum(first.min(axis=1), second.min(axis=1))
@@ -95,9 +97,9 @@ def falls_beyond_chance(
 ) -> bool:
     """Whether an edit is anywhere less toxic than the base by more than sampling explains.
 
-    Of many scales some are below the base by chance. So the largest fall max_s f_s is held against
-    what replicates give around the data's own falls, max_s (f*_s - f_s) (White, Econometrica 68,
-    2000).
+    Among many scales some are below the base by chance. So the largest fall max_s f_s is compared
+    with how far replicates scatter around the falls of the data, max_s (f*_s - f_s) (White,
+    Econometrica 68, 2000).
 
     Args:
         toxicity: (1, S) from the data, scale 0 first.
@@ -105,9 +107,9 @@ def falls_beyond_chance(
         confidence: 0..1; the upper (1 - confidence) / 2 are beyond chance.
 
     Returns:
-        True if the largest fall is; with NaN among the numbers it is not.
+        False also where a number is NaN.
     """
-    falls, drawn_falls = (found[:, :1] - found for found in (toxicity, drawn))
+    falls, drawn_falls = (means[:, :1] - means for means in (toxicity, drawn))
     chance = (drawn_falls - falls).max(axis=1)
     return bool(falls.max() > np.quantile(chance, (1 + confidence) / 2))
 
@@ -117,19 +119,19 @@ def degradation_reduction(
 ) -> tuple[np.ndarray, np.ndarray]:
     """How much less a merged edit costs than a single one at the same toxicity.
 
-    At a level t: r(t) = 1 - (PPL_merged(t) - PPL_0) / (PPL_single(t) - PPL_0), Kim et al. (COLM
-    2024), who give it for one t. Over a range: the costs are summed over the levels before they are
-    divided, 1 - sum_t (PPL_merged(t) - PPL_0) / sum_t (PPL_single(t) - PPL_0), since the ratio at a
-    level near the base's is 0 / 0.
+    At a level t it is r(t) = 1 - (PPL_merged(t) - PPL_0) / (PPL_single(t) - PPL_0), as in Kim et
+    al. (COLM 2024), who give it for one t. Over a range the costs are summed over the levels before
+    they are divided, 1 - sum_t (PPL_merged(t) - PPL_0) / sum_t (PPL_single(t) - PPL_0), since at a
+    level near the base's the ratio tends to 0 / 0.
 
     Args:
         merged: toxicity and NLL per token, (B, S) each, scale 0 first.
-        single: likewise, (B, T); the same base.
+        single: the same of the single edit, (B, T) each, after the same base.
         levels: (B, L).
 
     Returns:
         r at each level, (B, L), and over the range, (B,). NaN where a curve does not reach the
-        level, or where the single edit costs nothing: there is nothing to be reduced.
+        level, or where the single edit costs nothing, so that nothing can be reduced.
     """
     base = np.exp(single[1][:, :1])
     ours, theirs = (perplexity_at(*edit, levels) - base for edit in (merged, single))
@@ -157,8 +159,9 @@ def compare(
 ) -> Comparison:
     """Degradation reduction at matched toxicity, with paired bootstrap intervals.
 
-    Over the range each replicate has levels of its own, from its own base to its own common
-    minimum; at a level the level is the same in all.
+    For the reduction over the range, each replicate has its own levels, from the toxicity of its
+    base down to what both of its edits reach. For the reduction at a level, the levels are those of
+    the data.
 
     Args:
         merged: an edit.
@@ -168,45 +171,41 @@ def compare(
         confidence: 0..1.
 
     Returns:
-        Values and intervals, NaN where the curves do not overlap, and everywhere if one of the two
-        does not detoxify beyond chance: then the levels are noise.
+        Values and intervals. NaN where the curves do not overlap, and everywhere if one of the two
+        is nowhere less toxic than the base beyond chance, since the levels are then noise.
     """
     num_prompts, num_windows = merged.units
-    prompts = resamples(replicates, num_prompts, seed)
-    windows = resamples(replicates, num_windows, seed + 1)
-    once = np.ones((1, num_prompts)), np.ones((1, num_windows))
-    data = means(merged, *once), means(single, *once)
-    drawn = means(merged, prompts, windows), means(single, prompts, windows)
+    prompts = resamples(replicates, num_prompts, seed + Scores.SEED_OFFSET)
+    windows = resamples(replicates, num_windows, seed + Windows.SEED_OFFSET)
+    data = _data_means(merged, single)
+    drawn = [means(curve, prompts, windows) for curve in (merged, single)]
     levels = levels_of(data[0][0], data[1][0])
-    for (toxicity, _), (of_replicates, _) in zip(data, drawn, strict=True):
-        if not falls_beyond_chance(toxicity, of_replicates, confidence):
+    for (toxicity, _), (drawn_toxicity, _) in zip(data, drawn, strict=True):
+        if not falls_beyond_chance(toxicity, drawn_toxicity, confidence):
             levels = np.full_like(levels, np.nan)
     at_level, overall = degradation_reduction(*data, levels)
-    own = levels_of(drawn[0][0], drawn[1][0])
-    drawn_overall = degradation_reduction(*drawn, own)[1]
+    # levels of each replicate: the range is uncertain, too
+    drawn_levels = levels_of(drawn[0][0], drawn[1][0])
+    drawn_overall = degradation_reduction(*drawn, drawn_levels)[1]
+    # the same level in every replicate: its interval is drawn there
     drawn_level = degradation_reduction(*drawn, np.repeat(levels, replicates, axis=0))[0]
     return Comparison(
         percentile_interval(float(overall[0]), drawn_overall, confidence),
         levels[0],
         [
-            percentile_interval(float(v), column, confidence)
-            for v, column in zip(at_level[0], drawn_level.T, strict=True)
+            percentile_interval(float(value), column, confidence)
+            for value, column in zip(at_level[0], drawn_level.T, strict=True)
         ],
     )
 
 
 def reduction(merged: Curve, single: Curve) -> float:
-    """Degradation reduction over the range, from the data themselves.
-
-    Args:
-        merged: an edit.
-        single: what it is compared with.
-
-    Returns:
-        The value of `compare`, but neither an interval nor a test against chance; NaN where
-        undefined.
-    """
-    num_prompts, num_windows = merged.units
-    once = np.ones((1, num_prompts)), np.ones((1, num_windows))
-    data = means(merged, *once), means(single, *once)
+    """Degradation reduction over the range, as `compare` has it, but not tested against chance."""
+    data = _data_means(merged, single)
     return float(degradation_reduction(*data, levels_of(data[0][0], data[1][0]))[1][0])
+
+
+def _data_means(merged: Curve, single: Curve) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`means` of both from the data themselves, in which every unit counts once."""
+    once = [np.ones((1, num_units)) for num_units in merged.units]
+    return [means(curve, *once) for curve in (merged, single)]

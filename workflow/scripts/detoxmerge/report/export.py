@@ -1,8 +1,8 @@
-"""An edit at one scale as an ordinary Hugging Face folder, which others use without this project.
+"""An edit at one scale as an ordinary Hugging Face folder, which needs nothing of this project.
 
 The weights are theta_0 + sign * scale * delta in fp32, cast once to the dtype of the base's files.
-What that cast costs is measured on the written folder, loaded as anybody would load it: a bf16
-checkpoint can round most of a small task vector away.
+What the cast costs is measured on the written folder, loaded as its users load it, since bf16 can
+round most of a small task vector away.
 """
 
 import shutil
@@ -50,9 +50,8 @@ def export_model(grid: Grid, name: str, out: Path) -> None:
     """Write an edited model with its tokenizer, card and manifest, whole or not at all.
 
     Args:
-        grid: the study.
         name: `{model}/{edit}/scale{scale}`; {scale} is a number or a selector's name.
-        out: `export.json` in the folder to be made; a folder that is there is replaced at the end.
+        out: `export.json` in the folder to be made; an existing folder is replaced at the end.
 
     Raises:
         UserError: the edit does not change weights, a measurement was not made as the config says,
@@ -60,13 +59,14 @@ def export_model(grid: Grid, name: str, out: Path) -> None:
     """
     edit, scale = find_export(grid, name)
     base = Path(grid.paths.base.format(model=edit.model))
-    made = Path(grid.paths.edit.format(**vars(edit)))
-    measured = [path for one in (edit.edit, "base") for path in grid.measurements(edit.model, one)]
+    manifest = Path(grid.paths.edit.format(**vars(edit)))
+    measured = grid.measurements(edit.model, edit.edit) + grid.measurements(edit.model, "base")
+    # what the card says must hold for the weights beside it
     provenance = Provenance(expected_protocols(grid))
-    for path in [str(made), *measured]:
+    for path in [str(manifest), *measured]:
         provenance.require(path)
-    _require_weights(made)
-    scale, selection, chosen_by = _choice(grid, edit.model, edit.edit, scale)
+    _require_weights(manifest)
+    scale, selection, choices = _choice(grid, edit.model, edit.edit, scale)
     folder = model_folder(read_json(base)["model"])
     with publish_folder(out.parent) as part:
         content = {
@@ -75,14 +75,14 @@ def export_model(grid: Grid, name: str, out: Path) -> None:
             "study": study_of(grid, edit),
             "license": license_of(folder),
             "measured": _beside_base(grid, edit.model, edit.edit, scale),
-            "weights": _write_model(made, base, float(scale), folder, part),
+            "weights": _write_model(manifest, base, float(scale), folder, part),
             "transformers": transformers.__version__,
         }
         _write_card(content, part)
         write_manifest(
             part / out.name,
             protocol=grid.protocol.export(),
-            inputs=[made, base, *measured, *chosen_by],
+            inputs=[manifest, base, *measured, *choices],
             files={file.name: sha256(file) for file in sorted(part.iterdir())},
             **content,
         )
@@ -101,12 +101,12 @@ def _require_weights(edit: Path) -> None:
 def _choice(
     grid: Grid, model: str, edit: str, scale: str
 ) -> tuple[str, dict[str, str] | None, list[Path]]:
-    """The scale, what chose it, and the manifest of that choice if a selector made it."""
+    """The scale; the selector and its reason, if it is a selector's; the manifest of its choice."""
     if scale in grid.scales_of_edit(edit):
         return scale, None, []
     path = Path(grid.paths.selected.format(model=model, edit=edit, selector=scale))
-    found = read_json(path)
-    scales, reason = found["scales"], found["reason"]
+    choice = read_json(path)
+    scales, reason = choice["scales"], choice["reason"]
     if not scales:
         raise UserError(
             f"the rule '{scale}' found no scale for {model}/{edit} ({reason}); "
@@ -124,36 +124,39 @@ def _beside_base(grid: Grid, model: str, edit: str, scale: str) -> list[dict[str
     """Every number measured at this scale, with the base's; missing numbers are None."""
     names, bootstrap = ("measured_on", "scorer", "metric"), Bootstrap(grid.config.statistics)
 
-    def numbers(of: str, at: float) -> dict[tuple[str, ...], Any]:
+    def numbers(wildcard: str, scale: float) -> dict[tuple[str, ...], Any]:
         # a scale of the final stage has a row per selector that chose it, with the same number
-        rows = measured_rows(grid, bootstrap, {}, model, of)
-        return {tuple(r[k] for k in names): r["value"] for r in rows if r["scale"] == at}
+        rows = measured_rows(grid, bootstrap, {}, model, wildcard)
+        rows = (row for row in rows if row["scale"] == scale)
+        return {tuple(row[name] for name in names): row["value"] for row in rows}
 
     base = numbers("base", 0.0)
-    found = [
+    beside = [
         dict(zip(names, key, strict=True)) | {"edited": value, "base": base.get(key)}
         for key, value in numbers(edit, float(scale)).items()
     ]
-    if not found:
+    if not beside:
         raise UserError(f"{model}/{edit} is not measured at scale {scale}; add it to run.scales")
-    return found
+    return beside
 
 
 def _write_model(edit: Path, base: Path, scale: float, folder: Path, out: Path) -> dict[str, Any]:
     """Weights, config and tokenizer; returns the dtype and what the cast to it costs."""
     place = read_json(base)["model"]
     dtype = stored_dtype(folder)
+    # the logits before the cast, on a text that every model gets
     ids = load_tokenizer(place)(PROBE, verbose=False)["input_ids"]
     model = load_edited(edit, scale)
     context = context_of(model)
     probe = torch.tensor([ids[:context]])
     wanted = _logits(model, probe)
     move(model, dtype).save_pretrained(out, max_shard_size=MAX_SHARD_SIZE)
-    del model
-    # keys of the base's own config stay beside the library's: older releases read those
+    del model  # its memory is needed for the written one
+    # older releases of transformers read keys of the base's config that the new one lacks
     old = read_json(folder / "config.json")
-    kept = {k: v for k, v in old.items() if k not in ("torch_dtype", "_name_or_path")}
+    kept = {key: old[key] for key in old if key not in ("torch_dtype", "_name_or_path")}
     write_json(out / "config.json", kept | read_json(out / "config.json"))
+    # the files of the tokenizer, as they are, and of the licence
     for file in carried_files(folder):
         shutil.copyfile(file, out / file.name)
     if load_tokenizer({"path": str(out)})(PROBE, verbose=False)["input_ids"] != ids:
@@ -166,24 +169,18 @@ def _write_model(edit: Path, base: Path, scale: float, folder: Path, out: Path) 
 
 
 def _write_card(content: dict[str, Any], out: Path) -> None:
-    """README.md; all files become readable like any others."""
+    """README.md, whose permissions all files get."""
     card = out / "README.md"
     write_text(card, model_card(content))
     for file in out.iterdir():
-        shutil.copymode(card, file)  # safetensors lets nobody else read its files
+        shutil.copymode(card, file)  # safetensors makes its files readable by the owner only
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
     """The dtype in which a model folder holds most of its elements.
 
-    Args:
-        folder: of the model.
-
-    Returns:
-        float32, bfloat16 or float16.
-
     Raises:
-        UserError: it is another one.
+        UserError: it is none of `DTYPES`.
     """
     elements: dict[str, int] = {}
     for file in weight_files(folder, str(folder)):
@@ -212,10 +209,10 @@ def _logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
 def _cast_loss(
     edit: Path, place: Any, written: Path, probe: torch.Tensor, wanted: torch.Tensor
 ) -> dict[str, Any]:
-    """What the written model differs in from the edit in fp32.
+    """How the written model differs from the edit in fp32.
 
-    |difference| of logits over the tokens of the probe and the vocabulary, and the share of the
-    weights that the vector moves and the cast put back on exactly the base's value.
+    |difference| of logits over the tokens of the probe and the vocabulary, and, among the weights
+    that the vector moves, the share that the cast rounds back to exactly the base's value.
     """
     model = AutoModelForCausalLM.from_pretrained(
         written, use_safetensors=True, local_files_only=True
@@ -224,10 +221,12 @@ def _cast_loss(
     differences = {"as_loaded": _difference(_logits(model, probe), wanted)}
     if exact and differences["as_loaded"]["max"] != 0:
         raise RuntimeError(f"{written} does not give the logits of {edit}: {differences}")
+    # computed in fp32, what is left is the cast of the weights
     model = model.float()
     differences["weights_cast_only"] = _difference(_logits(model, probe), wanted)
     base = load_model(place)
     differences["edit_to_base"] = _difference(_logits(base, probe), wanted)
+    # tensor by tensor: the vector is as large as the model
     moved = back = 0
     weights = dict(model.named_parameters())
     with open_tensors(edit.parent / read_json(edit)["tensors"]["file"]) as vector:
@@ -243,6 +242,6 @@ def _cast_loss(
     }
 
 
-def _difference(a: torch.Tensor, b: torch.Tensor) -> dict[str, float]:
-    gap = (a - b).abs()
+def _difference(logits: torch.Tensor, wanted: torch.Tensor) -> dict[str, float]:
+    gap = (logits - wanted).abs()
     return {"max": float(gap.max()), "mean": float(gap.double().mean())}

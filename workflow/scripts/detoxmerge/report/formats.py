@@ -1,4 +1,4 @@
-"""A table in the formats that people read: Markdown, LaTeX and a page."""
+"""A table as CSV, and as people read it: Markdown, LaTeX and an HTML page."""
 
 from html import escape
 from pathlib import Path
@@ -14,7 +14,7 @@ from .inputs import Inputs
 class Table(NamedTuple):
     """What a file of tables/ makes."""
 
-    full: pd.DataFrame  # all columns, full precision; the csv
+    full: pd.DataFrame  # for the CSV: all columns, full precision
     cells: pd.DataFrame  # strings, as people read them
     note: str = ""  # above the cells, in Markdown and on the page
 
@@ -26,11 +26,8 @@ def write_table(
 
     Args:
         name: a file of tables/.
-        inputs: what it needs.
-        csv: all columns, full precision.
-        markdown: the columns that people read, rounded.
-        latex: the same, a tabular of booktabs.
-        html: the same, a page.
+        csv: all columns, full precision; the other formats have the cells that people read.
+        latex: a tabular of booktabs.
         beside: further tables that it makes (`BESIDE`), CSV.
     """
     table = TABLES[name].table(inputs)
@@ -56,44 +53,25 @@ tr:nth-child(even) { background: #eee; }
 
 
 def to_markdown(cells: pd.DataFrame) -> str:
-    """A table of text as Markdown.
-
-    Args:
-        cells: strings.
-
-    Returns:
-        A line per row.
-    """
+    """A table of strings as Markdown."""
     lines = [list(cells.columns), ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def to_latex(cells: pd.DataFrame) -> str:
-    """A table of text as a tabular of booktabs.
-
-    Args:
-        cells: strings.
-
-    Returns:
-        LaTeX; what TeX would read as a command is escaped.
-    """
+    """A table of strings as a tabular of booktabs; what TeX would read as a command is escaped."""
     escaped = cells.rename(columns=_escape).map(_escape)
     return escaped.to_latex(index=False, column_format="l" * len(cells.columns))
 
 
 def to_html(cells: pd.DataFrame, note: str = "") -> str:
-    """A table of text as a page, as the report shows it.
+    """A table of strings as the page that the report shows, with a note above it.
 
-    Args:
-        cells: strings.
-        note: stands above the table.
-
-    Returns:
-        HTML that loads nothing; what a browser would read as a tag is escaped.
+    The page loads nothing, and what a browser would read as a tag is escaped.
     """
-    with pd.option_context("display.max_colwidth", None):  # pandas would cut long notes
+    with pd.option_context("display.max_colwidth", None):  # pandas would cut long cells
         table = cells.to_html(index=False, border=0)
-    # columns stay narrow: names may break, and what stands in brackets has a line of its own
+    # so that columns stay narrow, names may break, and brackets start a line
     table = table.replace("_", "_<wbr/>").replace(" [", "<br/>[")
     head = f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<style>{STYLE}</style>\n'
     return f"{head}<p>{escape(note)}</p>\n{table}\n"
@@ -106,14 +84,7 @@ def _escape(text: str) -> str:
 
 
 def cell(value: object) -> str:
-    """A value as it stands in a table that people read.
-
-    Args:
-        value: text, or a number; missing is a dash.
-
-    Returns:
-        Four digits of a float, anything else as it is.
-    """
+    """A value as people read it: a float with four digits, a dash if it is missing."""
     if pd.isna(value):
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""What figures and tables are made from: files by name, read when they are asked for."""
+"""What figures and tables are made from: files by name, read when first used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ class Inputs:
 
     Attributes:
         files: a name of `NEEDS` -> paths.
-        model: alias, for a figure; empty for a table, which is of the whole study.
-        config: as Snakemake has it; only what reads `grid` needs it.
+        model: alias, for a figure; empty for a table, which covers the whole study.
+        config: as Snakemake has it; needed only by what reads `grid`.
     """
 
     files: Mapping[str, list[Path]]
@@ -34,7 +34,7 @@ class Inputs:
 
     @cached_property
     def results(self) -> pd.DataFrame:
-        """The summary without edits that only tell how sure another's results are."""
+        """The summary without edits that exist only for the interval of another one."""
         return self.summary[~self.summary["method"].isin(replicates())]
 
     @cached_property
@@ -54,9 +54,6 @@ def paths_by_name(named: Any) -> dict[str, list[Path]]:
 
     Args:
         named: Snakemake's `input`, or a mapping of names to a path or paths.
-
-    Returns:
-        name -> paths.
     """
     return {
         name: [Path(paths)] if isinstance(paths, str) else [Path(path) for path in paths]

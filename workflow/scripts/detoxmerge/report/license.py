@@ -1,4 +1,4 @@
-"""The licence of a base model, as far as its own files tell it; nothing is guessed."""
+"""The licence of a base model, as far as its own files state it; nothing is guessed."""
 
 import re
 from pathlib import Path
@@ -18,27 +18,17 @@ TITLES = {
 
 
 def license_files(folder: Path) -> list[Path]:
-    """Files of a model folder that hold its licence or belong to it.
-
-    Args:
-        folder: of the model.
-
-    Returns:
-        Paths, sorted; names are compared without regard to case.
-    """
+    """Files of a model folder that hold its licence or belong to it, sorted; in any case."""
     names = {name.lower() for name in LICENSE_FILES}
     return sorted(f for f in folder.iterdir() if f.is_file() and f.name.lower() in names)
 
 
 def license_of(folder: Path) -> dict[str, Any]:
-    """The licence that a model folder tells: by the header of its card, else by a LICENSE file.
-
-    Args:
-        folder: of the model.
+    """The licence that a model folder states: in the header of its card, else in a LICENSE file.
 
     Returns:
-        `license`, and where there are any `license_name` and `license_link`, as in the header of a
-        Hugging Face model card; `told_by`, the file that tells it, None if there is none.
+        `license`, and `license_name` and `license_link` if there are any, as in the header of a
+        Hugging Face model card; `told_by`, the file that states it, None if no file does.
     """
     header = _header(folder / "README.md")
     if header.get("license"):
@@ -53,17 +43,17 @@ def license_of(folder: Path) -> dict[str, Any]:
     for title, name in TITLES.items():
         if words.startswith(title):
             return {"license": name, "told_by": file.name}
-    found = {"license": "other", "license_name": "see-the-license-file"}
-    return found | {"license_link": file.name, "told_by": file.name}
+    unnamed = {"license": "other", "license_name": "see-the-license-file"}
+    return unnamed | {"license_link": file.name, "told_by": file.name}
 
 
 def _header(card: Path) -> dict[str, Any]:
-    """The YAML between the two lines `---` that open a model card; empty if there is none."""
+    """The YAML between the two lines `---` at the top of a model card; empty if there is none."""
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    found = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
+    match = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
     try:
-        header = yaml.safe_load(found[1]) if found else {}
+        header = yaml.safe_load(match[1]) if match else {}
     except yaml.YAMLError as error:
-        print(f"the header of {card} is no YAML and tells no licence: {error}")
+        print(f"the header of {card} is not YAML, so no licence is read from it: {error}")
         header = {}
     return header if isinstance(header, dict) else {}

@@ -42,14 +42,11 @@ print(tokenizer.decode(output[0], skip_special_tokens=True))
 
 
 def model_card(content: Content) -> str:
-    """The card.
+    """The card, as Markdown with a YAML header.
 
     Args:
         content: of the export's manifest: `scale`, `selection`, `study`, `license`, `measured`,
             `weights`, `transformers`.
-
-    Returns:
-        Markdown with a YAML header.
     """
     study = content["study"]
     sections = {
@@ -79,9 +76,8 @@ def _header(content: Content) -> str:
 
 
 def _in_short(content: Content) -> str:
-    rows = [
-        r for r in content["measured"] if r["metric"] in ("toxicity_mean", "perplexity_per_token")
-    ]
+    shown = ("toxicity_mean", "perplexity_per_token")
+    rows = [row for row in content["measured"] if row["metric"] in shown]
     lines = [
         "The weights of a language model, moved so that it should continue text less toxically. "
         "What that changed, and what it cost:",
@@ -89,19 +85,19 @@ def _in_short(content: Content) -> str:
         "| | this model | base model |",
         "|---|---|---|",
     ]
-    for r in rows:
-        scorer = f" by `{r['scorer']}`" if r["scorer"] else ""
-        lines.append(_row(f"{_words(r['metric'])}, `{r['measured_on']}`{scorer}", r))
+    for row in rows:
+        scorer = f" by `{row['scorer']}`" if row["scorer"] else ""
+        lines.append(_row(f"{_words(row['metric'])}, `{row['measured_on']}`{scorer}", row))
     return "\n".join(lines)
 
 
 def _done(content: Content) -> str:
     study = content["study"]
     sign = "-" if study["sign"] < 0 else "+"
-    chosen = content["selection"]
-    how = (
-        f"chosen by the rule `{chosen['selector']}`: {chosen['reason']}"
-        if chosen
+    selection = content["selection"]
+    chosen = (
+        f"chosen by the rule `{selection['selector']}`: {selection['reason']}"
+        if selection
         else "set by hand"
     )
     lines = [
@@ -113,10 +109,11 @@ def _done(content: Content) -> str:
         *(f"> {line}".rstrip() for line in study["about"].splitlines()),
         "",
         f"- Base model: {study['base']['words']}.",
-        *(f"  SHA-256 of its `{n}`: `{s}`." for n, s in study["base"]["sha256"].items()),
+        *_checksums(study["base"]["sha256"]),
         f"- Setting: {_pairs(study['params'])}.",
-        f"- Scale: {content['scale']}, {how}.",
+        f"- Scale: {content['scale']}, {chosen}.",
     ]
+    # the rest only of edits that have it
     data = study["data"]
     if data:
         lines.append(
@@ -126,7 +123,7 @@ def _done(content: Content) -> str:
         )
     for given in study["given"]:
         lines.append(f"- Fine-tune made elsewhere: {given['words']}.")
-        lines += [f"  SHA-256 of its `{n}`: `{s}`." for n, s in given["sha256"].items()]
+        lines += _checksums(given["sha256"])
     if study["recipe"]:
         lines.append(f"- Fine-tuning of the model on each shard: {_pairs(study['recipe'])}.")
     if study["seed"] != "-":
@@ -134,11 +131,16 @@ def _done(content: Content) -> str:
     return "\n".join(lines)
 
 
+def _checksums(sha256: Mapping[str, str]) -> list[str]:
+    return [f"  SHA-256 of its `{name}`: `{checksum}`." for name, checksum in sha256.items()]
+
+
 def _measured(content: Content) -> str:
     study = content["study"]
     parts = [f"Both models with weights in {study['measured_dtype']}, at the same seeds."]
+    # a section per set and scorer, judge or corpus; numbers of one stand together
     for (name, scorer), rows in groupby(
-        content["measured"], key=lambda r: (r["measured_on"], r["scorer"])
+        content["measured"], key=lambda row: (row["measured_on"], row["scorer"])
     ):
         if scorer in study["scorers"]:
             prompts = dict(study["prompts"][name])
@@ -151,7 +153,7 @@ def _measured(content: Content) -> str:
         else:
             about, title = f"Text: {study['corpora'][name]}.", f"### Perplexity on `{name}`"
         table = ["| | this model | base model |", "|---|---|---|"]
-        table += [_row(_words(r["metric"]), r) for r in rows]
+        table += [_row(_words(row["metric"]), row) for row in rows]
         parts += [title, about, "\n".join(table)]
     return "\n\n".join([*parts, MEANINGS])
 
@@ -177,6 +179,7 @@ def _precision(content: Content) -> str:
         return (
             f"{start}. Loaded from this folder, they give the edit's logits bit for bit ({tokens})."
         )
+    # the second row has only the cast of the weights, the first also computing in that dtype
     names = {
         "as_loaded": f"this folder, computing in {weights['dtype']}",
         "weights_cast_only": "this folder, computing in float32",
@@ -198,15 +201,15 @@ def _precision(content: Content) -> str:
 
 
 def _license(content: Content) -> str:
-    found = content["license"]
-    if found["told_by"] is None:
+    terms = content["license"]
+    if terms["told_by"] is None:
         return (
             "Unknown: neither a model card nor a LICENSE file beside the base model tells it. Ask "
             "who made the base model before you pass this one on."
         )
-    name = found.get("license_name", found["license"])
+    name = terms.get("license_name", terms["license"])
     return (
-        f"`{name}`, which is the base model's, told by its {found['told_by']}. Its terms hold for "
+        f"`{name}`, which is the base model's, told by its {terms['told_by']}. Its terms hold for "
         "this model too; licence files that lie beside the base model lie here as well. Data sets, "
         "scorers and fine-tunes made elsewhere have terms of their own."
     )

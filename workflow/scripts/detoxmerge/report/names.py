@@ -1,4 +1,4 @@
-"""What a line, a row of panels or a figure is called."""
+"""What edits are called in figures."""
 
 from typing import Any
 
@@ -12,32 +12,22 @@ def variant(setting: object) -> str:
     Returns:
         For example ``recipe=small``; empty if nothing else differs from the defaults.
     """
-    parts = setting.split("--") if isinstance(setting, str) else []
-    return "--".join(p for p in parts if p != "default" and not p.startswith("n="))
+    words = setting.split("--") if isinstance(setting, str) else []
+    return "--".join(word for word in words if word != "default" and not word.startswith("n="))
 
 
 def operator_of(variant: str) -> str:
-    """The merge operator of a variant.
-
-    Args:
-        variant: of `variant`.
-
-    Returns:
-        Its name; ``mean`` where none is told.
-    """
-    told = dict(part.partition("=")[::2] for part in variant.split("--"))
-    return told.get("operator", "mean")
+    """The merge operator of a variant; ``mean``, the default, if it names none."""
+    params = dict(word.partition("=")[::2] for word in variant.split("--"))
+    return params.get("operator", "mean")
 
 
 def named(edit: Any) -> str:
-    """What a row of panels shows.
+    """The title of a row of panels: the data set, if there is one, the method and its variant.
 
     Args:
         edit: `dataset`, `method`, `variant`.
-
-    Returns:
-        Data set if it is made of one, method and what the setting has beside N.
     """
-    how = f" ({edit['variant']})" if edit["variant"] else ""
-    of = "" if edit["dataset"] == "-" else f"{edit['dataset']}, "
-    return f"{of}{edit['method']}{how}"
+    variant = f" ({edit['variant']})" if edit["variant"] else ""
+    dataset = "" if edit["dataset"] == "-" else f"{edit['dataset']}, "
+    return f"{dataset}{edit['method']}{variant}"

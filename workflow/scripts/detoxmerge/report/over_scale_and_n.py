@@ -1,10 +1,12 @@
-"""One quantity over the scale (a line per N) and over N (a line per scale)."""
+"""A metric over the scale (a line per N) and over N (a line per scale)."""
 
+import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .drawing import BASE_COLOUR, colours, legend, rows_of_panels
+from .drawing import BASE_COLOUR, legend, rows_of_panels
 from .names import named, operator_of, variant
 from .styles import line_style
 
@@ -12,12 +14,7 @@ MAX_TICKS = 8
 
 
 def measured(summary: pd.DataFrame, model: str, metric: str) -> pd.DataFrame:
-    """What a figure over scale and N shows: mean and range over the training seeds.
-
-    Args:
-        summary: summary.parquet.
-        model: alias.
-        metric: for example ``toxicity_mean``.
+    """A metric of all edits of a model: mean and range over the training seeds.
 
     Returns:
         `dataset` (null: the base model), `measured_on`, `scorer`, `method`, `variant` (the setting
@@ -28,8 +25,8 @@ def measured(summary: pd.DataFrame, model: str, metric: str) -> pd.DataFrame:
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
     keys = ["dataset", "measured_on", "scorer", "method", "variant", "n", "scale"]
     grouped = rows.groupby(keys, dropna=False, sort=False)["value"]
-    found = grouped.agg(mean="mean", low="min", high="max", num_seeds="size").reset_index()
-    return found.sort_values(["dataset", "measured_on", "variant", "n", "scale"], kind="stable")
+    table = grouped.agg(mean="mean", low="min", high="max", num_seeds="size").reset_index()
+    return table.sort_values(["dataset", "measured_on", "variant", "n", "scale"], kind="stable")
 
 
 def draw_over_scale_and_n(data: pd.DataFrame, quantity: str) -> Figure:
@@ -37,7 +34,7 @@ def draw_over_scale_and_n(data: pd.DataFrame, quantity: str) -> Figure:
 
     Args:
         data: of `measured`.
-        quantity: label of the y-axis, with its unit.
+        quantity: the metric as the y-axis names it, with its unit.
     """
     edits, base = data[data["n"].notna()], data[data["method"] == "base"]
     keys = ["dataset", "method", "variant", "measured_on", "scorer"]
@@ -61,23 +58,28 @@ def _lines(axis: Axes, part: pd.DataFrame, x: str, line: str, label: str) -> Non
     """A line per value of `line` over `x`; the band is the range over training seeds."""
     values = sorted(part[line].unique())
     places = sorted(part[x].unique())
-    for value, colour in zip(values, colours(len(values)), strict=True):
-        look = {"color": colour, "marker": "o"}
-        if line == "n":
-            look = line_style(part["method"].iloc[0], value, operator_of(part["variant"].iloc[0]))
+    # from dark to light, distinct also in grey
+    shades = colormaps["viridis"](np.linspace(0.0, 0.85, len(values)))
+    for value, shade in zip(values, shades, strict=True):
+        style = {"color": shade, "marker": "o"}
+        if line == "n":  # an N looks the same in every figure
+            style = line_style(part["method"].iloc[0], value, operator_of(part["variant"].iloc[0]))
         curve = part[part[line] == value].sort_values(x)
-        # N as equally spaced ticks: 1, 2, 5, 10 would crowd at the left
-        at = curve[x].map(places.index) if x == "n" else curve[x]
-        axis.plot(at, curve["mean"], label=label.format(f"{value:g}"), **look)
+        # N is equally spaced, since 1, 2, 5, 10 would crowd at the left
+        position = curve[x].map(places.index) if x == "n" else curve[x]
+        axis.plot(position, curve["mean"], label=label.format(f"{value:g}"), **style)
         if (curve["num_seeds"] > 1).any():
-            axis.fill_between(at, curve["low"], curve["high"], color=look["color"], alpha=0.2, lw=0)
+            axis.fill_between(
+                position, curve["low"], curve["high"], color=style["color"], alpha=0.2, lw=0
+            )
     if x == "n":
-        axis.set_xticks(range(len(places)), [str(p) for p in places])
+        axis.set_xticks(range(len(places)), [str(place) for place in places])
     elif len(places) <= MAX_TICKS:
-        axis.set_xticks(places, [f"{p:g}" for p in places])
+        axis.set_xticks(places, [f"{place:g}" for place in places])
 
 
 def _same(data: pd.DataFrame, panel: pd.Series) -> pd.DataFrame:
+    """The rows that have the panel's values, of which some may be missing."""
     keep = pd.Series(True, index=data.index)
     for column, value in panel.items():
         keep &= data[column].isna() if pd.isna(value) else data[column] == value

@@ -1,8 +1,8 @@
-"""Refuses a measurement that was made by another protocol than the configured one.
+"""Refuses a measurement that was not made by the configured protocol.
 
 Every manifest holds the protocol it was made by and the checksums of the manifests it was made
-from. Walking from a measurement to its sources finds what is stale even where Snakemake has lost
-its own records.
+from. A walk from a measurement to its sources finds what is stale, even if Snakemake has lost its
+own records.
 """
 
 import json
@@ -15,7 +15,7 @@ from ..storage.artefacts import read_json, sha256
 
 
 class Provenance:
-    """Checks manifests, each once."""
+    """Checks manifests and their sources, each once."""
 
     def __init__(self, expected: Mapping[str, Mapping[str, Any]]) -> None:
         """
@@ -29,9 +29,6 @@ class Provenance:
     def require(self, path: str) -> None:
         """Check a manifest and everything it was made from.
 
-        Args:
-            path: the manifest.
-
         Raises:
             UserError: its protocol, or that of a source, is not the configured one, or a source
                 has changed since.
@@ -43,12 +40,12 @@ class Provenance:
         for source, recorded in manifest["inputs"].items():
             if source not in self.expected:
                 raise UserError(
-                    f"{path} was made from {source}, which is no file of this study; rename what "
-                    f"was renamed back, or delete {path} and run again"
+                    f"{path} was made from {source}, which is not a file of this study; undo the "
+                    f"renaming, or delete {path} and run again"
                 )
             if self._sum(source) != recorded:
                 raise UserError(
-                    f"{path} was made from another version of {source} than the one that is there; "
+                    f"{path} was made from another version of {source} than the present one; "
                     f"delete {path} and run again"
                 )
             self.require(source)
@@ -56,7 +53,7 @@ class Provenance:
 
     def _sum(self, path: str) -> str:
         if not Path(path).is_file():
-            raise UserError(f"{path} is missing; run the workflow again, it makes the file")
+            raise UserError(f"{path} is missing; run the workflow again, which makes it")
         if path not in self._sums:
             self._sums[path] = sha256(path)
         return self._sums[path]
@@ -64,10 +61,12 @@ class Provenance:
     def _require_protocol(self, path: str, recorded: Mapping[str, Any]) -> None:
         if path not in self.expected:
             raise UserError(f"{path} belongs to no edit of the configured study")
+        # as in the manifest: tuples become lists
         wanted = json.loads(json.dumps(self.expected[path]))
         if recorded == wanted:
             return
-        key = next(k for k in sorted({*wanted, *recorded}) if wanted.get(k) != recorded.get(k))
+        keys = sorted({*wanted, *recorded})
+        key = next(key for key in keys if wanted.get(key) != recorded.get(key))
         raise UserError(
             f"{path} was made with {key} = {recorded.get(key)!r}, and the config says "
             f"{wanted.get(key)!r}; delete it (or restore the config) and run again"

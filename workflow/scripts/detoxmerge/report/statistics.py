@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap and jackknife intervals, and how many prompts one needs."""
+"""Bootstrap and jackknife intervals, and how many prompts an interval needs."""
 
 import math
 from typing import NamedTuple
@@ -41,12 +41,12 @@ def percentile_interval(
 
     Args:
         value: from the data themselves.
-        replicates: (B,) the same from each replicate; NaN where it is undefined.
+        replicates: (B,), the same from each replicate; NaN where it is undefined.
         confidence: 0..1.
 
     Returns:
-        The interval; without bounds where more than `UNDEFINED_AT_MOST` of the replicates have no
-        value, since the rest would not be a sample of it.
+        The interval; without bounds if more than `UNDEFINED_AT_MOST` of the replicates have no
+        value, since the others are then a biased sample.
     """
     undefined = float(np.isnan(replicates).mean())
     if math.isnan(value) or undefined > UNDEFINED_AT_MOST:
@@ -64,7 +64,7 @@ def jackknife(value: float, without_one: np.ndarray, confidence: float = CONFIDE
 
     Args:
         value: from all N shards.
-        without_one: (N,) the estimate without shard i; N >= 3.
+        without_one: (N,), the estimate without shard i.
         confidence: 0..1.
 
     Returns:
@@ -84,12 +84,12 @@ def prompts_needed(
     """How many prompts an interval of a given half-width needs: (z sigma / h)^2.
 
     Args:
-        values: (P,) one number per prompt: a mean score, or the difference of two edits' (paired).
-        half_width: h, wanted.
+        values: (P,), a number per prompt: a mean score, or the difference between two edits.
+        half_width: h.
         confidence: 0..1.
 
     Returns:
-        Prompts, rounded up; None of fewer than two, which have no spread.
+        Prompts, rounded up; None if there are fewer than two, which show no spread.
     """
     if len(values) < 2:
         return None

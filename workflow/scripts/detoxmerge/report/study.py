@@ -1,4 +1,4 @@
-"""What a model card tells of an edit's making and measuring, from the config and its manifests."""
+"""How an edit was made and measured, for its model card; from the config and manifests."""
 
 import inspect
 from collections.abc import Iterable, Iterator
@@ -15,11 +15,7 @@ from ..storage.artefacts import read_json
 
 
 def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
-    """What a card tells of an edit's making and measuring, as plain JSON values.
-
-    Args:
-        grid: the study; the manifests of base and data set are read.
-        edit: one of its edits.
+    """How an edit was made and measured, as plain JSON values.
 
     Returns:
         `base`, `model`, `method`, `label`, `reference`, `about`, `setting`, `params`, `seed`,
@@ -27,14 +23,15 @@ def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
     """
     config, method, stages = grid.config, METHODS[edit.method], grid.run.stages.values()
     recipe = recipe_of(edit.method, edit.params)
-    told_by = operator_of(edit.method, edit.params) or method
+    # a merge is described by its operator
+    described_by = operator_of(edit.method, edit.params) or method
     return {
         "base": _base(grid, edit.model),
         "model": edit.model,
         "method": edit.method,
         "label": method.LABEL,
-        "reference": told_by.REFERENCE,
-        "about": inspect.cleandoc(told_by.__doc__ or ""),
+        "reference": described_by.REFERENCE,
+        "about": inspect.cleandoc(described_by.__doc__),
         "setting": edit.setting,
         "params": protocol(edit.params),
         "seed": edit.seed,
@@ -54,7 +51,7 @@ def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
 
 
 def _names(stages: Iterable[Stage], kind: str) -> list[str]:
-    """Aliases that the stages name, each once."""
+    """Aliases of one kind that the stages name, each once."""
     return list(dict.fromkeys(alias for stage in stages for alias in getattr(stage, kind)))
 
 
@@ -63,17 +60,19 @@ def _given(grid: Grid, edit: Edit) -> Iterator[dict[str, Any]]:
     for path in grid.inputs_of(edit):
         if not grid.paths.wildcards(grid.paths.given_finetune, path):
             continue
-        made = read_json(path)
-        place = dict(made["place"])
-        sums = place.pop("sha256")
-        yield {"words": f"{made['kind']} {words_of(**place)}", "sha256": sums}
+        fine_tune = read_json(path)
+        place = dict(fine_tune["place"])
+        checksums = place.pop("sha256")
+        yield {"words": f"{fine_tune['kind']} {words_of(**place)}", "sha256": checksums}
 
 
 def _base(grid: Grid, alias: str) -> dict[str, Any]:
     entry: Model = grid.config.models[alias]
     if entry.pretrain:
-        p, texts = entry.pretrain, "; ".join(text.words() for text in entry.pretrain.texts)
-        shape = f"{p.layers} layers of width {p.width}, {p.steps} steps, seed {p.seed}"
+        training = entry.pretrain
+        texts = "; ".join(text.words() for text in training.texts)
+        shape = f"{training.layers} layers of width {training.width}, {training.steps} steps, "
+        shape += f"seed {training.seed}"
         words = f"a small model that the workflow trained itself ({shape}) on: {texts}"
     else:
         words = entry.words()

@@ -11,7 +11,7 @@ import yaml
 
 from ..errors import UserError
 from ..measure.metrics import metrics_of
-from ..measure.payloads import MEASURED
+from ..measure.payloads import PAYLOADS
 from ..plan.config import Stage
 from ..plan.expected import expected_protocols
 from ..plan.grid import Grid
@@ -35,17 +35,16 @@ COSTS = (
     "tokens_per_second",
     "tokens_per_second_over_base",
 )
-NOT_A_METRIC = {"key", "scale", "payload", "sha256"}
-OWN_BASE = "own base"  # stands where a scorer or judge does; no alias has a blank
+NOT_A_METRIC = {"key", "scale", "payload", "sha256"}  # of a record
+OWN_BASE = "own base"  # in place of a judge's alias; no alias has a space
 
 
 def summarise(grid: Grid, out: Path, config_out: Path) -> None:
     """Gather every measurement, after checking that each was made as the config says.
 
     Args:
-        grid: the study.
         out: parquet with `COLUMNS`; base models have method `base` and scale 0, missing numbers
-            are null. A scale of the final stage stands there once per selector that chose it.
+            are null. A scale of the final stage has a row for each selector that chose it.
         config_out: the config with all its defaults, YAML.
 
     Raises:
@@ -65,43 +64,40 @@ def summarise(grid: Grid, out: Path, config_out: Path) -> None:
 def _rows(grid: Grid) -> Iterator[dict[str, Any]]:
     bootstrap = Bootstrap(grid.config.statistics)
     for model in grid.run.models:
-        at: dict[str, Any] = {"model": model, "dataset": None, "method": "base"}
-        at |= {"label": "base model", "setting": None, "n": None, "seed": None}
-        yield from measured_rows(grid, bootstrap, at, model, "base")
+        columns = {"model": model, "dataset": None, "method": "base", "label": "base model"}
+        columns |= {"setting": None, "n": None, "seed": None}
+        yield from measured_rows(grid, bootstrap, columns, model, "base")
     for edit in grid.edits:
-        at = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}
-        at |= {"label": METHODS[edit.method].LABEL, "setting": edit.setting, "seed": edit.seed}
-        at |= {"n": merged_shards(edit.method, edit.params)}
-        yield from _chosen(grid, at, edit.model, edit.edit)
-        yield from measured_rows(grid, bootstrap, at, edit.model, edit.edit)
+        columns = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}
+        columns |= {"label": METHODS[edit.method].LABEL, "setting": edit.setting}
+        columns |= {"n": merged_shards(edit.method, edit.params), "seed": edit.seed}
+        yield from _chosen(grid, columns, edit.model, edit.edit)
+        yield from measured_rows(grid, bootstrap, columns, edit.model, edit.edit)
         if METHODS[edit.method].VERB == "delta":
-            yield from _change(grid, at, edit.model, edit.edit)
-        yield from _cost(grid, at, edit.model, edit.edit)
+            yield from _change(grid, columns, edit.model, edit.edit)
+        yield from _cost(grid, columns, edit.model, edit.edit)
 
 
-def _chosen(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:
+def _chosen(grid: Grid, columns: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:
     """A row per chosen scale; a row without a value for a rule that nothing satisfies."""
     for selector, path in zip(grid.run.selectors, grid.choices(model, edit), strict=True):
+        choice = {"stage": "selection", "selector": selector, "metric": "selected_scale"}
         for scale in read_json(path)["scales"] or [None]:
-            found = {"stage": "selection", "selector": selector, "metric": "selected_scale"}
             value = None if scale is None else float(scale)
-            yield at | found | {"scale": value, "value": value}
+            yield columns | choice | {"scale": value, "value": value}
 
 
 def measured_rows(
-    grid: Grid, bootstrap: Bootstrap, at: dict[str, Any], model: str, edit: str
+    grid: Grid, bootstrap: Bootstrap, columns: dict[str, Any], model: str, edit: str
 ) -> Iterator[dict[str, Any]]:
     """Toxicity, fluency and perplexity of one edit in both stages.
 
     Args:
-        grid: the study.
-        bootstrap: makes the intervals.
-        at: columns of the summary that name the edit.
-        model: its model.
+        columns: of the summary, that name the edit.
         edit: the `{edit}` wildcard.
 
     Yields:
-        Rows of the summary; of the final stage one per selector that chose the scale.
+        Rows of the summary; in the final stage one for each selector that chose the scale.
 
     Raises:
         UserError: a record or its table is missing or was changed.
@@ -110,74 +106,76 @@ def measured_rows(
     for stage, sets in grid.run.stages.items():
         bases = _measurements(grid, model, "base", sets)
         for ours, theirs in zip(_measurements(grid, model, edit, sets), bases, strict=True):
-            given = grid.scales_of_stage(edit, ours.measured_on)
-            scales = chosen_scales(given, choices)
+            configured = grid.scales_of_stage(edit, ours.measured_on)
+            scales = chosen_scales(configured, choices)
             chosen_by: dict[str, list[str]] = {}
-            if given is None:
+            if configured is None:  # selectors decide, and may decide differently now
                 _require_scales(ours.manifest, scales)
                 chosen_by = _chosen_by(grid, choices)
+            # the base has no difference from itself
             base = {} if edit == "base" else _drawn(bootstrap, theirs, "0")
             for scale in scales:
-                found = _numbers(bootstrap, ours, scale, base)
-                where = {"stage": stage, "scale": float(scale)}
-                where |= {"measured_on": ours.measured_on, "scorer": ours.scorer}
-                for selector, number in product(chosen_by.get(scale, [None]), found):
-                    yield at | where | {"selector": selector} | number
+                numbers = _numbers(bootstrap, ours, scale, base)
+                measured = {"stage": stage, "scale": float(scale)}
+                measured |= {"measured_on": ours.measured_on, "scorer": ours.scorer}
+                for selector, number in product(chosen_by.get(scale, [None]), numbers):
+                    yield columns | measured | {"selector": selector} | number
 
 
 class Measurement(NamedTuple):
-    """A manifest whose numbers stand in the summary.
+    """A manifest whose numbers the summary has.
 
     Attributes:
-        of: a key of `measure.payloads.MEASURED`.
-        scorer: or judge.
-        settings: of the scorer: its thresholds.
+        kind: a key of `measure.payloads.PAYLOADS`.
+        scorer: alias of the scorer or judge; None where there is neither.
+        cutoffs: thresholds of the scorer.
     """
 
-    of: str
+    kind: str
     manifest: Path
     measured_on: str
     scorer: str | None
-    settings: dict[str, Any]
+    cutoffs: dict[str, list[float] | float]
 
 
 def _measurements(grid: Grid, model: str, edit: str, stage: Stage) -> list[Measurement]:
-    p, at, found = grid.paths, {"model": model, "edit": edit}, []
+    paths, wildcards, measurements = grid.paths, {"model": model, "edit": edit}, []
     for prompts, scorer in product(stage.prompts, stage.scorers):
-        path = p.toxicity.format(prompts=prompts, scorer=scorer, **at)
-        settings = grid.config.scorers[scorer].model_dump(include={"thresholds", "any_above"})
-        found.append(Measurement("toxicity", Path(path), prompts, scorer, settings))
+        path = Path(paths.toxicity.format(prompts=prompts, scorer=scorer, **wildcards))
+        cutoffs = grid.config.scorers[scorer].cutoffs
+        measurements.append(Measurement("toxicity", path, prompts, scorer, cutoffs))
+    judge = grid.run.fluency_judge or OWN_BASE
     for prompts in stage.prompts:
-        path, judge = p.fluency.format(prompts=prompts, **at), grid.run.fluency_judge or OWN_BASE
-        found.append(Measurement("fluency", Path(path), prompts, judge, {}))
+        path = Path(paths.fluency.format(prompts=prompts, **wildcards))
+        measurements.append(Measurement("fluency", path, prompts, judge, {}))
     for corpus in stage.corpora:
-        path = p.perplexity.format(corpus=corpus, **at)
-        found.append(Measurement("perplexity", Path(path), corpus, None, {}))
-    return found
+        path = Path(paths.perplexity.format(corpus=corpus, **wildcards))
+        measurements.append(Measurement("perplexity", path, corpus, None, {}))
+    return measurements
 
 
 def _chosen_by(grid: Grid, choices: list[str]) -> dict[str, list[str]]:
     """Scale -> the selectors that chose it."""
-    found: dict[str, list[str]] = {}
+    selectors: dict[str, list[str]] = {}
     for selector, path in zip(grid.run.selectors, choices, strict=True):
         for scale in read_json(path)["scales"]:
-            found.setdefault(scale, []).append(selector)
-    return found
+            selectors.setdefault(scale, []).append(selector)
+    return selectors
 
 
 def _require_scales(manifest: Path, scales: list[str]) -> None:
-    if (held := read_json(manifest)["scales"]) != scales:
+    if (measured := read_json(manifest)["scales"]) != scales:
         raise UserError(
-            f"{manifest} holds scales {', '.join(held) or 'none'}, and the selectors chose "
+            f"{manifest} holds scales {', '.join(measured) or 'none'}, and the selectors chose "
             f"{', '.join(scales) or 'none'}; delete it and run again"
         )
 
 
 def _drawn(bootstrap: Bootstrap, measurement: Measurement, scale: str) -> dict[str, Drawn]:
     """Every metric of a measurement at a scale."""
-    measured = MEASURED[measurement.of](read_payload(measurement.manifest, scale))
-    metrics = metrics_of(measurement.of, measurement.settings)
-    return {metric.name: bootstrap.draw(metric, measured) for metric in metrics}
+    payload = PAYLOADS[measurement.kind](read_payload(measurement.manifest, scale))
+    metrics = metrics_of(measurement.kind, measurement.cutoffs)
+    return {metric.name: bootstrap.draw(metric, payload) for metric in metrics}
 
 
 def _numbers(
@@ -195,34 +193,40 @@ def _numbers(
             row |= {"difference": _number(interval.value)}
             row |= {f"difference_{k}": _number(getattr(interval, k)) for k in ("low", "high")}
         rows.append(row)
-    counts = {k: v for k, v in record.items() if k not in NOT_A_METRIC and k not in ours}
+    # records may repeat a metric, which is computed here and not read
+    counts = {
+        name: count
+        for name, count in record.items()
+        if name not in NOT_A_METRIC and name not in ours
+    }
     return rows + [{"metric": name, "value": value} for name, value in counts.items()]
 
 
 def _number(value: float) -> float | None:
+    """Missing as null, also where a perplexity is larger than any float."""
     return value if math.isfinite(value) else None
 
 
-def _change(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:
-    found = read_json(grid.paths.change.format(model=model, edit=edit))
+def _change(grid: Grid, columns: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:
+    change = read_json(grid.paths.change.format(model=model, edit=edit))
     numbers = {
-        "delta_l1_norm": found["l1_norm"],
-        "delta_l2_norm": found["l2_norm"],
-        "delta_max_abs": found["max_abs"],
-        "num_elements": found["num_elements"],
-        "num_structural_zeros": found["num_structural_zeros"],
-        "num_exact_zeros": found["num_exact_zeros"],
+        "delta_l1_norm": change["l1_norm"],
+        "delta_l2_norm": change["l2_norm"],
+        "delta_max_abs": change["max_abs"],
+        "num_elements": change["num_elements"],
+        "num_structural_zeros": change["num_structural_zeros"],
+        "num_exact_zeros": change["num_exact_zeros"],
     }
     numbers |= {
         f"almost_unchanged_share_{key}": value
-        for key, value in found["almost_unchanged_share"].items()
+        for key, value in change["almost_unchanged_share"].items()
     }
     for metric, value in numbers.items():
-        yield at | {"stage": "vector", "scale": 1.0, "metric": metric, "value": float(value)}
+        yield columns | {"stage": "vector", "scale": 1.0, "metric": metric, "value": float(value)}
 
 
-def _cost(grid: Grid, at: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:
-    found = read_json(grid.paths.cost.format(model=model, edit=edit))
-    where = {"stage": "cost", "scale": float(found["scale"])}
+def _cost(grid: Grid, columns: dict[str, Any], model: str, edit: str) -> Iterator[dict[str, Any]]:
+    cost = read_json(grid.paths.cost.format(model=model, edit=edit))
+    measured = {"stage": "cost", "scale": float(cost["scale"])}
     for metric in COSTS:
-        yield at | where | {"metric": metric, "value": found[metric]}
+        yield columns | measured | {"metric": metric, "value": cost[metric]}

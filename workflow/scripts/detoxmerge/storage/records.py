@@ -85,7 +85,7 @@ def _is_current(record: Path, payload: Path, key: Mapping[str, Any]) -> bool:
 
 
 def read_generations(lines: Path) -> pd.DataFrame:
-    """Continuations in the DExperts form.
+    """Read continuations in DExperts' format, JSON lines.
 
     Args:
         lines: JSON lines `{"prompt": {"text": ...}, "generations": [{"text": ...}, ...]}`.

@@ -51,7 +51,7 @@ def alone(folder: Path, budget: Budget) -> Iterator[bool]:
 
     Args:
         folder: of the declared output; it is created.
-        budget: a waiting copy gives up when it is used.
+        budget: a waiting copy gives up when it is used up.
 
     Yields:
         Whether this copy had to wait: the other one may have made the result.
@@ -67,7 +67,7 @@ def alone(folder: Path, budget: Budget) -> Iterator[bool]:
             lock.acquire(timeout=POLL if waited else 0, poll_interval=1)
         except Timeout:
             if not waited:
-                print(f"another copy of this job works in {folder}; waiting for its end")
+                print(f"another copy of this job is working in {folder}; waiting for it to finish")
             waited = True
             if budget.is_used():
                 raise BudgetUsed(

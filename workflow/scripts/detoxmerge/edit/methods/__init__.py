@@ -35,5 +35,7 @@ A module may also have
     forwards(params, scale) -> float  forward passes per token, helpers and candidates included: for
                                       the time that a job asks for; 1 without it
 
-leave_one_out.py is the example to follow; merge.py has an operator.
+gradient_ascent.py is the example to follow; merge.py has operators, and leave_one_out.py repeats
+another method. Tests ask for an example of the parameters in SETTINGS of
+tests/edit/test_method_contract.py; `make methods` writes the method's section of docs/methods.md.
 """

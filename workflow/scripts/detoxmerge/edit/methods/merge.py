@@ -5,7 +5,7 @@ one of Kim et al. (COLM 2024, openreview.net/forum?id=TBNYjdOazs).
 """
 
 # Any file of merge/operators may replace the mean; a model card then has its docstring.
-# The class of the parameters depends on the operator: the fields of `operators/ties.py` make it
+# The class of the parameters depends on the operator; with `operator: ties` the fields are
 #     n, operator,  density,  lines_alpha, lines_beta, exclude,  recipe
 
 from functools import cache

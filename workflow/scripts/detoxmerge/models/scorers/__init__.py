@@ -12,8 +12,10 @@ module states what the kind is in the first line of its docstring (config/schema
     fetch(value, alias, folder) -> Fetched     with RULE = "fetch_scorer": finds or downloads it;
                                                `value` as plain JSON, `folder` is the manifest's
 
-detoxify.py is the example to follow. Of a protocol only the scorer's own kind is recorded, so a new
-kind changes no result.
+checkpoint.py is the example to follow. A kind from the hub or a folder can build its Value on
+`plan.origin.Origin`. Tests ask for an example of the value in
+tests/models/test_scorer_contract.py, and `make schema` writes config/schema.json. A protocol
+records only the scorer's own kind, so a new kind changes no result.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The almost unchanged share over N: a merged vector's, and what averaging alone gives."""
+"""The almost unchanged share of merged vectors over N, and what averaging alone gives."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,8 +17,9 @@ from ..change_nulls import (
     edits_beside_nulls,
     shrinkage,
 )
-from ..drawing import legend_below, mean_and_range, panels, power, spread
+from ..drawing import legend_below, panels
 from ..inputs import Inputs
+from ..shares import mean_and_range, power, share_columns
 
 TITLE = "4.2 Almost unchanged parameters"
 CATEGORY = "4 Parameters"
@@ -32,36 +33,31 @@ def table(inputs: Inputs) -> pd.DataFrame:
 
     Returns:
         A row per edit, curve (a key of `change_nulls.STYLES`) and threshold: `edits`, `n`, `seed`,
-        `curve`, `threshold`, `share`; `low` and `high` over the shards, else equal to it. At N = 1
-        the vector is its own shard. A null whose measurement the study lacks has no rows.
+        `curve`, `threshold`, `share`; `low` and `high` over the shards, for other curves equal to
+        `share`. At N = 1 the vector is also its only shard. A null whose measurement the study
+        lacks has no rows.
     """
     rows, selected = [], selected_scales(inputs.summary, inputs.model)
     for edit in edits_beside_nulls(inputs.files["changes"], inputs.files["shard_statistics"]):
-        for key, share in edit["change"]["almost_unchanged_share"].items():
-            at = {name: edit[name] for name in ("edits", "n", "seed")}
-            at["threshold"] = float(key.removeprefix("below_"))
-            found = _nulls(edit, key, at["threshold"], selected) | {VECTOR: share}
+        columns = {name: edit[name] for name in ("edits", "n", "seed")}
+        for key, vector_share in edit["change"]["almost_unchanged_share"].items():
+            threshold = float(key.removeprefix("below_"))
+            at_threshold = columns | {"threshold": threshold}
+            shares = _nulls(edit, key, threshold, selected) | {VECTOR: vector_share}
             if edit["n"] == 1:
-                found[SHARD] = share
-            rows += [
-                at | {"curve": curve, "share": s, "low": s, "high": s} for curve, s in found.items()
-            ]
+                shares[SHARD] = vector_share
+            for curve, share in shares.items():
+                numbers = {"share": share, "low": share, "high": share}
+                rows.append(at_threshold | {"curve": curve} | numbers)
+            # only the shards have a range
             if edit["shards"]:
-                one = edit["shards"]["curves"]["all"][0]["almost_unchanged_share"][key]
-                rows.append(at | {"curve": SHARD} | spread(one))
+                shard = edit["shards"]["curves"]["all"][0]["almost_unchanged_share"][key]
+                rows.append(at_threshold | {"curve": SHARD} | share_columns(shard))
     return pd.DataFrame(rows)
 
 
 def selected_scales(summary: pd.DataFrame, model: str) -> dict[str, float]:
-    """The scale at which each edit would be used, by the first selector that chose one.
-
-    Args:
-        summary: summary.parquet.
-        model: alias.
-
-    Returns:
-        `{dataset}/{method}/{setting}/seed{seed}` -> scale.
-    """
+    """`{dataset}/{method}/{setting}/seed{seed}` -> scale, by the first selector that chose one."""
     rows = summary[(summary["stage"] == "selection") & (summary["model"] == model)]
     rows = rows[rows["value"].notna()].drop_duplicates(["dataset", "method", "setting", "seed"])
     return {f"{r.dataset}/{r.method}/{r.setting}/seed{r.seed}": r.value for r in rows.itertuples()}
@@ -80,10 +76,10 @@ def draw(data: pd.DataFrame) -> Figure:
             numbers = sorted(part["n"].unique())
             for curve, style in STYLES.items():
                 line = part[part["curve"] == curve]
-                # N as equally spaced ticks: 1, 2, 5, 10 would crowd at the left
-                at = line.assign(place=line["n"].map(numbers.index))
+                # N is equally spaced, since 1, 2, 5, 10 would crowd at the left
+                line = line.assign(position=line["n"].map(numbers.index))
                 if len(line):
-                    mean_and_range(axis, at, "place", label=curve, **style)
+                    mean_and_range(axis, line, "position", label=curve, **style)
             axis.set_xticks(range(len(numbers)), [str(n) for n in numbers])
             axis.set_title(f"|Δ| < {power(threshold)}")
             axis.set_xlabel("Merged shards N")
@@ -95,12 +91,12 @@ def draw(data: pd.DataFrame) -> Figure:
 def _nulls(
     edit: Mapping[str, Any], key: str, threshold: float, selected: Mapping[str, float]
 ) -> dict[str, float]:
-    found = {RANDOM: edit["change"]["norm_matched_random_share"][key]}
+    """The shares that do not need the shards, by curve."""
+    shares = {RANDOM: edit["change"]["norm_matched_random_share"][key]}
     if not edit["single"]:
-        return found
-    of = edit["single"]["edit"]
-    scale = selected.get(f"{of['dataset']}/{of['method']}/{of['setting']}/seed{of['seed']}")
-    found[SINGLE] = unchanged_share_at(edit["single"], shrinkage(edit), threshold)
-    if scale is not None:
-        found[SELECTED] = unchanged_share_at(edit["single"], scale, threshold)
-    return found
+        return shares
+    shares[SINGLE] = unchanged_share_at(edit["single"], shrinkage(edit), threshold)
+    name = "{dataset}/{method}/{setting}/seed{seed}".format(**edit["single"]["edit"])
+    if name in selected:
+        shares[SELECTED] = unchanged_share_at(edit["single"], selected[name], threshold)
+    return shares

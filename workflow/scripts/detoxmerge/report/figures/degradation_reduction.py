@@ -1,4 +1,4 @@
-"""Degradation reduction over the toxicity that is matched: a line per N, bands are intervals."""
+"""Degradation reduction over the matched toxicity: a line per N, bands are intervals."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,12 +15,11 @@ CATEGORY = "1 What it costs"
 NEEDS = ("levels",)
 ONLY_IF = None
 
-
-EMPTY_HEIGHT = 0.3  # of a panel that only says why it is empty, in panels
+EMPTY_HEIGHT = 0.3  # of a panel that only says why it is empty, in units of a panel
 
 
 def table(inputs: Inputs) -> pd.DataFrame:
-    """The reduction at each level of toxicity, with bounds, and what it is of."""
+    """The reduction of each edit at each level of toxicity, with bounds."""
     return inputs.levels
 
 
@@ -28,7 +27,7 @@ def draw(data: pd.DataFrame) -> Figure:
     """A panel per data set, prompt set, scorer, corpus and seed."""
     if data.empty:
         figure, axes = rows_of_panels(1, columns=1)
-        _say(axes[0, 0], "no edit with N > 1 beside one of N = 1")
+        _write_instead(axes[0, 0], "no edit with N > 1 beside one of N = 1")
         return figure
     data = data.assign(variant=[variant(setting) for setting in data["setting"]])
     keys = ["dataset", "prompts", "scorer", "corpus", "seed"]
@@ -41,8 +40,8 @@ def draw(data: pd.DataFrame) -> Figure:
     return figure
 
 
-def _say(axis: Axes, words: str) -> None:
-    axis.text(0.5, 0.5, words, ha="center", va="center", transform=axis.transAxes)
+def _write_instead(axis: Axes, reason: str) -> None:
+    axis.text(0.5, 0.5, reason, ha="center", va="center", transform=axis.transAxes)
     axis.set_axis_off()
 
 
@@ -52,7 +51,7 @@ def _reduction_panel(axis: Axes, part: pd.DataFrame, panel: pd.Series) -> None:
     )
     shown = part.dropna(subset=["reduction"])
     if shown.empty:
-        _say(axis, "undefined for every N; the notes of tables/headline say why")
+        _write_instead(axis, "undefined for every N; the notes of tables/headline say why")
         return
     for label, line, style in edit_lines(shown):
         line = line.sort_values("toxicity")
@@ -62,7 +61,8 @@ def _reduction_panel(axis: Axes, part: pd.DataFrame, panel: pd.Series) -> None:
             alpha=0.15, lw=0,
         )  # fmt: skip
     axis.axhline(0, color=BASE_COLOUR, linestyle="--")
-    low, high = shown["reduction"].min(), shown["reduction"].max()  # of the lines; bands are cut
+    # as the lines need it; wide bands would flatten them, and are cut
+    low, high = shown["reduction"].min(), shown["reduction"].max()
     axis.set_ylim(max(-1.5, min(-0.2, low - 0.1)), min(2.0, max(1.05, high + 0.05)))
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
     axis.invert_xaxis()

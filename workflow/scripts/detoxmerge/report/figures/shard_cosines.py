@@ -1,4 +1,4 @@
-"""Cosines between the shards' vectors, with and without embeddings."""
+"""Cosines between the task vectors of shards, with and without embeddings."""
 
 import pandas as pd
 from matplotlib.colors import Normalize
@@ -20,16 +20,17 @@ def table(inputs: Inputs) -> pd.DataFrame:
     """The cosine of every pair of shards.
 
     Returns:
-        A row per pair of different shards: `set`, `n`, `seed`, `shard_a`, `shard_b`, `cosine`: of
-        all parameters where a > b, without embeddings where a < b; null with a zero vector.
+        A row per pair of different shards: `set`, `n`, `seed`, `shard_a`, `shard_b` and `cosine`,
+        which is that of all parameters where a > b, without embeddings where a < b, and null with
+        a zero vector.
     """
     rows = []
-    for at, content in each_set(inputs.files["shard_statistics"]):
+    for columns, content in each_set(inputs.files["shard_statistics"]):
         below, above = (content["cosines"][key] for key in ("all", "without_embeddings"))
         rows += [
-            at | {"shard_a": a, "shard_b": b, "cosine": (below if a > b else above)[a][b]}
-            for a in range(at["n"])
-            for b in range(at["n"])
+            columns | {"shard_a": a, "shard_b": b, "cosine": (below if a > b else above)[a][b]}
+            for a in range(columns["n"])
+            for b in range(columns["n"])
             if a != b
         ]
     return pd.DataFrame(rows)
@@ -38,15 +39,15 @@ def table(inputs: Inputs) -> pd.DataFrame:
 def draw(data: pd.DataFrame) -> Figure:
     """A row of panels per set, a panel per N; means over the seeds.
 
-    All parameters stand below the diagonal, those without embeddings above it.
+    Below the diagonal are cosines of all parameters, above it those without embeddings.
     """
     sets, numbers = data["set"].unique().tolist(), sorted(data["n"].unique())
     mean = data.groupby(["set", "n", "shard_a", "shard_b"])["cosine"].mean()
     norm = colour_range(mean, Normalize)
     figure, axes = panels(sets, len(numbers), ROW_INCHES)
-    for row, of in zip(axes, sets, strict=True):
+    for row, name in zip(axes, sets, strict=True):
         for axis, n in zip(row, numbers, strict=True):
-            cells = matrix(mean, [of], [n], range(n), range(n))
+            cells = matrix(mean, [name], [n], range(n), range(n))
             image = heat_map(axis, cells, norm, "{:.2f}", aspect="equal")
             for side in (axis.xaxis, axis.yaxis):
                 thinned_ticks(side, list(map(str, range(n))), most=6)

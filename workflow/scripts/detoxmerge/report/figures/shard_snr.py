@@ -1,4 +1,4 @@
-"""Signal-to-noise ratio of the shards' vectors in each layer and module type."""
+"""Signal-to-noise ratio of the task vectors of shards in each layer and module type."""
 
 import pandas as pd
 from matplotlib.colors import LogNorm
@@ -21,13 +21,13 @@ def table(inputs: Inputs) -> pd.DataFrame:
     """Signal, noise and their ratio.
 
     Returns:
-        A row per set, layer and module type: `set`, `n`, `seed`, `layer` (null: outside of the
-        blocks), `module`, `signal_energy`, `noise_energy`, `snr` (null: without noise).
+        A row per set, layer and module type: `set`, `n`, `seed`, `layer` (null outside the
+        blocks), `module`, `signal_energy`, `noise_energy`, `snr` (null without noise).
     """
     keys = ("layer", "module", "signal_energy", "noise_energy", "snr")
     rows = [
-        at | {key: group[key] for key in keys}
-        for at, content in each_set(inputs.files["shard_statistics"])
+        columns | {key: group[key] for key in keys}
+        for columns, content in each_set(inputs.files["shard_statistics"])
         for group in content["groups"]
         if group["scope"] == "layer_module"
     ]
@@ -40,23 +40,24 @@ def draw(data: pd.DataFrame) -> Figure:
 
     Ratios at or below 0 are marked, not coloured.
     """
+    # modules in the order of the model, layers with the one outside the blocks at the end
     sets, numbers = data["set"].unique().tolist(), sorted(data["n"].unique())
-    modules = [m for m in (*MODULE_WORDS, "other") if m in set(data["module"])]
+    modules = [kind for kind in (*MODULE_WORDS, "other") if kind in set(data["module"])]
     layers = [*sorted(data["layer"].dropna().unique()), -1]
     defined = data.assign(layer=data["layer"].fillna(-1)).dropna(subset="snr")
-    by = defined.groupby(["set", "n", "module", "layer"])
-    snr = by["signal_energy"].sum() / by["noise_energy"].sum()
+    cells = defined.groupby(["set", "n", "module", "layer"])
+    snr = cells["signal_energy"].sum() / cells["noise_energy"].sum()
     norm = colour_range(snr[snr > 0], LogNorm)
     height = 0.6 + 0.2 * len(modules)
     figure, axes = panels([f"N = {n}" for n in numbers], len(sets), height, sharey=True)
     for row, n in zip(axes, numbers, strict=True):
-        for axis, of in zip(row, sets, strict=True):
-            image = heat_map(axis, matrix(snr, [of], [n], modules, layers), norm, "{:.3g}")
+        for axis, name in zip(row, sets, strict=True):
+            image = heat_map(axis, matrix(snr, [name], [n], modules, layers), norm, "{:.3g}")
             thinned_ticks(axis.xaxis, [*map(str, layers[:-1]), "–"], most=14)
             axis.set_yticks(range(len(modules)), modules)
-            axis.set_title(of)
+            axis.set_title(name)
             axis.set_xlabel("Block (–: outside of the blocks)")
-        ticks = LogLocator(subs=(1, 2, 5))  # a range may hold a single power of ten, or none
+        ticks = LogLocator(subs=(1, 2, 5))  # the range may have no power of ten
         bar = figure.colorbar(image, ax=list(row), label="Signal / noise", ticks=ticks, format="%g")
         bar.minorticks_off()
     note_below(figure, "Hatched: nothing to compare; with a number or −: a ratio at or below 0.")

@@ -1,5 +1,6 @@
 """The almost unchanged share over the number of averaged shards, from one set of fine-tunes."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -7,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..drawing import legend_below, mean_and_range, panels, power, spread
+from ..drawing import legend_below, panels
 from ..inputs import Inputs
 from ..shard_sets import each_set
+from ..shares import mean_and_range, power, share_columns
 from ..styles import line_style
 
 TITLE = "5.4 Means of k shards"
@@ -17,9 +19,9 @@ CATEGORY = "5 Shards"
 NEEDS = ("shard_statistics",)
 ONLY_IF = "shard_sets"
 ROW_INCHES = 2.0
-
-
 MEAN, RANDOM = "mean of k of the N shards", "Gaussian at its norm"
+# curve -> its shares in shards.json
+SHARES = {MEAN: "almost_unchanged_share", RANDOM: "norm_matched_random_share"}
 
 
 def table(inputs: Inputs) -> pd.DataFrame:
@@ -30,18 +32,22 @@ def table(inputs: Inputs) -> pd.DataFrame:
         (``all``, ``without_embeddings``), `k`, `num_subsets`, `num_possible`, `threshold`, `curve`
         (`MEAN`, `RANDOM`), `share`; `low` and `high` over the subsets.
     """
-    kinds = {"almost_unchanged_share": MEAN, "norm_matched_random_share": RANDOM}
-    rows = []
-    for at, content in each_set(inputs.files["shard_statistics"]):
-        for parameters, points in content["curves"].items():
-            for point in points:
-                of = at | {"parameters": parameters}
-                of |= {key: point[key] for key in ("k", "num_subsets", "num_possible")}
-                for kind, curve in kinds.items():
-                    for key, share in point[kind].items():
-                        threshold = float(key.removeprefix("below_"))
-                        rows.append(of | {"threshold": threshold, "curve": curve} | spread(share))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        columns | {"parameters": parameters} | row
+        for columns, content in each_set(inputs.files["shard_statistics"])
+        for parameters, points in content["curves"].items()
+        for point in points
+        for row in _rows_of(point)
+    )
+
+
+def _rows_of(point: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A row per curve and threshold, of one k."""
+    counts = {key: point[key] for key in ("k", "num_subsets", "num_possible")}
+    for curve, kind in SHARES.items():
+        for key, spread in point[kind].items():
+            threshold = float(key.removeprefix("below_"))
+            yield counts | {"threshold": threshold, "curve": curve} | share_columns(spread)
 
 
 def draw(data: pd.DataFrame) -> Figure:
@@ -51,11 +57,14 @@ def draw(data: pd.DataFrame) -> Figure:
     """
     rows = data[["set", "parameters"]].drop_duplicates().itertuples(index=False)
     thresholds, numbers = sorted(data["threshold"].unique()), sorted(data["n"].unique())
-    rows = {f"{of}, parameters: {which.replace('_', ' ')}": (of, which) for of, which in rows}
+    rows = {
+        f"{name}, parameters: {parameters.replace('_', ' ')}": (name, parameters)
+        for name, parameters in rows
+    }
     figure, axes = panels(list(rows), len(thresholds), ROW_INCHES)
-    for row, (of, which) in zip(axes, rows.values(), strict=True):
+    for row, (name, parameters) in zip(axes, rows.values(), strict=True):
         for axis, threshold in zip(row, thresholds, strict=True):
-            part = data[(data["set"] == of) & (data["parameters"] == which)]
+            part = data[(data["set"] == name) & (data["parameters"] == parameters)]
             part = part[part["threshold"] == threshold]
             for n in numbers:
                 _over_k(axis, part[part["n"] == n], f"N = {n}", line_style("merge", n)["color"])
@@ -63,6 +72,7 @@ def draw(data: pd.DataFrame) -> Figure:
             axis.set_xlabel("Averaged shards k")
             axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         row[0].set_ylabel("Almost unchanged\nparameters")
+    # one entry for the dotted lines of every N
     axes[0, 0].plot([], [], ":", color="black", label=RANDOM)
     legend_below(figure)
     return figure
@@ -70,7 +80,7 @@ def draw(data: pd.DataFrame) -> Figure:
 
 def _over_k(axis: Axes, data: pd.DataFrame, label: str, colour: Any) -> None:
     """The lines of one N: of the shards, and of noise of the same norm."""
-    for curve, how in ((RANDOM, {"linestyle": ":"}), (MEAN, {"marker": "o", "label": label})):
+    for curve, style in ((RANDOM, {"linestyle": ":"}), (MEAN, {"marker": "o", "label": label})):
         line = data[data["curve"] == curve]
         if len(line):
-            mean_and_range(axis, line, "k", color=colour, markersize=2.5, **how)
+            mean_and_range(axis, line, "k", color=colour, markersize=2.5, **style)

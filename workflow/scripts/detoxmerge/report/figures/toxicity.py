@@ -13,10 +13,10 @@ ONLY_IF = "merged_edits"
 
 
 def table(inputs: Inputs) -> pd.DataFrame:
-    """Mean and range over the training seeds; columns as `over_scale_and_n.measured`."""
+    """As `over_scale_and_n.measured`."""
     return measured(inputs.results, inputs.model, "toxicity_mean")
 
 
 def draw(data: pd.DataFrame) -> Figure:
-    """A row of two panels per data set, method with an N, variant, and what it is measured on."""
+    """As `over_scale_and_n.draw_over_scale_and_n`."""
     return draw_over_scale_and_n(data, "Mean toxicity of continuations (0–1)")

@@ -1,8 +1,8 @@
 """Perplexity against toxicity: a line per method and N over its scales; lower left is better.
 
 The base is a star, chosen scales have a ring, bars are intervals of the paired difference from the
-base. Of several training seeds the line is the mean, and thin lines are the seeds. A line that
-leaves the panel has a triangle at its edge for each scale beyond.
+base. With several training seeds the line is their mean, and each seed has a thin line. A line that
+leaves the panel has a triangle at the edge for each scale beyond it.
 """
 
 from typing import Any
@@ -24,19 +24,12 @@ NEEDS = ("summary",)
 ONLY_IF = None
 
 
-COLLAPSED = 5.0  # times the base's perplexity: a line that comes so far does not decide the axis
-
-
-LEAST_TOP = 2.0  # times the base's perplexity
-
-
-BEYOND = 1e30  # drawn where a perplexity is larger than any float
-
-
-MANY_LINES, LEGEND_COLUMNS = 6, 3  # more lines have their legend below the panel
-
-
-PANEL_INCHES, LINE_INCHES = 3.6, 0.16  # of a panel with its legend below, and of a line of that
+# in units of the base's perplexity: a line that exceeds the first does not decide where the axis
+# ends; the axis then reaches at least to the second
+COLLAPSED, LEAST_TOP = 5.0, 2.0
+BEYOND = 1e30  # drawn for a perplexity larger than any float
+MANY_LINES, LEGEND_COLUMNS = 6, 3  # with more lines the legend is below the panel
+PANEL_INCHES, LINE_INCHES = 3.6, 0.16  # of a panel without such a legend, and of a line of it
 
 
 def table(inputs: Inputs) -> pd.DataFrame:
@@ -45,9 +38,9 @@ def table(inputs: Inputs) -> pd.DataFrame:
     Returns:
         The sweep, a row per edit, scale, prompt set, scorer and corpus: means over the training
         seeds of `toxicity`, `perplexity` and of the bounds of their difference from the base
-        (`_low`, `_high`), and `chosen_by`, the selectors that chose this scale for a seed, joined
-        by commas. Of several training seeds also a row for each; `seed` is null in the mean. The
-        base has method `base`.
+        (`_low`, `_high`), and `chosen_by`, the selectors that chose this scale for any seed, joined
+        by commas. If there are several training seeds, each also has a row; `seed` is null in the
+        mean. The base has method `base`.
     """
     rows = inputs.results[inputs.results["model"] == inputs.model].copy()
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
@@ -65,50 +58,51 @@ def _points(rows: pd.DataFrame, edit: list[str]) -> pd.DataFrame:
 
     def means(metric: str, name: str, keys: list[str]) -> pd.DataFrame:
         grouped = sweep[sweep["metric"] == metric].groupby(edit + keys, dropna=False, sort=False)
-        found = grouped[list(numbers)].mean().reset_index()
-        return found.rename(columns={key: name + suffix for key, suffix in numbers.items()})
+        table = grouped[list(numbers)].mean().reset_index()
+        return table.rename(columns={key: name + suffix for key, suffix in numbers.items()})
 
     toxicity = means("toxicity_mean", "toxicity", ["measured_on", "scorer"])
     perplexity = means("perplexity_per_token", "perplexity", ["measured_on"])
     toxicity = toxicity.rename(columns={"measured_on": "prompts"})
     perplexity = perplexity.rename(columns={"measured_on": "corpus"})
     chosen = rows[rows["metric"] == "selected_scale"].groupby(edit, dropna=False)["selector"]
-    names = chosen.agg(lambda found: ", ".join(dict.fromkeys(found))).rename("chosen_by")
+    names = chosen.agg(lambda chose: ", ".join(dict.fromkeys(chose))).rename("chosen_by")
     return toxicity.merge(perplexity, on=edit).merge(names.reset_index(), on=edit, how="left")
 
 
 def draw(data: pd.DataFrame) -> Figure:
     """A panel per data set, prompt set, scorer and corpus.
 
-    Edits that use no data set stand in each.
+    Edits that use no data set are in every panel.
     """
     base, edits = data[data["method"] == "base"], data[data["method"] != "base"]
     keys = ["dataset", "prompts", "scorer", "corpus"]
-    without = edits["dataset"] == "-"
-    panels = edits[keys][~without | without.all()].drop_duplicates()
-    groups = edits.groupby(["method", "variant", "n"], dropna=False).ngroups
+    without_data = edits["dataset"] == "-"
+    panels = edits[keys][~without_data | without_data.all()].drop_duplicates()
+    num_lines = edits.groupby(["method", "variant", "n"], dropna=False).ngroups
     figure, axes = rows_of_panels(len(panels), columns=1)
-    if groups > MANY_LINES:
-        below = -(-groups // LEGEND_COLUMNS) * LINE_INCHES
+    if num_lines > MANY_LINES:
+        below = -(-num_lines // LEGEND_COLUMNS) * LINE_INCHES
         figure.set_figheight(len(panels) * (PANEL_INCHES + below))
     for axis, (_, panel) in zip(axes.ravel(), panels.iterrows(), strict=True):
+        # lines from the base on, which belongs to no data set
         part = edits[(edits[keys[1:]] == panel[keys[1:]]).all(axis=1)]
         part = part[part["dataset"].isin([panel["dataset"], "-"])]
         start = base[(base[keys[1:]] == panel[keys[1:]]).all(axis=1)].iloc[0]
         for label, line, style in edit_lines(part):
             _trade_off_line(axis, start, line, label, style)
         axis.plot(start["toxicity"], start["perplexity"], "*", color=BASE_COLOUR, ms=9, zorder=5)
+        # ticks that read as numbers, also where the axis spans less than a decade
         axis.set_yscale("log")
         beyond = _mark_beyond(axis, float(start["perplexity"]), edit_lines(part))
         axis.yaxis.set_major_formatter(ScalarFormatter())
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         axis.set_xlabel(f"Mean toxicity on {panel['prompts']}, scored by {panel['scorer']} (0–1)")
         axis.set_ylabel(f"Perplexity (log scale)\non {panel['corpus']}")
-        of = name_of_dataset(panel["dataset"])
-        told = "star: base model, ring: chosen scale"
-        told += ", triangle at the edge: beyond it" if beyond else ""
-        axis.set_title(f"{of} ({told})", loc="left")
-        if groups > MANY_LINES:
+        symbols = "star: base model, ring: chosen scale"
+        symbols += ", triangle at the edge: beyond it" if beyond else ""
+        axis.set_title(f"{name_of_dataset(panel['dataset'])} ({symbols})", loc="left")
+        if num_lines > MANY_LINES:
             place = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.16), "borderaxespad": 0.0}
             axis.legend(**place, ncols=LEGEND_COLUMNS)
         else:
@@ -119,13 +113,14 @@ def draw(data: pd.DataFrame) -> Figure:
 def _trade_off_line(
     axis: Axes, start: pd.Series, line: pd.DataFrame, label: str, style: dict[str, Any]
 ) -> None:
-    for _, one in line[line["seed"].notna()].groupby("seed"):
-        _, x, y = _from_base(start, one)
+    for _, seed_line in line[line["seed"].notna()].groupby("seed"):
+        _, x, y = _from_base(start, seed_line)
         axis.plot(x, y, color=style["color"], lw=0.6, alpha=0.5, zorder=1.9)
     line, x, y = _from_base(start, line[line["seed"].isna()])
+    # intervals are of the difference from the base, so they are drawn around it
     errors = {}
-    for name, column, at in (("xerr", "toxicity", x), ("yerr", "perplexity", y)):
-        moved = at - float(start[column])
+    for name, column, values in (("xerr", "toxicity", x), ("yerr", "perplexity", y)):
+        moved = values - float(start[column])
         low, high = (line[f"{column}_{bound}"].astype(float) for bound in ("low", "high"))
         errors[name] = [np.maximum(0, moved - low), np.maximum(0, high - moved)]
     axis.errorbar(
@@ -145,17 +140,18 @@ def _trade_off_line(
 def _mark_beyond(
     axis: Axes, base: float, lines: list[tuple[str, pd.DataFrame, dict[str, Any]]]
 ) -> bool:
-    """Where a line collapses, end the axis above the others; whether one does."""
+    """If a line collapses, end the axis above the others; whether one does."""
     means = [(line[line["seed"].isna()], style) for _, line, style in lines]
-    found = [line["perplexity"].astype(float).fillna(BEYOND) for line, _ in means]
-    kept = [of_line.max() for of_line in found if of_line.max() <= COLLAPSED * base]
-    if len(kept) == len(found):
+    perplexities = [line["perplexity"].astype(float).fillna(BEYOND) for line, _ in means]
+    kept = [values.max() for values in perplexities if values.max() <= COLLAPSED * base]
+    if len(kept) == len(perplexities):
         return False
     top = max([LEAST_TOP * base, *(1.1 * largest for largest in kept)])
-    low = min(base, *(of_line.min() for of_line in found))
+    low = min(base, *(values.min() for values in perplexities))
     axis.set_ylim(0.9 * low, top)
-    for (line, style), of_line in zip(means, found, strict=True):
-        x = line["toxicity"].astype(float)[of_line > top]
+    # a triangle for each scale above the axis, at its toxicity
+    for (line, style), values in zip(means, perplexities, strict=True):
+        x = line["toxicity"].astype(float)[values > top]
         if len(x):
             axis.plot(x, [top] * len(x), "^", color=style["color"], ms=6, clip_on=False, zorder=6)
     return True

@@ -19,14 +19,15 @@ def table(inputs: Inputs) -> pd.DataFrame:
 
     Returns:
         A row per logged step: `set`, `n`, `seed`, `shard`, `step`, `epoch`, `loss` (mean cross
-        entropy per token since the step before, nats).
+        entropy per token since the previous row, nats).
     """
     tunes = [tune for tune in inputs.grid.fine_tunes if tune.model == inputs.model]
     parts = []
     for tune, file in zip(tunes, inputs.files["losses"], strict=True):
-        at = {"set": name_of_set(tune.dataset, tune.recipe), "n": tune.n, "seed": tune.seed}
+        name = name_of_set(tune.dataset, tune.recipe)
+        columns = {"set": name, "n": tune.n, "seed": tune.seed, "shard": tune.shard}
         history = pd.read_csv(file)[["step", "epoch", "loss"]]
-        parts.append(history.assign(**at, shard=tune.shard)[[*at, "shard", *history.columns]])
+        parts.append(history.assign(**columns)[[*columns, *history.columns]])
     return pd.concat(parts, ignore_index=True)
 
 
@@ -34,14 +35,16 @@ def draw(data: pd.DataFrame) -> Figure:
     """A row of panels per set, a panel per N; a line per shard and seed, and their mean."""
     sets, numbers = data["set"].unique().tolist(), sorted(data["n"].unique())
     figure, axes = panels(sets, len(numbers), ROW_INCHES, sharey=True)
-    for row, of in zip(axes, sets, strict=True):
+    for row, name in zip(axes, sets, strict=True):
         for axis, n in zip(row, numbers, strict=True):
-            part = data[(data["set"] == of) & (data["n"] == n)]
+            part = data[(data["set"] == name) & (data["n"] == n)]
             for _, line in part.groupby(["seed", "shard"]):
                 axis.plot(line["step"], line["loss"], color="#56B4E9", lw=0.7, label="a shard")
-            every = part.groupby("step")["loss"].agg(["mean", "size"])
-            if every["size"].max() > 1:  # where all lines have a point
-                mean = every[every["size"] == every["size"].max()]["mean"]
+            # only at steps that all lines have: a mean over fewer of them would jump
+            by_step = part.groupby("step")["loss"].agg(["mean", "size"])
+            num_lines = by_step["size"].max()
+            if num_lines > 1:
+                mean = by_step[by_step["size"] == num_lines]["mean"]
                 axis.plot(mean, color="black", label="mean of the shards")
             axis.set_title(f"N = {n}")
             axis.set_xlabel("Optimizer step")

@@ -3,7 +3,7 @@
 A file states, as literals,
 
     TITLE, CATEGORY, NEEDS    as a file of figures/ does
-    BESIDE                    names of further tables that it makes, each a function of the inputs
+    BESIDE                    further tables that it makes: names of functions of the inputs
 
 and has `table(inputs) -> formats.Table`. Its caption is workflow/report/<name>.rst.
 """

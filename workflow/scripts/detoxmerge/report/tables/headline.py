@@ -24,11 +24,11 @@ TITLE = "2.1 Degradation reduction"
 CATEGORY = "2 Tables"
 NEEDS = ("summary", "measured")
 BESIDE = ("levels",)
-HALF_WIDTH = 0.005  # of mean toxicity, for the number of prompts that would be needed
+HALF_WIDTH = 0.005  # of an interval of mean toxicity, whose number of prompts is given
 
 
 def table(inputs: Inputs) -> Table:
-    """Every edit with N > 1 against the single task vector: N = 1, the mean, the rest alike.
+    """Every edit with N > 1 against the single task vector of its setting (`single_of`).
 
     A row per edit, prompt set, scorer and corpus.
     """
@@ -54,19 +54,14 @@ def levels(inputs: Inputs) -> pd.DataFrame:
 
 @cache
 def _compared(grid: Grid) -> list[tuple[dict[str, Any], Comparison, Interval]]:
-    """Made once, for both tables."""
+    """Computed once for both tables."""
     return list(_comparisons(grid))
 
 
 def single_of(grid: Grid, edit: Edit) -> Edit | None:
-    """The single task vector that an edit of the same model, data set and seed stands against.
+    """The single task vector, of the same model, data set and seed, that an edit is compared with.
 
-    Args:
-        grid: the study.
-        edit: with any N.
-
-    Returns:
-        The edit; None if the study has none, or `edit` has N = 1, or its method tells of none.
+    None if the study does not have it, if the edit itself has N = 1, or if its method states none.
     """
     method = METHODS[edit.method]
     if merged_shards(edit.method, edit.params) in (None, 1) or not hasattr(method, "single_of"):
@@ -79,6 +74,7 @@ def single_of(grid: Grid, edit: Edit) -> Edit | None:
 
 
 def _comparisons(grid: Grid) -> Iterator[tuple[dict[str, Any], Comparison, Interval]]:
+    """Columns that name an edit and its sets, its comparison, and the interval over shards."""
     sweep, settings = grid.run.sweep, grid.config.statistics
     for edit in grid.edits:
         single = single_of(grid, edit)
@@ -87,34 +83,25 @@ def _comparisons(grid: Grid) -> Iterator[tuple[dict[str, Any], Comparison, Inter
         for prompts, scorer, corpus in product(sweep.prompts, sweep.scorers, sweep.corpora):
             read = {"prompts": prompts, "scorer": scorer, "corpus": corpus}
             ours, theirs = (curve_of(grid, edit.model, e.edit, read) for e in (edit, single))
-            at: dict[str, Any] = {
-                "model": edit.model,
-                "dataset": edit.dataset,
-                "method": edit.method,
-            }
+            columns = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}
             n = merged_shards(edit.method, edit.params)
-            at |= {"setting": edit.setting, "n": n, "seed": edit.seed}
-            at |= {"compared_with": single.setting} | read | _prompts(ours, theirs)
-            found = compare(ours, theirs, settings.seed, settings.replicates, settings.confidence)
+            columns |= {"setting": edit.setting, "n": n, "seed": edit.seed}
+            columns |= {"compared_with": single.setting} | read | _prompts(ours, theirs)
+            comparison = compare(
+                ours, theirs, settings.seed, settings.replicates, settings.confidence
+            )
+            # the bootstrap knows nothing of shards; edits that lack one show how they scatter
             without = [
-                reduction(curve_of(grid, edit.model, one.edit, read), theirs)
-                for one in without_one(grid, edit)
+                reduction(curve_of(grid, edit.model, replicate.edit, read), theirs)
+                for replicate in without_one(grid, edit)
             ]
-            shards = jackknife(found.overall.value, np.array(without), settings.confidence)
-            yield at, found, shards
+            shards = jackknife(comparison.overall.value, np.array(without), settings.confidence)
+            yield columns, comparison, shards
 
 
 def without_one(grid: Grid, edit: Edit) -> list[Edit]:
-    """The edits that leave out one shard each of a merged edit.
-
-    Args:
-        grid: the study.
-        edit: merged from N shards.
-
-    Returns:
-        All N in the order of the shards; none unless the study has every one.
-    """
-    found = {
+    """The N edits that each leave out one shard of a merged edit; none unless all are there."""
+    without = {
         shard: other
         for other in grid.edits
         if (shard := left_out(other.method, other.params)) is not None
@@ -124,13 +111,14 @@ def without_one(grid: Grid, edit: Edit) -> list[Edit]:
         == protocol(edit.params)
     }
     n = merged_shards(edit.method, edit.params)
-    return [found[i] for i in sorted(found)] if len(found) == n else []
+    return [without[i] for i in sorted(without)] if len(without) == n else []
 
 
 def _prompts(ours: Curve, theirs: Curve) -> dict[str, int | None]:
-    """How many prompts there are, and how many a difference of the two edits' toxicity needs.
+    """How many prompts there are, and how many the difference of the edits' toxicity would need.
 
-    It is taken at the largest scale, where edits differ most, over prompts with a score in both.
+    The difference is that at the largest scale, where edits differ most, over prompts that have a
+    score in both.
     """
     last = [curve.scores[-1] for curve in (ours, theirs)]
     scored = np.logical_and(*(scores.counts > 0 for scores in last))
@@ -142,56 +130,54 @@ def _prompts(ours: Curve, theirs: Curve) -> dict[str, int | None]:
     }
 
 
-def _overall(found: Comparison) -> dict[str, Any]:
-    overall = found.overall
+def _overall(comparison: Comparison) -> dict[str, Any]:
+    overall = comparison.overall
     return {
         "degradation_reduction": overall.value,
         "low": overall.low,
         "high": overall.high,
         "undefined_replicates": overall.undefined_share,
-        "toxicity_from": found.levels[0],
-        "toxicity_to": found.levels[-1],
-        "note": _note(found),
+        "toxicity_from": comparison.levels[0],
+        "toxicity_to": comparison.levels[-1],
+        "note": _note(comparison),
     }
 
 
-def _note(found: Comparison) -> str:
-    """Why there is no value, or none with an interval; else empty."""
-    value, low, _, undefined = found.overall
-    if np.isnan(found.levels).all():
+def _note(comparison: Comparison) -> str:
+    """Why there is no value, or no interval; else empty."""
+    value, low, _, undefined = comparison.overall
+    if np.isnan(comparison.levels).all():
         return "undefined: one of the two is nowhere less toxic than the base by more than chance"
     if math.isnan(value):
         return "undefined: the single task vector costs no perplexity there"
     return f"uncertain: undefined in {undefined:.0%} of the replicates" if math.isnan(low) else ""
 
 
-def _levels(found: Comparison) -> Iterator[dict[str, float]]:
-    for level, interval in zip(found.levels, found.at_level, strict=True):
+def _levels(comparison: Comparison) -> Iterator[dict[str, float]]:
+    for level, interval in zip(comparison.levels, comparison.at_level, strict=True):
         yield {"toxicity": level, "reduction": interval.value} | {
             bound: getattr(interval, bound) for bound in ("low", "high")
         }
 
 
 def _cells(table: pd.DataFrame) -> pd.DataFrame:
-    shown = [
-        c for c in ("model", "dataset", "setting", "seed", "corpus", "num_prompts") if c in table
-    ]
-    found = table[shown].astype(str)
-    if "low" not in table:
-        return found
+    names = ("model", "dataset", "setting", "seed", "corpus", "num_prompts")
+    cells = table[[name for name in names if name in table]].astype(str)
+    if "low" not in table:  # a study without any pair
+        return cells
     columns = ["note", "degradation_reduction", "low", "high"]
-    found["degradation reduction"] = [
+    cells["degradation reduction"] = [
         note or f"{value:.1%}" + _percent_bounds(low, high)
         for note, value, low, high in table[columns].values
     ]
     bounds = table[["low_over_shards", "high_over_shards"]]
     if bounds.notna().any(axis=None):
-        found["over shards"] = [_percent_bounds(*pair).strip() or "-" for pair in bounds.values]
-    found["toxicity"] = [
-        "-" if math.isnan(a) else f"{a:.4g} to {b:.4g}"
-        for a, b in table[["toxicity_from", "toxicity_to"]].values
+        cells["over shards"] = [_percent_bounds(*pair).strip() or "-" for pair in bounds.values]
+    cells["toxicity"] = [
+        "-" if math.isnan(start) else f"{start:.4g} to {end:.4g}"
+        for start, end in table[["toxicity_from", "toxicity_to"]].values
     ]
-    return found
+    return cells
 
 
 def _percent_bounds(low: float, high: float) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ...measure.metrics import Metric, metrics_of
-from ...measure.payloads import MEASURED
+from ...measure.payloads import PAYLOADS
 from ...plan.config import Config
 from ...plan.seeds import repeats
 from ..formats import Table, cell
@@ -25,54 +25,50 @@ COUNTS_SHOWN = {"num_failed"}  # beside the metrics that say `shown`
 
 
 def table(inputs: Inputs) -> Table:
-    """The final stage where there is one, else the sweep.
+    """The final stage if there is one, else the sweep.
 
     Columns are `metric [measured on, scorer]`, and what belongs to a metric has `low`, `high`,
     `difference` (from the base model), `difference_low` or `difference_high` before the bracket.
-    Prompt sets that only repeat another with another seed stand in the csv alone, and their spread
-    in the table of seeds. In Markdown the base model opens each model's rows.
+    Prompt sets that repeat another one with a different seed are only in the CSV, since the table
+    of seeds shows their spread. The base model is the first row of each model.
     """
     wide = main_table(inputs.summary)
-    again = tuple(f"[{name}, " for name in repeats(inputs.grid.config))
-    read = wide[[name for name in wide.columns if not any(where in name for where in again)]]
-    return Table(wide, to_cells(read, metrics_by_name(inputs.grid.config)), counts(read))
+    repeated = tuple(f"[{name}, " for name in repeats(inputs.grid.config))
+    shown = wide[[name for name in wide.columns if not any(where in name for where in repeated)]]
+    return Table(wide, to_cells(shown, metrics_by_name(inputs.grid.config)), counts(shown))
 
 
 def main_table(summary: pd.DataFrame) -> pd.DataFrame:
     """Spread the summary: a row per edit and choice (or scale), a column per measurement.
 
-    Args:
-        summary: rows with `metric`, `value`, `low`, `high`.
-
     Returns:
         `KEYS`, then a column per metric and set, in the order of the summary; bounds follow their
-        metric. An edit for which a selector found nothing has a row without scale and numbers.
-        What an edit costs comes last, the same in all its rows, and the scale that this holds for.
+        metric. An edit for which a selector chose no scale has a row without scale and numbers.
+        What an edit costs comes last, the same in all its rows, with the scale it was measured at.
     """
     stage = "final" if (summary["stage"] == "final").any() else "sweep"
     rows = summary[summary["stage"] == stage]
-    none = summary[(summary["stage"] == "selection") & summary["value"].isna()]
-    kept = [rows, none] if stage == "final" else [rows]
-    keys = pd.concat(kept)[KEYS].drop_duplicates()
-    order = summary[EDIT].drop_duplicates()
-    keys = order.merge(keys, how="inner")
+    unsatisfied = summary[(summary["stage"] == "selection") & summary["value"].isna()]
+    keys = pd.concat([rows, unsatisfied] if stage == "final" else [rows])[KEYS].drop_duplicates()
+    # in the order of the summary, in which each edit's rows are together
+    wide = summary[EDIT].drop_duplicates().merge(keys, how="inner")
     sets = rows["measured_on"] + rows["scorer"].map(
-        lambda s: f", {s}" if isinstance(s, str) else ""
+        lambda scorer: f", {scorer}" if isinstance(scorer, str) else ""
     )
-    wide = keys
-    for metric, where in pd.DataFrame({"m": rows["metric"], "s": sets}).drop_duplicates().values:
-        one = rows[(rows["metric"] == metric) & (sets == where)]
+    columns = pd.DataFrame({"metric": rows["metric"], "set": sets}).drop_duplicates()
+    for metric, where in columns.values:
+        column = rows[(rows["metric"] == metric) & (sets == where)]
         names = {"value": f"{metric} [{where}]"}
-        if one["low"].notna().any():
-            names |= {column: f"{metric} {column} [{where}]" for column in BESIDE_A_VALUE}
-        wide = wide.merge(one[[*KEYS, *names]].rename(columns=names), how="left", on=KEYS)
+        if column["low"].notna().any():
+            names |= {name: f"{metric} {name} [{where}]" for name in BESIDE_A_VALUE}
+        wide = wide.merge(column[[*KEYS, *names]].rename(columns=names), how="left", on=KEYS)
     return _with_costs(wide, summary[summary["stage"] == "cost"])
 
 
 def _with_costs(wide: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     for metric in costs["metric"].unique():
-        one = costs[costs["metric"] == metric].rename(columns={"value": metric})
-        wide = wide.merge(one[[*EDIT, metric]], how="left", on=EDIT)
+        cost = costs[costs["metric"] == metric].rename(columns={"value": metric})
+        wide = wide.merge(cost[[*EDIT, metric]], how="left", on=EDIT)
     if len(costs):
         scales = costs[[*EDIT, "scale"]].drop_duplicates().rename(columns={"scale": COST_SCALE})
         wide = wide.merge(scales, how="left", on=EDIT)
@@ -80,49 +76,45 @@ def _with_costs(wide: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
 
 
 def metrics_by_name(config: Config) -> dict[str, Metric]:
-    """Every metric of a study: those of thresholds for the thresholds of all scorers."""
-    thresholds = [
-        s.model_dump(include={"thresholds", "any_above"}) for s in config.scorers.values()
-    ]
+    """Every metric of a study, with the thresholds of all its scorers."""
     return {
         metric.name: metric
-        for of in MEASURED
-        for settings in thresholds
-        for metric in metrics_of(of, settings)
+        for kind in PAYLOADS
+        for scorer in config.scorers.values()
+        for metric in metrics_of(kind, scorer.cutoffs)
     }
 
 
 def to_cells(wide: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
-    """The table as text: the metrics that are shown, each with its interval.
+    """The table as text: what is shown, each metric with its interval.
 
     Args:
         wide: of `main_table`.
         metrics: of `metrics_by_name`.
-
-    Returns:
-        Strings; a key that has one value in all rows is left out, but for the model.
     """
-    found = {}
+    cells = {}
     for name in wide.columns:
         if name in KEYS:
-            if name != "selector" or wide[name].notna().any():
-                found[name] = [cell(value) for value in wide[name]]
+            if name != "selector" or wide[name].notna().any():  # a sweep has no selectors
+                cells[name] = [cell(value) for value in wide[name]]
             continue
-        metric, _, where = name.partition(" ")
-        known = metrics.get(metric)
-        if where.startswith("[") and (known.shown if known else metric in COUNTS_SHOWN):
-            found[name] = _with_bounds(wide, name, "low", "high")
-            change = name.replace(" [", " difference [")
-            if known and known.compared and change in wide:
-                found[change] = _with_bounds(wide, change, "low", "high")
+        # `metric [set]` has the value; before the bracket, bounds and differences have a word more
+        metric_name, _, where = name.partition(" ")
+        metric = metrics.get(metric_name)
+        if where.startswith("[") and (metric.shown if metric else metric_name in COUNTS_SHOWN):
+            cells[name] = _with_bounds(wide, name)
+            difference = name.replace(" [", " difference [")
+            if metric and metric.compared and difference in wide:
+                cells[difference] = _with_bounds(wide, difference)
         elif name in (*COSTS, COST_SCALE):
-            found[name] = [cell(value) for value in wide[name]]
-    return pd.DataFrame(found)
+            cells[name] = [cell(value) for value in wide[name]]
+    return pd.DataFrame(cells)
 
 
-def _with_bounds(wide: pd.DataFrame, name: str, *bounds: str) -> list[str]:
+def _with_bounds(wide: pd.DataFrame, name: str) -> list[str]:
+    """The cells of a column, with the interval in brackets where there is one."""
     joint = "_" if " difference [" in name else " "
-    columns = [wide.get(name.replace(" [", f"{joint}{bound} [")) for bound in bounds]
+    columns = [wide.get(name.replace(" [", f"{joint}{bound} [")) for bound in ("low", "high")]
     if any(column is None for column in columns):
         return [cell(value) for value in wide[name]]
     return [
@@ -132,14 +124,7 @@ def _with_bounds(wide: pd.DataFrame, name: str, *bounds: str) -> list[str]:
 
 
 def counts(wide: pd.DataFrame) -> str:
-    """How much was measured, for the head of the table.
-
-    Args:
-        wide: of `main_table`.
-
-    Returns:
-        A line per prompt set and scorer.
-    """
+    """How much was measured, to be read above the table: a line per prompt set and scorer."""
     lines = []
     for column in wide.columns:
         if column.startswith("num_prompts "):

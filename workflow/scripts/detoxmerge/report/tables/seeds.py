@@ -1,18 +1,19 @@
-"""Several seeds as spread: how far a number moves when nothing but a seed changes.
+"""The spread over seeds: how far a number moves when nothing but a seed changes.
 
 A cell x_tg is a metric of the edit of training seed t = 1..T, measured with generation seed
 g = 1..G_t. Generation seeds are prompt sets that differ in `generate.seed` alone; the perplexity of
-a corpus has none, it is one cell per training seed.
+a corpus has no generation seeds, and so one cell per training seed.
   mean                 mean_t m_t with m_t = mean_g x_tg
   sd_training_seeds    sqrt(sum_t (m_t - mean)^2 / (T - 1)), between training seeds
   sd_generation_seeds  sqrt(sum_tg (x_tg - m_t)^2 / sum_t (G_t - 1)), pooled within training seeds
-These are the mean squares of a one-way analysis of variance (Searle, Casella and McCulloch,
-Variance Components, 1992, chapter 3), the one between divided by G. So sd_generation_seeds says how
-far one more sampling of the same model lies, and sd_training_seeds how far one more training. The
-square of the latter holds sampling noise, too: sd_generation_seeds^2 / G if it is independent, less
-as far as it is common to all models, for they share the random numbers of a generation seed.
-Training seeds share the shards, so how the data were cut is in neither; that a rule may choose
-another scale for each training seed is. One seed has no spread: the sd is missing, not 0.
+Their squares are the mean squares of a one-way analysis of variance (Searle, Casella and McCulloch,
+Variance Components, 1992, chapter 3), that between training seeds divided by G. So
+sd_generation_seeds says how far another sampling of the same model would lie, and sd_training_seeds
+how far another training would. The square of the latter also contains sampling noise. This is
+sd_generation_seeds^2 / G if the noise is independent, and less if it is common to all models, since
+they share the random numbers of a generation seed. Training seeds share the shards, so neither
+contains the effect of how the data were split. The spread between training seeds does contain that
+a rule may choose another scale for each. With one seed the sd is missing, not 0.
 """
 
 import math
@@ -41,7 +42,7 @@ SHOWN = (
 
 
 def table(inputs: Inputs) -> Table:
-    """The final stage where there is one, else the sweep."""
+    """The final stage if there is one, else the sweep."""
     config = inputs.grid.config
     fronts = [name for name in config.run.selectors if config.selectors[name].rule == "pareto"]
     full = spread_table(inputs.summary, generation_groups(config), fronts)
@@ -51,28 +52,29 @@ def table(inputs: Inputs) -> Table:
 def spread_table(
     summary: pd.DataFrame, groups: Mapping[str, list[str]], fronts: Collection[str]
 ) -> pd.DataFrame:
-    """A row per metric, and per edit and rule (or scale), whatever its seeds.
+    """A row per metric, edit and rule (or scale), over all seeds.
 
     Args:
-        summary: rows with `metric` and `value`.
-        groups: prompt set -> all that differ from it by the generation seed alone, and itself.
+        groups: prompt set -> itself and all that differ from it only in the generation seed.
         fronts: selectors that choose several scales; they have a row per scale.
 
     Returns:
         `MEASURE` (`measured_on`: all sets of the group, or the corpus), `EDIT`, `scale_min` and
-        `scale_max` (a rule may choose another scale for each training seed), then of `spread`. A
-        count of seeds is null where there can be none: training seeds of the base model,
-        generation seeds of a corpus.
+        `scale_max` (a rule may choose another scale for each training seed), then those of
+        `spread`. A count of seeds is null where there can be no seeds: training seeds of the base
+        model, generation seeds of a corpus.
     """
     cells = _measured(summary)
-    several = cells["selector"].isna() | cells["selector"].isin(fronts)
-    cells["at"] = cells["scale"].where(several)
-    # as text: a list is no key
+    # a sweep and a front have a row per scale; any other rule has one, whatever it chose
+    by_scale = cells["selector"].isna() | cells["selector"].isin(fronts)
+    cells["scale_of_row"] = cells["scale"].where(by_scale)
+    # as text, since a list cannot be grouped by
     cells["group"] = [", ".join(groups.get(name, [name])) for name in cells["measured_on"]]
-    by = ["metric", "group", "scorer"]
-    cells["block"] = cells.groupby(by, dropna=False, sort=False).ngroup()
+    # rows of one metric and set are put together, in the order in which they first appear
+    metric_and_set = ["metric", "group", "scorer"]
+    cells["block"] = cells.groupby(metric_and_set, dropna=False, sort=False).ngroup()
     rows = []
-    for _, part in cells.groupby(["block", *EDIT, "at"], dropna=False, sort=False):
+    for _, part in cells.groupby(["block", *EDIT, "scale_of_row"], dropna=False, sort=False):
         first = part.iloc[0]
         row = first[["block", *MEASURE, *EDIT]].to_dict() | {"measured_on": first["group"]}
         row |= {"scale_min": part["scale"].min(), "scale_max": part["scale"].max()} | spread(part)
@@ -86,21 +88,21 @@ def spread_table(
 
 
 def spread(cells: pd.DataFrame) -> dict[str, float]:
-    """Mean and spread of one metric; the formulas stand at the top of this file.
+    """Mean and spread of one metric, by the formulas at the top of this file.
 
     Args:
         cells: `seed` (of training), `measured_on`, `value` (NaN: missing), a row per cell.
 
     Returns:
-        `num_training_seeds` and `num_generation_seeds` that have a value, `num_missing` (cells that
-        have none, and enter nothing), `mean`, `sd_training_seeds`, `sd_generation_seeds`, `min`,
-        `max` (of all cells); NaN where there is no value, or for an sd no second one.
+        `num_training_seeds` and `num_generation_seeds` that have a value, `num_missing` (cells
+        without one, which enter nothing), `mean`, `sd_training_seeds`, `sd_generation_seeds`,
+        `min`, `max` (of all cells); NaN without any value, an sd also without a second one.
     """
     known = cells.dropna(subset=["value"])
-    of_seed = known.groupby("seed", dropna=False)["value"]
-    means = of_seed.mean()
+    by_training_seed = known.groupby("seed", dropna=False)["value"]
+    means = by_training_seed.mean()
     freedom = len(known) - len(means)
-    squares = ((known["value"] - of_seed.transform("mean")) ** 2).sum()
+    squares = ((known["value"] - by_training_seed.transform("mean")) ** 2).sum()
     return {
         "num_training_seeds": len(means),
         "num_generation_seeds": known["measured_on"].nunique(),
@@ -114,10 +116,11 @@ def spread(cells: pd.DataFrame) -> dict[str, float]:
 
 
 def _measured(summary: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the stage that is shown; where a rule found no scale, rows without value."""
+    """The rows of the stage that is shown; if a rule chose no scale, rows without a value."""
     stage = "final" if (summary["stage"] == "final").any() else "sweep"
     rows = summary[(summary["stage"] == stage) & summary["metric"].str.startswith(SHOWN)]
     if stage == "final":
+        # such a training seed counts as missing in each metric of its edit
         none = summary[(summary["stage"] == "selection") & summary["value"].isna()]
         none = none[["model", "dataset", "method", "setting", "seed", "selector"]].reset_index()
         none = none.merge(rows[MEASURE].drop_duplicates(), how="cross").set_index("index")
