@@ -46,7 +46,7 @@ def edits_beside_nulls(changes: list[Path], shards: list[Path]) -> list[dict[str
         recipe = recipe_of(edit["method"], edit["params"])
         if n is None:
             continue
-        row = {"edits": named(edit | {"variant": variant(edit["setting"])}), "n": n}
+        row: dict[str, Any] = {"edits": named(edit | {"variant": variant(edit["setting"])}), "n": n}
         row |= {"seed": edit["seed"], "change": change, "table": path.with_suffix(".parquet")}
         rows.append(row | {"shards": sets.get((edit["dataset"], recipe, n, edit["seed"]))})
     # only now is every N = 1 edit known

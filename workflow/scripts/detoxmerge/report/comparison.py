@@ -178,7 +178,7 @@ def compare(
     prompts = resamples(replicates, num_prompts, seed + Scores.SEED_OFFSET)
     windows = resamples(replicates, num_windows, seed + Windows.SEED_OFFSET)
     data = _data_means(merged, single)
-    drawn = [means(curve, prompts, windows) for curve in (merged, single)]
+    drawn = means(merged, prompts, windows), means(single, prompts, windows)
     levels = levels_of(data[0][0], data[1][0])
     for (toxicity, _), (drawn_toxicity, _) in zip(data, drawn, strict=True):
         if not falls_beyond_chance(toxicity, drawn_toxicity, confidence):
@@ -205,7 +205,9 @@ def reduction(merged: Curve, single: Curve) -> float:
     return float(degradation_reduction(*data, levels_of(data[0][0], data[1][0]))[1][0])
 
 
-def _data_means(merged: Curve, single: Curve) -> list[tuple[np.ndarray, np.ndarray]]:
+def _data_means(
+    merged: Curve, single: Curve
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """`means` of both from the data themselves, in which every unit counts once."""
-    once = [np.ones((1, num_units)) for num_units in merged.units]
-    return [means(curve, *once) for curve in (merged, single)]
+    prompts, windows = (np.ones((1, num_units)) for num_units in merged.units)
+    return means(merged, prompts, windows), means(single, prompts, windows)

@@ -31,7 +31,7 @@ def study_of(grid: Grid, edit: Edit) -> dict[str, Any]:
         "method": edit.method,
         "label": method.LABEL,
         "reference": described_by.REFERENCE,
-        "about": inspect.cleandoc(described_by.__doc__),
+        "about": inspect.cleandoc(described_by.__doc__ or ""),
         "setting": edit.setting,
         "params": protocol(edit.params),
         "seed": edit.seed,

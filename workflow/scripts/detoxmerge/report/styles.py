@@ -35,7 +35,7 @@ def line_style(method: str, n: float | None, operator: str = "mean") -> dict[str
     if operator != "mean":
         rank = list(OPERATORS).index(operator)
         colour = colormaps["tab20"](rank)
-    elif not pd.isna(n):
+    elif n is not None and not pd.isna(n):
         doublings = math.log2(n)
         shade = LIGHTEST * min(doublings / math.log2(LARGEST_N), 1.0)
         rank, colour = round(doublings), colormaps["viridis"](shade)
