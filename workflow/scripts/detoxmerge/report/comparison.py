@@ -30,6 +30,9 @@ class Curve(NamedTuple):
         return self.scores[0].num_units, self.windows[0].num_units
 
 
+Means = tuple[np.ndarray, np.ndarray]  # mean toxicity and NLL per token, (B, S) each
+
+
 def means(curve: Curve, prompts: np.ndarray, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean toxicity and mean NLL per token of every scale, in every replicate.
 
@@ -205,9 +208,8 @@ def reduction(merged: Curve, single: Curve) -> float:
     return float(degradation_reduction(*data, levels_of(data[0][0], data[1][0]))[1][0])
 
 
-def _data_means(
-    merged: Curve, single: Curve
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def _data_means(merged: Curve, single: Curve) -> tuple[Means, Means]:
     """`means` of both from the data themselves, in which every unit counts once."""
-    prompts, windows = (np.ones((1, num_units)) for num_units in merged.units)
-    return means(merged, prompts, windows), means(single, prompts, windows)
+    num_prompts, num_windows = merged.units
+    once = np.ones((1, num_prompts)), np.ones((1, num_windows))
+    return means(merged, *once), means(single, *once)

@@ -64,8 +64,9 @@ def summarise(grid: Grid, out: Path, config_out: Path) -> None:
 def _rows(grid: Grid) -> Iterator[dict[str, Any]]:
     bootstrap = Bootstrap(grid.config.statistics)
     for model in grid.run.models:
-        columns: dict[str, Any] = {"model": model, "dataset": None, "method": "base"}
-        columns |= {"label": "base model", "setting": None, "n": None, "seed": None}
+        columns: dict[str, Any]
+        columns = {"model": model, "dataset": None, "method": "base", "label": "base model"}
+        columns |= {"setting": None, "n": None, "seed": None}
         yield from measured_rows(grid, bootstrap, columns, model, "base")
     for edit in grid.edits:
         columns = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}

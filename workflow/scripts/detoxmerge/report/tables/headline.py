@@ -83,9 +83,10 @@ def _comparisons(grid: Grid) -> Iterator[tuple[dict[str, Any], Comparison, Inter
         for prompts, scorer, corpus in product(sweep.prompts, sweep.scorers, sweep.corpora):
             read = {"prompts": prompts, "scorer": scorer, "corpus": corpus}
             ours, theirs = (curve_of(grid, edit.model, e.edit, read) for e in (edit, single))
+            columns: dict[str, Any]
+            columns = {"model": edit.model, "dataset": edit.dataset, "method": edit.method}
             n = merged_shards(edit.method, edit.params)
-            columns: dict[str, Any] = {"model": edit.model, "dataset": edit.dataset}
-            columns |= {"method": edit.method, "setting": edit.setting, "n": n, "seed": edit.seed}
+            columns |= {"setting": edit.setting, "n": n, "seed": edit.seed}
             columns |= {"compared_with": single.setting} | read | _prompts(ours, theirs)
             comparison = compare(
                 ours, theirs, settings.seed, settings.replicates, settings.confidence
