@@ -23,6 +23,7 @@ lint: .venv/installed
 	ruff format --check .
 	snakefmt --check .
 	codespell
+	mypy
 	snakemake --lint
 
 unit: .venv/installed
