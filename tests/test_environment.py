@@ -1,23 +1,15 @@
 """The lock, the conda environment, the schema and the README say the same as their sources."""
 
-import importlib.util
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
+
+from loading import load
 
 ROOT = Path(__file__).parent.parent
 LIBRARY = ROOT / "workflow" / "scripts" / "detoxmerge"
-
-
-def load(path: Path) -> ModuleType:
-    """Import a script by its path."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def pins() -> dict[str, str]:

@@ -1,11 +1,11 @@
 """docs/methods.md: current, and able to tell of methods that do not exist yet."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
 import pytest
+from loading import load
 from pydantic import BaseModel, Field
 
 from detoxmerge.plan.entries import alias_of
@@ -17,10 +17,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 @pytest.fixture(scope="module")
 def make() -> ModuleType:
     """The script."""
-    spec = importlib.util.spec_from_file_location("make_methods", DOCS / "make_methods.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(DOCS / "make_methods.py")
 
 
 def test_the_page_is_current(make: ModuleType) -> None:

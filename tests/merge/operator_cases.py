@@ -34,7 +34,7 @@ def case_of(operator: str) -> Case:
     if operator not in CASES:
         raise LookupError(
             f"operator '{operator}' has no entry in CASES of tests/merge/operator_cases.py; add "
-            "one, with a dense reference in tests/merge/dense.py"
+            "one with a dense reference, which may be written there or in dense.py"
         )
     return CASES[operator]
 

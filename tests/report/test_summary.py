@@ -9,6 +9,8 @@ import yaml
 from report.finished import grid, toxicity
 
 from detoxmerge.errors import UserError
+from detoxmerge.measure.metrics import metrics_of
+from detoxmerge.measure.payloads import PAYLOADS
 from detoxmerge.plan.config import Config
 from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.expected import expected_protocols
@@ -37,9 +39,11 @@ def test_summary_has_every_number_once(finished, tmp_path):
     table, _ = summary(finished, tmp_path)
     assert table.columns.tolist() == COLUMNS
     assert not table.duplicated(COLUMNS[:-1]).any()
-    # a scale: 6 metrics and 1 count of toxicity, 11 of fluency, 1 of perplexity; base: one scale;
-    # each of 2 edits: 2 scales, 7 numbers of its vector, 5 costs
-    assert len(table) == 19 + 2 * (2 * 19 + 7 + 5)
+    cutoffs = finished.config.scorers["judge"].cutoffs
+    # of a scale every metric, and 1 count of toxicity; base: one scale; each of 2 edits: 2 scales,
+    # 7 numbers of its vector, 5 costs
+    scale = sum(len(metrics_of(kind, cutoffs)) for kind in PAYLOADS) + 1
+    assert len(table) == scale + 2 * (2 * scale + 7 + 5)
 
 
 def test_numbers_are_those_of_the_payloads(finished, tmp_path):

@@ -36,6 +36,6 @@ A module may also have
                                       the time that a job asks for; 1 without it
 
 gradient_ascent.py is the example to follow; merge.py has operators, and leave_one_out.py repeats
-another method. Tests ask for an example of the parameters in SETTINGS of
-tests/edit/test_method_contract.py; `make methods` writes the method's section of docs/methods.md.
+another method. `make methods` writes the method's section of docs/methods.md; tests take the
+smallest values of its parameters, or those in SETTINGS of tests/edit/test_method_contract.py.
 """
