@@ -456,8 +456,8 @@ def test_version_of_a_method_bumped(house):
 def test_parameter_with_a_default_added(house):
     house.replace(
         MERGE,
-        "    recipe: str = Field(",
-        "    drop: float = Field(0.0, ge=0, lt=1)\n    recipe: str = Field(",
+        "    lines_alpha: float | None = Field(",
+        "    drop: float = Field(0.0, ge=0, lt=1)\n    lines_alpha: float | None = Field(",
     )
     assert house.planned() == {}
 
@@ -516,7 +516,7 @@ def test_model_renamed_with_its_folders(house):
 
     said = refusal(house.snakemake("--cores", "1", "--until", "summarise"))
     assert "was made from results/toy/evals/pico/base/openings/generations.json, which is" in said
-    assert "rename what was renamed back" in said
+    assert "undo the renaming" in said
 
 
 def test_model_renamed_without_its_folders(house):
