@@ -98,7 +98,7 @@ def inputs_needed(needs):
     return lambda wildcards: {n: READ_BY[n](wildcards) for n in ("summary", *needs)}
 
 
-# `str` removes the caption, which rule all could not render: it has no wildcards
+# `str` removes the caption: rendered for `all`, it would lack its wildcards
 DRAWN = [
     str(path).format(model=model)
     for figure, stated in FIGURES_STATED.items()
