@@ -524,6 +524,15 @@ def test_file_where_a_folder_is_needed_and_the_reverse_are_refused(tmp_path):
     assert folder_said.startswith(f"scorers.judge.checkpoint.tokenizer: no folder '{file}'")
 
 
+def test_missing_folder_of_a_model_that_only_a_method_names_is_refused(tmp_path):
+    helped = {
+        "models.expert": {"path": str(tmp_path / "gone")},
+        "methods.dexperts": {"model": "expert"},
+        "run.methods": ["merge", "dexperts"],
+    }
+    assert refusal(helped).startswith(f"models.expert.path: no folder '{tmp_path}/gone'")
+
+
 def test_missing_files_of_training_texts_are_refused(tmp_path):
     gone = {"path": f"{tmp_path}/gone.csv"}
     found = refusals(
@@ -742,10 +751,14 @@ def test_values_that_config_gives_are_read_as_yaml():
 
 
 def test_text_that_config_gives_stays_text():
-    sampling = {"prefix": "Answer: politely", "samples": "4"}
-    config = given_with_config(prompts={"openings": {"generate": sampling, "text": "text"}})
+    sampling = {"prefix": "Answer: politely ", "samples": "4"}
+    config = given_with_config(
+        prompts={"openings": {"generate": sampling, "text": "text"}},
+        corpora={"polite": {"join": "\n\n"}},
+    )
     generate = config.prompts["openings"].generate
-    assert (generate.prefix, generate.samples) == ("Answer: politely", 4)
+    assert (generate.prefix, generate.samples) == ("Answer: politely ", 4)
+    assert config.corpora["polite"].join == "\n\n"
 
 
 def test_quoted_number_in_a_file_stays_text_beside_a_value_that_config_gives():

@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 from detoxmerge.plan.grid import Grid
+from detoxmerge.plan.paths import Paths
 from detoxmerge.plan.registry import FIGURES, TABLES, Modules
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,9 @@ def test_a_figure_draws_its_table(name: str) -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_names_what_it_makes_beside(name: str) -> None:
+    assert isinstance(TABLES.constants(name)["VERSION"], int)
     assert all(callable(getattr(TABLES[name], beside)) for beside in TABLES[name].BESIDE)
+    assert all(hasattr(Paths("results"), beside) for beside in TABLES[name].BESIDE)
 
 
 def test_titles_have_places_of_their_own() -> None:

@@ -25,10 +25,14 @@ rule summarise:
         runtime=30,
     params:
         version=VERSION["summarise"],
-        metrics=metric_names(),
+        metrics=metric_functions(),
         run=CONFIG.run.model_dump(exclude={"exports"}),  # which the summary does not depend on
         statistics=CONFIG.statistics.model_dump(),
-        thresholds={alias: scorer.cutoffs for alias, scorer in CONFIG.scorers.items()},
+        thresholds={
+            alias: CONFIG.scorers[alias].cutoffs
+            for stage in CONFIG.run.stages.values()
+            for alias in stage.scorers
+        },
     script:
         "../scripts/summarise.py"
 
@@ -36,6 +40,7 @@ rule summarise:
 for figure, stated in FIGURES_STATED.items():
 
     rule:
+        """Draw a figure, and write what it shows as a table."""
         name:
             f"plot_{figure}"
         input:
@@ -60,6 +65,7 @@ for figure, stated in FIGURES_STATED.items():
 for table, stated in TABLES_STATED.items():
 
     rule:
+        """Make a table, in four formats."""
         name:
             f"tabulate_{table}"
         input:
@@ -76,7 +82,7 @@ for table, stated in TABLES_STATED.items():
             mem_mb=4000,
             runtime=60,
         params:
-            version=VERSION[f"tabulate_{table}"],
+            version=stated["VERSION"],
             table=table,
             statistics=CONFIG.statistics.model_dump(),
         script:

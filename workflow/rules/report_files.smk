@@ -6,9 +6,8 @@ OUTPUTS  DRAWN, TABULATED for rule all; input functions and output files for rep
 """
 
 from detoxmerge.errors import UserError
-from detoxmerge.measure.metrics import metric_names
 from detoxmerge.plan.exports import find_export
-from detoxmerge.plan.registry import FIGURES, TABLES
+from detoxmerge.plan.registry import FIGURES, TABLES, metric_functions
 
 FIGURES_STATED = {name: FIGURES.constants(name) for name in FIGURES}
 TABLES_STATED = {name: TABLES.constants(name) for name in TABLES}

@@ -117,11 +117,6 @@ def metric(
     return register
 
 
-def metric_names() -> list[str]:
-    """Names of all metrics, without thresholds: a study is summarised again where they change."""
-    return [f"{entry.metric.kind}.{entry.metric.name}" for entry in _REGISTERED]
-
-
 def metrics_of(kind: str, thresholds: Mapping[str, list[float] | float]) -> list[Metric]:
     """The metrics of one kind of measurement, in the order of this file.
 

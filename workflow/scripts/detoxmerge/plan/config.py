@@ -1,4 +1,4 @@
-"""The config: read, completed with defaults, and refused with one sentence per error, all at once.
+"""What a config may say; load.py reads one.
 
 `Config` documents every key (with catalogue.py); config/schema.json is generated from it. What
 pydantic cannot check by itself is in checks/: aliases, a method's parameters, local files.

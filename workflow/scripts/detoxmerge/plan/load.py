@@ -83,7 +83,7 @@ def _typed(value: Any, where: str) -> Any:
         return {key: _typed(inner, f"{where}.{key}") for key, inner in value.items()}
     if isinstance(value, list):
         return [_typed(inner, f"{where}.{i}") for i, inner in enumerate(value)]
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value.strip():
         return value
     try:
         read = yaml.safe_load(value)
@@ -93,7 +93,8 @@ def _typed(value: Any, where: str) -> Any:
     if isinstance(read, dict | list):
         # a sentence with a colon is a mapping to YAML, but was meant as text
         return _typed(read, where) if value.lstrip()[0] in "{[" else value
-    return read
+    # a text stays as it is, with the spaces around it
+    return value if isinstance(read, str) else read
 
 
 def _sentence(error: Any) -> str:

@@ -34,9 +34,6 @@ VERSION = {
     "select_scale": 1,
     "summarise": 4,
     "plot": 6,
-    "tabulate_main": 4,
-    "tabulate_seeds": 1,
-    "tabulate_headline": 2,
     "export_model": 1,
 }
 

@@ -49,8 +49,7 @@ class Modules(UserDict[str, M]):
         """Find the files of a package; none is imported yet.
 
         Args:
-            package: below this one's parent, for example ``edit.methods``. Its modules import
-                without torch, as the Snakefile imports them.
+            package: below this one's parent, for example ``edit.methods``.
         """
         super().__init__()
         self._folder = LIBRARY.joinpath(*package.split("."))
@@ -90,6 +89,18 @@ OPERATORS: Modules[ModuleType] = Modules("merge.operators")
 FIGURES: Modules[ModuleType] = Modules("report.figures")
 TABLES: Modules[ModuleType] = Modules("report.tables")
 SCORERS: Modules[ModuleType] = Modules("models.scorers")
+
+
+def metric_functions() -> list[str]:
+    """The metrics by kind and function, read without importing them: they need numpy."""
+    source = (LIBRARY / "measure" / "metrics.py").read_text(encoding="utf-8")
+    return [
+        f"{ast.literal_eval(decorator.args[0])}.{node.name}"
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef)
+        for decorator in node.decorator_list
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "metric"
+    ]
 
 
 def first_line(module: ModuleType) -> str:

@@ -26,12 +26,16 @@ def missing_paths(config: Config) -> list[str]:
 
 
 def missing_sources(grid: Grid) -> list[str]:
-    """Local paths of prompt sets and scorers that edits are made from; as `missing_paths`."""
+    """Local paths of what only edits are made from, models and scorers; as `missing_paths`."""
     p, config = grid.paths, grid.config
     generations, toxicity = (x.replace("{edit}", "base") for x in (p.generations, p.toxicity))
     prompts = {w["prompts"] for w in grid.made_from(generations)}
     scorers = {w["scorer"] for w in [*grid.made_from(toxicity), *grid.made_from(p.scorer)]}
+    models = {w["model"] for w in grid.made_from(p.base)} - set(config.run.bases)
     places = list(_paths_of_scorers(config, sorted(scorers)))
+    places += [
+        (f"models.{m}", path) for m in sorted(models) for path in config.models[m].local_paths()
+    ]
     for alias in sorted(prompts):
         places += _paths_of_sources(f"prompts.{alias}", [config.prompts[alias]])
     return _missing(places)

@@ -1,4 +1,4 @@
-"""Config errors that span entries: unknown aliases, a method's parameters, repetitions.
+"""Config errors that span entries: unknown aliases and exports, repetitions.
 
 What the raw config shows is checked there, so that a typo in one entry does not hide what is wrong
 elsewhere.

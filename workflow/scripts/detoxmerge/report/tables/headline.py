@@ -22,6 +22,7 @@ from ..statistics import Interval, jackknife, prompts_needed
 
 TITLE = "2.1 Degradation reduction"
 CATEGORY = "2 Tables"
+VERSION = 3
 NEEDS = ("summary", "measured")
 BESIDE = ("levels",)
 HALF_WIDTH = 0.005  # of an interval of mean toxicity, whose number of prompts is given

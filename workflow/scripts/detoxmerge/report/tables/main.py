@@ -14,6 +14,7 @@ from ..summary import COSTS
 
 TITLE = "2.2 All edits"
 CATEGORY = "2 Tables"
+VERSION = 4
 NEEDS = ("summary",)
 BESIDE = ()
 

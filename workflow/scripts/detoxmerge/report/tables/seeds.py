@@ -28,6 +28,7 @@ from ..inputs import Inputs
 
 TITLE = "2.3 Spread over seeds"
 CATEGORY = "2 Tables"
+VERSION = 1
 NEEDS = ("summary",)
 BESIDE = ()
 MEASURE = ["metric", "measured_on", "scorer"]
