@@ -1,21 +1,30 @@
 """The toy study, really run once, and a copy of it for each test."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pico
 import pytest
 from dag.house import House
+from filelock import FileLock
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """The finished toy study; nobody may change it."""
-    house = build(House, tmp_path_factory.mktemp("toy") / "house", HERE / "toy.yaml")
-    house.run()
+    """The finished toy study, which all processes of this test run share; nobody may change it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    house, done = House(folder / "toy" / "house"), folder / "toy" / "done"
+    folder.joinpath("toy").mkdir(exist_ok=True)
+    with FileLock(folder / "toy" / "lock"):
+        if not done.is_file():
+            shutil.rmtree(house.folder, ignore_errors=True)  # of a process that failed
+            build(House, house.folder, HERE / "toy.yaml").run()
+            done.touch()
     return house
 
 

@@ -96,8 +96,11 @@ def one_factor(folder: Path, module: str = "transformer.h.0.mlp.c_fc", **config:
     [
         (lambda p: one_factor(p, "model.layers.0.mlp.up_proj"), "adapter of another base, which"),
         (lambda p: one_factor(p, "transformer.h.0.attn.c_attn"), r"another base: '.*' is \[16, 48"),
-        (lambda p: one_factor(p, peft_type="IA3"), "not a plain LoRA adapter; merge it into its"),
-        (lambda p: one_factor(p, use_dora=True), "not a plain LoRA adapter"),
+        (
+            lambda p: one_factor(p, peft_type="IA3"),
+            r"is no LoRA adapter \(peft_type IA3\); merge it into its",
+        ),
+        (lambda p: one_factor(p, use_dora=True), "is a DoRA, which also scales"),
         (
             lambda p: adapter(
                 p,
@@ -115,8 +118,8 @@ def one_factor(folder: Path, module: str = "transformer.h.0.mlp.c_fc", **config:
             ),
             "holds NaN or infinity",
         ),
-        (lambda p: one_factor(p, init_lora_weights="pissa_niter_4"), "changes the base too"),
-        (lambda p: one_factor(p, init_lora_weights="olora"), "changes the base too"),
+        (lambda p: one_factor(p, init_lora_weights="pissa_niter_4"), "may change the base too"),
+        (lambda p: one_factor(p, init_lora_weights="olora"), "may change the base too"),
         (lambda p: one_factor(p, lora_alpha="16"), "lora_alpha or alpha_pattern is not a number"),
         (lambda p: one_factor(p, alpha_pattern=[1]), "lora_alpha or alpha_pattern is not a number"),
         (lambda p: adapter(p, {}), "holds no weights"),

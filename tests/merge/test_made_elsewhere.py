@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from detoxmerge.edit.edited import EditedModel
 from detoxmerge.edit.methods import merge_given
 from detoxmerge.errors import UserError
-from detoxmerge.merge.made_elsewhere import fetch_finetune, open_base
+from detoxmerge.merge.made_elsewhere import fetch_finetune, loaded_base
 from detoxmerge.merge.merging import merge_deltas
 from detoxmerge.models.loading import parameter_shapes
 from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
@@ -215,7 +215,7 @@ def test_a_layout_that_transformers_would_convert_is_refused(tmp_path: Path, kin
         tensors["transformer.h.2.mlp.extra"] = torch.ones(3)
     save_file(tensors, base / FILE, {"format": "pt"})
     with pytest.raises(UserError, match=r"not the same in the model and in its files.* only$"):
-        open_base(base_of(base))
+        loaded_base(base_of(base))
 
 
 @pytest.mark.parametrize("make", [pico.gpt2, pico.llama])
@@ -252,4 +252,4 @@ def test_quantised_base_is_refused(tmp_path: Path) -> None:
     tensors["transformer.wpe.weight"] = tensors["transformer.wpe.weight"].to(torch.float8_e4m3fn)
     save_file(tensors, base / FILE, {"format": "pt"})
     with pytest.raises(UserError, match=r"'transformer.wpe.weight' is F8_E4M3; .* unquantised"):
-        open_base(base_of(base))
+        loaded_base(base_of(base))

@@ -4,8 +4,8 @@ s = alpha / r, or alpha / sqrt(r) with `use_rslora` (arXiv 2312.03732). The prod
 and rounded once to fp32: the mean of N adapters is the mean of their products.
 """
 
-import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..models.tied_weights import same_bytes
 from ..storage.reading import FLOATS, Weights
 from ..storage.tensors import Shape
-from .parameter_names import parameters, prefixes
+from .adapter_config import CONFIG, MERGE_IT, read_adapter_config
+from .base import Base
+from .parameter_names import parameters, without_wrappers
 
-CONFIG, FILE = "adapter_config.json", "adapter_model.safetensors"
+FILE = "adapter_model.safetensors"
 PREFIX = "base_model.model."
-# `init_lora_weights` by which PEFT also takes something off the base's weights
-CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq")
+# by how much a number changes, relatively and near 0, that is kept in a dtype
+ROUNDING = {"F32": 0.0, "BF16": 2.0**-8, "F16": 2.0**-11}
+SUBNORMAL = {"F32": 0.0, "BF16": 2.0**-133, "F16": 2.0**-25}
 # how PEFT calls the factors of a linear layer and of an embedding
 FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<which>[AB])(\.weight)?$")
 
@@ -66,65 +70,112 @@ def is_adapter(path: Path) -> bool:
     return (path / CONFIG).is_file()
 
 
-def open_adapter(path: Path, base: Weights) -> Adapter:
+def open_adapter(path: Path, base: Base, excluded: Collection[str] = ()) -> Adapter:
     """Read the factors, which are small, of an adapter folder that PEFT has saved.
 
+    Args:
+        base: what it was trained on.
+        excluded: parameters of the base that nobody reads, so that they may differ.
+
     Raises:
-        UserError: it is not a plain LoRA, is broken, changes the base, or belongs to another one.
+        UserError: it is not a plain LoRA, is broken, changes the base, belongs to another one, or
+            changes one weight of it in two ways.
     """
-    config = _read_config(path)
-    weights = Weights([path / FILE])
+    config = read_adapter_config(path)
+    weights = without_wrappers(Weights([path / FILE]), str(path / FILE))
     factors, whole = _sort_tensors(weights)
     if not factors and not whole:
         raise UserError(f"{path / FILE} holds no weights; fetch it again")
 
     # the adapter's names -> the base's
-    shapes = parameters(base.layout)
-    modules = [f"{module}.weight" for module in factors]
-    before, without = prefixes([*modules, *whole], list(shapes))
-    names = {before + name.removeprefix(without): name for name in shapes}
-    for name in [*modules, *whole]:
-        if name not in names:
+    names: dict[str, str] = {}
+    for name, meant in base.names_of([*(f"{module}.weight" for module in factors), *whole]).items():
+        if meant is None:
             raise UserError(f"{path} is an adapter of another base, which has a tensor '{name}'")
+        names[name] = meant
+    shapes = {n: s for n, s in parameters(base.weights.layout).items() if n not in set(excluded)}
+    modules = {m: names[f"{m}.weight"] for m in factors if names[f"{m}.weight"] in shapes}
+    saved = {name: names[name] for name in whole if names[name] in shapes}
 
-    products = {}
-    for module, parts in factors.items():
-        name = names[f"{module}.weight"]
-        products[name] = _product(path, config, module, parts, shapes[name])
+    products: dict[str, Product] = {}
+    for module, name in modules.items():
+        if name in products:
+            raise UserError(
+                f"{path} changes '{name}' of the base by the factors of two modules, as it is the "
+                f"weight of both ('{module}' is one); {MERGE_IT}"
+            )
+        products[name] = _product(path, config, module, factors[module], shapes[name])
     _require_one_orientation(path, config, list(products.values()))
+    kept = _saved_whole(path, base, weights, {n: whole[n] for n in saved}, saved, set(products))
+    return Adapter(str(path), weights, products, kept)
+
+
+def _saved_whole(
+    path: Path,
+    base: Base,
+    weights: Weights,
+    whole: dict[str, str],
+    saved: dict[str, str],
+    products: set[str],
+) -> dict[str, str]:
+    """The tensors that stand for the base's: name in the base -> stored name."""
+    shapes = parameters(base.weights.layout)
+    kept: dict[str, str] = {}
     for name, stored in whole.items():
-        if weights.layout[stored][1] != shapes[names[name]]:
+        meant = saved[name]
+        if weights.layout[stored][1] != shapes[meant]:
             raise UserError(f"{path} is an adapter of another base: '{name}' has another shape")
-    saved = {names[name]: stored for name, stored in whole.items()}
-    return Adapter(str(path), weights, products, saved)
+        if meant in products:
+            # PEFT saves an embedding as it was beside the factors of its change
+            if not _is_copy(weights, stored, base.weights, meant):
+                raise UserError(
+                    f"{path} holds '{stored}' beside factors of the same weight, and it is not "
+                    f"that of this base; {MERGE_IT}"
+                )
+        elif meant in kept and not same_bytes(weights, kept[meant], stored):
+            raise UserError(
+                f"{path}: '{kept[meant]}' and '{stored}' are one weight in the base, and differ in "
+                "it; train it with the weights tied (ensure_weight_tying), or take a base in which "
+                "they are two"
+            )
+        else:
+            kept.setdefault(meant, stored)
+    _require_both_names(path, base, kept, saved)
+    return kept
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """The config of an adapter whose product is all that it changes."""
-    file = path / CONFIG
-    try:
-        config = json.loads(file.read_text())
-    except ValueError as error:
-        raise UserError(f"{file} is not JSON ({error}); fetch it again") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{file} is not the config of an adapter; fetch it again")
-    if config.get("peft_type") != "LORA" or config.get("use_dora"):
-        raise UserError(
-            f"{path} is not a plain LoRA adapter; merge it into its model, and name that"
-        )
-    start = config.get("init_lora_weights")
-    if isinstance(start, str) and start.startswith(CHANGE_THE_BASE):
-        raise UserError(
-            f"{path} was initialised by init_lora_weights {start}, which changes the base too; "
-            "save it converted to a plain LoRA (PEFT's path_initial_model_for_weight_conversion), "
-            "or merge it into its model, and name that"
-        )
-    patterns = config.get("alpha_pattern") or {}
-    alphas = [config.get("lora_alpha"), *(patterns.values() if isinstance(patterns, dict) else [])]
-    numbers = all(isinstance(a, int | float) and not isinstance(a, bool) for a in alphas)
-    if not numbers or not isinstance(patterns, dict):
-        raise UserError(f"{file}: lora_alpha or alpha_pattern is not a number; fetch it again")
-    return config
+def _require_both_names(
+    path: Path, base: Base, kept: dict[str, str], saved: dict[str, str]
+) -> None:
+    """Raise UserError if a tied weight is saved whole under one of its names alone."""
+    tied = base.other_names() if kept else {}
+    for name in kept:
+        if base.library is None and base.is_only_embedding(name):
+            raise UserError(
+                f"{path} saves '{kept[name]}' whole, which may be the base's output head, too; "
+                "install transformers and torch beside this command, to tell"
+            )
+    for other, name in tied.items():
+        if name in kept and sum(meant == name for meant in saved.values()) < 2:
+            raise UserError(
+                f"{path} saves '{kept[name]}' whole, and the base has one weight for it and for "
+                f"'{other}', which PEFT leaves as it was: the two would differ; {MERGE_IT}, with a "
+                "base in which they are two"
+            )
+
+
+def _is_copy(weights: Weights, stored: str, base: Weights, name: str) -> bool:
+    """Whether a stored tensor is the base's, in the dtype in which it is stored."""
+    dtype, shape = weights.layout[stored]
+    size = int(np.prod(shape, dtype=np.int64))
+    for start in range(0, size, 1 << 20):
+        count = min(1 << 20, size - start)
+        ours = base.read(name, start, np.empty(count, np.float32))
+        theirs = weights.read(stored, start, np.empty(count, np.float32))
+        # the base may be kept in more precision than it was trained in
+        if (np.abs(ours - theirs) > ROUNDING[dtype] * np.abs(ours) + SUBNORMAL[dtype]).any():
+            return False
+    return True
 
 
 def _sort_tensors(weights: Weights) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -137,9 +188,9 @@ def _sort_tensors(weights: Weights) -> tuple[dict[str, dict[str, Any]], dict[str
         if weights.layout[stored][0] not in FLOATS:
             raise UserError(f"{weights.file_of[stored]}: '{stored}' is not of floats")
         if part is None:
-            if "lora_" in name:
+            if "lora_" in name or ".token_adapter." in name:
                 raise UserError(
-                    f"{weights.file_of[stored]}: '{stored}' is not part of a plain LoRA"
+                    f"{weights.file_of[stored]}: '{stored}' is not part of a plain LoRA; {MERGE_IT}"
                 )
             # PEFT's names of biases that are trained, and of whole modules
             whole[name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = stored
@@ -188,7 +239,7 @@ def _require_one_orientation(path: Path, config: dict[str, Any], products: list[
     if any(square) and any(p.transposed != flag for p in linear):
         raise UserError(
             f"{path}: fan_in_fan_out is {flag} in its config and wrong for some of its modules, so "
-            "that the square ones cannot be told apart; merge it into its model, and name that"
+            "that the square ones cannot be told apart; " + MERGE_IT
         )
 
 

@@ -1,17 +1,18 @@
 """Fine-tunes made elsewhere: checked once, then referred to by a manifest; nothing is copied."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
-from ..models.loading import parameter_shapes
+from ..models.loading import names_of_library
 from ..models.places import download_model, model_folder, place_of, weight_files
 from ..plan.local import expand_path
 from ..storage.artefacts import read_json, sha256, write_manifest
 from ..storage.reading import Weights
+from .base import Base
 from .parameter_names import stored_names
 from .task_vectors import TaskVector, open_fine_tune
 
@@ -32,7 +33,7 @@ def fetch_finetune(name: str, protocol: Mapping[str, Any], base: Path, out: Path
     if "hub" in place:
         download_model(place, name)
     try:
-        vector = open_given(place, open_base(base))
+        vector = open_given(place, loaded_base(base))
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     weights = [file for file in vector.files if file.suffix == ".safetensors"]
@@ -49,8 +50,8 @@ def fetch_finetune(name: str, protocol: Mapping[str, Any], base: Path, out: Path
     print(f"{name}: {vector.label}, a {vector.kind} in {len(weights)} file(s)")
 
 
-def open_base(manifest: Path) -> Weights:
-    """The parameters of a base model by its manifest, named as when it is loaded.
+def loaded_base(manifest: Path) -> Base:
+    """A base model by its manifest, its parameters named as when it is loaded.
 
     They are in the order of their names, with tied weights once and no buffers.
 
@@ -60,18 +61,20 @@ def open_base(manifest: Path) -> Weights:
     place = read_json(manifest)["model"]
     folder = model_folder(place)
     weights = Weights(weight_files(folder, "base"))
-    return weights.renamed(stored_names(weights, parameter_shapes(place), str(folder)))
+    names = stored_names(weights, names_of_library(place), str(folder))
+    return Base(weights.renamed(names), folder, weights)
 
 
-def open_given(place: Mapping[str, Any], base: Weights) -> TaskVector:
+def open_given(place: Mapping[str, Any], base: Base, excluded: Collection[str] = ()) -> TaskVector:
     """The task vector of a fine-tune, with the base's names of tensors.
 
     Args:
         place: of its manifest: `path`, or `hub` and `revision`.
-        base: of `open_base`.
+        base: of `loaded_base`.
+        excluded: as in `open_fine_tune`.
 
     Raises:
         UserError: it is gone or broken, or was made from another base.
     """
     path = Path(expand_path(place["path"])) if "path" in place else model_folder(place)
-    return open_fine_tune(path, base)
+    return open_fine_tune(path, base, excluded)

@@ -18,15 +18,16 @@ import numpy as np
 from pydantic import BaseModel
 
 from ..errors import UserError
-from ..models.places import read_config, weight_files
+from ..models.places import read_config
 from ..plan.local import carried_files
 from ..storage.artefacts import publish_folder, write_json
 from ..storage.reading import FLOATS, Weights
 from ..storage.tensors import Stored
 from ..storage.writing import TensorWriter, write_stored
+from .base import Base, open_base
 from .blocks import Block
 from .merging import Merge, prepare_merge, print_zero_vectors
-from .parameter_names import parameters, require_floats
+from .parameter_names import parameters
 from .side_by_side import side_by_side
 from .squares import all_below
 from .task_vectors import open_fine_tune
@@ -87,13 +88,13 @@ def merge_model(
     """
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists already; delete it, or name another folder with --out")
-    weights = Weights(weight_files(base, "base"))
-    require_floats(weights)
-    opened = [open_fine_tune(path, weights) for path in fine_tunes]
-    vectors = side_by_side(opened, exclude, base=weights, workers=workers)
+    opened_base = open_base(base)
+    excluded = opened_base.excluded(exclude)
+    opened = [open_fine_tune(path, opened_base, excluded) for path in fine_tunes]
+    vectors = side_by_side(opened, excluded, base=opened_base.weights, workers=workers)
     merge = prepare_merge(vectors, operator, params, lines)
     with publish_folder(out) as part:
-        norms = _write_weights(merge, weights, scale, dtype, part, progress)
+        norms = _write_weights(merge, opened_base, scale, dtype, part, progress)
         _write_rest(base, part, dtype)
         manifest = {
             "base": str(base),
@@ -111,21 +112,26 @@ def merge_model(
 
 def _write_weights(
     merge: Merge,
-    base: Weights,
+    opened_base: Base,
     scale: float,
     dtype: str | None,
     out: Path,
     progress: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """Write all files of weights and their index; return the norms and what the cast cost."""
+    base = opened_base.as_stored  # a tied weight that is stored twice is written twice
     stored = {name: _stored_as(base, name, dtype) for name in base.layout}
+    names = {name: [name] for name in opened_base.weights.layout}
+    for other, name in opened_base.twice.items():
+        names[name].append(other)
     step = np.float32(-scale)
     writers: dict[str, TensorWriter] = {}
 
     def finish(block: Block, merged: np.ndarray, square: float) -> _Written:
         dtype, base_dtype = stored[block.tensor].dtype, base.stored[block.tensor].dtype
         values, moved, back = _stepped(block, step, merged, dtype, base_dtype)
-        writers[block.tensor].write_at(block.tensor, block.start, values)
+        for name in names[block.tensor]:
+            writers[name].write_at(name, block.start, values)
         return _Written(moved, back, square)
 
     squares, merged_square, moved, back = np.zeros(len(merge.vectors)), 0.0, 0, 0
@@ -136,13 +142,14 @@ def _write_weights(
             tensors = {name: stored[name] for name in stored if base.file_of[name] == file}
             writer = until_written.enter_context(write_stored(out / file.name, tensors, texts))
             writers |= dict.fromkeys(tensors, writer)
-        for name in stored.keys() - merge.vectors.shapes.keys():
+        for name in stored.keys() - {n for tensor in merge.vectors.shapes for n in names[tensor]}:
             _copy(base, name, stored[name].dtype, writers[name])
         # closed before the files are, so that nobody writes to a file that is taken away
         blocks = until_written.enter_context(contextlib.closing(merge.blocks(finish)))
         for place, written, vector_squares in blocks:
             size = math.prod(place.shape)
-            writers[place.tensor].count(place.tensor, size, place.start)
+            for name in names[place.tensor]:
+                writers[name].count(name, size, place.start)
             squares += vector_squares
             merged_square += sum(block.square for block in written)
             moved += sum(block.moved for block in written)

@@ -15,7 +15,7 @@ from ..plan.registry import OPERATORS
 from ..storage.workers import by_workers, keep_freed_memory
 from ..storage.writing import write_tensors
 from .blocks import Block, Place
-from .per_layer import lines_factors
+from .per_layer import excluded_tensors, lines_factors
 from .side_by_side import TaskVectors, side_by_side
 from .squares import sum_of_squares
 from .task_vectors import open_delta
@@ -148,7 +148,8 @@ def merge_deltas(
         UserError: as there; tensors differ in name or shape, or are not fp32.
     """
     opened = [open_delta(path) for path in paths]
-    vectors = side_by_side(opened, exclude, num_texts, workers=workers)
+    excluded = excluded_tensors(opened[0].shapes, exclude, lambda: opened[0].other_names)
+    vectors = side_by_side(opened, excluded, num_texts, workers=workers)
     return merge_vectors(vectors, operator, out, params, lines=lines)
 
 

@@ -7,9 +7,9 @@ inner model lack; older files also hold buffers, and a tied weight twice.
 import re
 from collections.abc import Mapping
 
-import numpy as np
-
 from ..errors import UserError
+from ..models.library_names import LibraryNames
+from ..models.tied_weights import same_bytes
 from ..storage.reading import FLOATS, Weights
 from ..storage.tensors import Shape
 
@@ -17,6 +17,8 @@ Layout = Mapping[str, tuple[str, Shape]]
 
 # masks and rotary frequencies that older releases saved with the weights
 BUFFER = re.compile(r"(^|\.)(attn|attention)\.masked_bias$|(^|\.)inv_freq$")
+# what FSDP, activation checkpointing and torch.compile put into the names of modules
+WRAPPERS = re.compile(r"(?<![^.])(_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod)\.")
 MASK = re.compile(r"(^|\.)(attn|attention)\.bias$")  # of four axes; a parameter has one
 
 
@@ -59,72 +61,53 @@ def prefixes(names: list[str], base: list[str]) -> tuple[str, str]:
     return max(sorted(candidates), key=num_known)
 
 
-def names_in(weights: Weights, base: Weights, label: str) -> dict[str, str]:
-    """What each parameter of the base is called in a fine-tuned model or task vector.
-
-    A tied weight that one of them holds twice, with equal bytes, is one parameter.
-
-    Args:
-        weights: tensors of the fine-tune.
-        base: tensors of the base.
-        label: what messages call the fine-tune.
-
-    Returns:
-        name in the base -> name in the fine-tune.
+def without_wrappers(weights: Weights, label: str) -> Weights:
+    """The same tensors, named without what torch puts into the names of modules that it wraps.
 
     Raises:
-        UserError: a tensor is missing, is not among those of the base, or has another shape.
+        UserError: two names differ in that alone.
     """
-    tuned, wanted = parameters(weights.layout), parameters(base.layout)
-    before, without = prefixes(list(tuned), list(wanted))
-    names = {name: before + name.removeprefix(without) for name in wanted}
-
-    # what the fine-tune lacks may be the other name of a tied weight that it has
-    for name in [name for name in names if names[name] not in tuned]:
-        if names[name] in weights.layout:
-            dtype = weights.layout[names[name]][0]
+    names: dict[str, str] = {}
+    for stored in weights.layout:
+        name = WRAPPERS.sub("", stored)
+        if name in names:
             raise UserError(
-                f"{label}: tensor '{names[name]}' is {dtype} in it; save the fine-tune unquantised"
+                f"{label}: '{names[name]}' and '{stored}' are both the tensor '{name}'; save it "
+                "from the model within its wrapper"
             )
-        twin = _twin(base, name)
-        if twin is None or names[twin] not in tuned:
-            raise UserError(_differ(label, f"tensor '{name}' of the base is missing in it"))
-        names[name] = names[twin]
-
-    # and so may be what it has beyond the base
-    for name in tuned.keys() - set(names.values()):
-        if _twin(weights, name) is None:
-            raise UserError(_differ(label, f"the base has no tensor '{name}'"))
-
-    for name, shape in wanted.items():
-        tuned_shape = tuned[names[name]]
-        if tuned_shape != shape:
-            what = f"tensor '{names[name]}' is {list(tuned_shape)} in it, {list(shape)} in the base"
-            what += "; was the vocabulary changed?" if "emb" in name or "wte" in name else ""
-            raise UserError(_differ(label, what))
-    return names
+        names[name] = stored
+    return weights.renamed(names)
 
 
-def stored_names(base: Weights, shapes: Mapping[str, Shape], label: str) -> dict[str, str]:
+def stored_names(base: Weights, library: LibraryNames, label: str) -> dict[str, str]:
     """What the parameters of a loaded model are called in its files.
 
     Args:
         base: tensors of the files.
-        shapes: name -> shape of every parameter, tied weights once.
+        library: what transformers makes of their names.
         label: what messages call the model.
 
     Returns:
-        name of the parameter -> name in the files, in the order of `shapes`.
+        name of the parameter -> name in the files, sorted by parameter.
 
     Raises:
-        UserError: the files hold other tensors than the model has, or none of floats.
+        UserError: the files hold other tensors than the model has, or none of floats; a tied
+            weight is stored twice and differs.
     """
-    stored = parameters(base.layout)
-    before, without = prefixes(list(stored), list(shapes))
-    names = {name: before + name.removeprefix(without) for name in shapes}
-    rest = stored.keys() - set(names.values())
-    unlike = [name for name, in_file in names.items() if stored.get(in_file) != shapes[name]]
-    unlike += sorted(name for name in rest if _twin(base, name) is None)
+    names: dict[str, str] = {}
+    unlike = []
+    for stored, shape in parameters(base.layout).items():
+        name = library.parameter(stored)
+        if name is None or library.shapes[name] != shape:
+            unlike.append(stored)
+        elif name in names and not same_bytes(base, names[name], stored):
+            raise UserError(
+                f"{label}: '{names[name]}' and '{stored}' are one weight by its config, and differ "
+                "in its files; set tie_word_embeddings to false there, or save the model again"
+            )
+        else:
+            names.setdefault(name, stored)
+    unlike += [name for name in library.shapes if name not in names]
     if unlike:
         raise UserError(
             f"{label}: '{unlike[0]}' is not the same in the model and in its files, which "
@@ -132,7 +115,7 @@ def stored_names(base: Weights, shapes: Mapping[str, Shape], label: str) -> dict
             "`detoxmerge merge` only"
         )
     require_floats(base)
-    return names
+    return {name: names[name] for name in library.shapes}
 
 
 def require_floats(base: Weights) -> None:
@@ -146,32 +129,6 @@ def require_floats(base: Weights) -> None:
                 f"{base.file_of[name]}: tensor '{name}' is {base.layout[name][0]}; a task vector "
                 f"can be subtracted from {', '.join(FLOATS)} only: take the model unquantised"
             )
-
-
-def _differ(label: str, what: str) -> str:
-    return f"{label} was not made from this base: {what}; name the model that it was trained from"
-
-
-def _twin(weights: Weights, name: str) -> str | None:
-    """Another tensor with the same bytes: the other name of a tied weight."""
-    kind = weights.layout[name]
-    if kind[0] not in FLOATS:
-        return None
-    twins = (n for n, other in weights.layout.items() if other == kind and n != name)
-    return next((n for n in twins if len(kind[1]) > 1 and _equal(weights, name, n)), None)
-
-
-def _equal(weights: Weights, name: str, other: str) -> bool:
-    """Whether two tensors of one dtype and shape have the same bytes."""
-    dtype, shape = weights.layout[name]
-    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(FLOATS[dtype]).itemsize
-    step = 1 << 20
-    for start in range(0, size, step):
-        parts = [np.empty(min(step, size - start), np.uint8) for _ in range(2)]
-        a, b = (weights.read_bytes(n, start, p) for n, p in zip((name, other), parts, strict=True))
-        if not np.array_equal(a, b):
-            return False
-    return True
 
 
 def layer_of(tensor: str) -> int | None:

@@ -1,17 +1,22 @@
 """What is done beside the operator: leave tensors out, scale by depth (LiNeS)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from ..errors import UserError, nearest
 from .parameter_names import layer_of
 
 
-def excluded_tensors(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
+def excluded_tensors(
+    names: Iterable[str],
+    patterns: Iterable[str],
+    other_names: Callable[[], Mapping[str, str]] = dict,
+) -> list[str]:
     """Tensors whose names contain one of some patterns, whatever the case; sorted.
 
     Args:
         names: of all tensors.
         patterns: parts of names: ``wte``, ``ln_``, or ``h.1.`` for a block.
+        other_names: asked where a pattern is in no name: of tied weights, other name -> name.
 
     Raises:
         UserError: a pattern is in no name, or no tensor would be left to merge.
@@ -20,6 +25,7 @@ def excluded_tensors(names: Iterable[str], patterns: Iterable[str]) -> list[str]
     excluded: set[str] = set()
     for pattern in patterns:
         hits = {name for name in names if pattern.lower() in name.lower()}
+        hits = hits or {n for other, n in other_names().items() if pattern.lower() in other.lower()}
         if not hits:
             parts = {part for name in names for part in name.split(".") if not part.isdigit()}
             raise UserError(

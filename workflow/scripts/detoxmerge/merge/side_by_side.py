@@ -1,7 +1,7 @@
 """N task vectors side by side, read a block at a time; NaN, infinity and unlike tensors stop it."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,6 @@ from ..storage.reading import Weights
 from ..storage.tensors import Shape, require_layout, row_blocks
 from ..storage.workers import by_workers
 from .blocks import PASS_ELEMENTS, Block, Place
-from .per_layer import excluded_tensors
 from .squares import all_below, sums_of_squares
 from .task_vectors import TaskVector, open_delta
 
@@ -178,7 +177,7 @@ class TaskVectors:
 
 def side_by_side(
     vectors: list[TaskVector],
-    exclude: Iterable[str] = (),
+    excluded: Collection[str] = (),
     num_texts: list[int | None] | None = None,
     base: Weights | None = None,
     workers: int = 1,
@@ -188,14 +187,14 @@ def side_by_side(
 
     Args:
         vectors: N with the same tensors, in any order.
-        exclude: parts of names of tensors to leave out (`per_layer.excluded_tensors`).
+        excluded: names of tensors to leave out (`per_layer.excluded_tensors`).
         num_texts: how many each was trained on, in the order of `vectors`, where it is known.
         base: what blocks hold beside them; its order of tensors becomes that of merging.
         workers: processes that read and merge.
         keys: what they are sorted by, one for each; None for their paths.
 
     Raises:
-        UserError: tensors differ in name or shape; as `excluded_tensors`.
+        UserError: tensors differ in name or shape.
     """
     keys = [Path(vector.label) for vector in vectors] if keys is None else keys
     order = sorted(range(len(vectors)), key=keys.__getitem__)
@@ -207,9 +206,8 @@ def side_by_side(
         require_layout(expected, found, first.label, other.label)
 
     names = sorted(first.shapes) if base is None else list(first.shapes)
-    excluded = excluded_tensors(names, exclude)
     merged = [name for name in names if name not in set(excluded)]
-    shapes, rest = ({n: first.shapes[n] for n in some} for some in (merged, excluded))
+    shapes, rest = ({n: first.shapes[n] for n in some} for some in (merged, sorted(excluded)))
     return TaskVectors(vectors, order, shapes, rest, num_texts, base, workers)
 
 

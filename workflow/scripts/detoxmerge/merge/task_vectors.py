@@ -5,8 +5,9 @@ model     theta_i - theta_0, both as they are stored, the difference rounded onc
 adapter   the products of lora.py; theta_i - theta_0 for modules saved whole
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,13 @@ from ..errors import UserError
 from ..models.places import weight_files
 from ..storage.reading import FLOATS, Weights
 from ..storage.tensors import Shape
+from .base import Base
+from .fine_tune_names import names_in
 from .lora import CONFIG, FILE, is_adapter, open_adapter
-from .parameter_names import names_in, parameters
+from .parameter_names import parameters, without_wrappers
 
 DELTA = "delta.safetensors"
+TIED = "tied"  # of its header: other names of tied weights, as JSON
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class TaskVector:
         kind: ``delta``, ``model`` or ``adapter``.
         files: with its weights, and an adapter's config.
         shapes: name -> shape of every tensor that can be merged, as in the base's files.
+        other_names: of tied weights: other name -> name in `shapes`, where the file says it.
         read: (name, start, out) fills `out`, (count,) fp32, from place `start` on.
         whole: names of tensors for which `read` gives theta_i; for others it gives the vector.
     """
@@ -40,6 +45,7 @@ class TaskVector:
     shapes: dict[str, Shape]
     read: Callable[[str, int, np.ndarray], np.ndarray]
     whole: frozenset[str] = frozenset()
+    other_names: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_fp32(file: Path) -> Weights:
@@ -63,15 +69,17 @@ def open_delta(file: Path) -> TaskVector:
     """
     weights = open_fp32(file)
     shapes = {name: shape for name, (_, shape) in weights.layout.items()}
-    return TaskVector(str(file), "delta", [file], shapes, weights.read)
+    tied = json.loads(weights.metadata[file].get(TIED, "{}"))
+    return TaskVector(str(file), "delta", [file], shapes, weights.read, other_names=tied)
 
 
-def open_fine_tune(path: Path, base: Weights) -> TaskVector:
+def open_fine_tune(path: Path, base: Base, excluded: Collection[str] = ()) -> TaskVector:
     """The task vector of whatever a user names as a fine-tune of the base.
 
     Args:
         path: `DELTA` or a folder with it, a model folder, or an adapter folder.
-        base: its weights; the vector has the same tensor names.
+        base: the vector has its names of tensors.
+        excluded: parameters of the base that nobody reads, so that they may differ or be missing.
 
     Raises:
         UserError: it is none of these, is broken, or was made from another base.
@@ -82,30 +90,30 @@ def open_fine_tune(path: Path, base: Weights) -> TaskVector:
             "name the folder"
         )
     if path.is_file() or (path / DELTA).is_file():
-        return _delta_of(path if path.is_file() else path / DELTA, base)
+        return _delta_of(path if path.is_file() else path / DELTA, base, excluded)
     if is_adapter(path):
-        return _adapter(path, base)
-    weights = Weights(files := weight_files(path, "fine-tune"))
-    names = names_in(weights, base, str(path))
+        return _adapter(path, base, excluded)
+    weights = without_wrappers(Weights(files := weight_files(path, "fine-tune")), str(path))
+    names = names_in(weights, base, str(path), excluded)
     for name, stored in names.items():
-        _require_dtype(path, stored, weights.layout[stored][0], base.layout[name][0])
-    shapes = parameters(base.layout)
+        _require_dtype(path, stored, weights.layout[stored][0], base.weights.layout[name][0])
+    shapes = parameters(base.weights.layout)
     read = weights.renamed(names).read
     return TaskVector(str(path), "model", files, shapes, read, frozenset(shapes))
 
 
-def _delta_of(file: Path, base: Weights) -> TaskVector:
+def _delta_of(file: Path, base: Base, excluded: Collection[str]) -> TaskVector:
     """A vector of this project under the names of the base's files."""
     weights = open_fp32(file)
-    names, shapes = names_in(weights, base, str(file)), parameters(base.layout)
-    return TaskVector(str(file), "delta", [file], shapes, weights.renamed(names).read)
+    read = weights.renamed(names_in(weights, base, str(file), excluded)).read
+    return TaskVector(str(file), "delta", [file], parameters(base.weights.layout), read)
 
 
-def _adapter(path: Path, base: Weights) -> TaskVector:
+def _adapter(path: Path, base: Base, excluded: Collection[str]) -> TaskVector:
     """The change that an adapter makes to its base."""
-    adapter = open_adapter(path, base)
+    adapter = open_adapter(path, base, excluded)
     files = [path / CONFIG, path / FILE]
-    shapes = parameters(base.layout)
+    shapes = parameters(base.weights.layout)
 
     # what an adapter does not name, it does not change
     def read(name: str, start: int, out: np.ndarray) -> np.ndarray:

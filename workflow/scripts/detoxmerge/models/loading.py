@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import UserError
 from ..plan.local import MODEL_FILES
 from ..storage.artefacts import sha256, write_manifest
+from ..storage.reading import Weights
 from ..storage.tensors import open_tensors
-from .places import Place, download_model, model_folder, place_of, weight_files
+from .library_names import LibraryNames, library_names
+from .places import Place, download_model, model_folder, place_of, read_config, weight_files
+from .tied_weights import stored_twice
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +44,7 @@ def fetch_model(
     weights = weight_files(folder, name)
     try:
         count = sum(_num_elements(file) for file in weights)
+        stored_twice(Weights(weights), read_config(folder, name), folder)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     _require_tokenizer(folder, name)
@@ -91,7 +95,17 @@ def parameter_shapes(place: Place) -> dict[str, tuple[int, ...]]:
     Returns:
         name -> shape, sorted by name; tied weights once, no buffers. No weights are allocated.
     """
-    return {name: tuple(p.shape) for name, p in sorted(_without_weights(place).named_parameters())}
+    return names_of_library(place).shapes
+
+
+def names_of_library(place: Place) -> LibraryNames:
+    """What transformers calls the parameters of a model, and what it renames to them.
+
+    Raises:
+        OSError: the config is missing.
+        ValueError: transformers does not know such a model.
+    """
+    return library_names(_without_weights(place))
 
 
 def input_first_weights(place: Place) -> set[str]:

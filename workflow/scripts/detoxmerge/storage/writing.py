@@ -125,15 +125,21 @@ class TensorWriter:
 
 
 @contextlib.contextmanager
-def write_tensors(path: Path, shapes: Mapping[str, Shape]) -> Iterator[TensorWriter]:
+def write_tensors(
+    path: Path, shapes: Mapping[str, Shape], metadata: Mapping[str, str] | None = None
+) -> Iterator[TensorWriter]:
     """Write fp32 tensors one after another, with a checksum, holding one block at a time.
 
     Args:
         path: the file. It appears when all tensors are written, and not if anything fails.
         shapes: name -> shape, in the order of writing.
+        metadata: texts for the header.
     """
     tensors = {n: Stored("F32", s, 4 * int(np.prod(s, dtype=np.int64))) for n, s in shapes.items()}
-    with ThreadPoolExecutor(1) as hasher, write_stored(path, tensors, {}, hasher) as writer:
+    with (
+        ThreadPoolExecutor(1) as hasher,
+        write_stored(path, tensors, metadata or {}, hasher) as writer,
+    ):
         yield writer
 
 

@@ -1,5 +1,6 @@
 """Fine-tune the base model on one shard, and keep the difference: tau_i = theta_i - theta_0."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.datasets import shard_texts
 from ..errors import UserError
-from ..merge.task_vectors import DELTA
+from ..merge.task_vectors import DELTA, TIED
 from ..models.loading import context_of, load_model, load_tokenizer, pad_token
 from ..storage.artefacts import read_json, sha256, write_manifest
 from ..storage.writing import write_tensors
@@ -172,12 +173,19 @@ def write_delta(
             pass
         return None
     square = 0.0
-    with write_tensors(out, {name: tuple(p.shape) for name, p in parameters.items()}) as writer:
+    shapes = {name: tuple(p.shape) for name, p in parameters.items()}
+    with write_tensors(out, shapes, _other_names(model)) as writer:
         for name, after in tensors:
             block = (after - before[name]).numpy()
             square += float(np.square(block, dtype=np.float64).sum())
             writer.write(block)
     return writer.sha256, float(np.sqrt(square))
+
+
+def _other_names(model: PreTrainedModel) -> dict[str, str]:
+    """The other names of tied weights, for the header of a vector; empty if there are none."""
+    tied = getattr(model, "all_tied_weights_keys", {})
+    return {TIED: json.dumps(dict(sorted(tied.items())))} if tied else {}
 
 
 def _examples(

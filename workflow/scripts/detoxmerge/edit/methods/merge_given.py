@@ -55,14 +55,15 @@ def inputs(params: merge.MergeParams, at: At) -> list[str]:
 
 def build(inputs: list[Path], params: merge.MergeParams, job: Job) -> dict[str, Any]:
     """Merge straight from the files of the fine-tunes."""
-    from ...merge.made_elsewhere import open_base, open_given
+    from ...merge.made_elsewhere import loaded_base, open_given
     from ...merge.merging import merge_vectors
     from ...merge.side_by_side import side_by_side
     from ...storage.artefacts import read_json
 
-    base, given = open_base(inputs[0]), inputs[1:]
-    opened = [open_given(read_json(path)["place"], base) for path in given]
-    vectors = side_by_side(opened, params.exclude, base=base, keys=given)
+    base, given = loaded_base(inputs[0]), inputs[1:]
+    excluded = base.excluded(params.exclude)
+    opened = [open_given(read_json(path)["place"], base, excluded) for path in given]
+    vectors = side_by_side(opened, excluded, base=base.weights, keys=given)
     tensors = merge_vectors(
         vectors, params.operator, job.out / "delta.safetensors", params, lines=params.lines
     )

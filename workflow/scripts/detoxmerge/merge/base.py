@@ -1,0 +1,115 @@
+"""The base model of a merge: each parameter under one name, whatever others call it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from ..errors import UserError
+from ..models.library_names import LibraryNames
+from ..models.places import read_config, weight_files
+from ..models.tied_weights import stored_twice
+from ..storage.reading import Weights
+from .parameter_names import parameters, prefixes, require_floats
+from .per_layer import excluded_tensors
+
+
+@dataclass(frozen=True)
+class Base:
+    """What fine-tunes are compared with; made by `open_base` and `made_elsewhere.loaded_base`.
+
+    Attributes:
+        weights: of the base's files, each parameter once, and buffers.
+        folder: of the model.
+        as_stored: the same with every name that the files have.
+        twice: of tied weights that the files hold twice: other name -> name in `weights`.
+    """
+
+    weights: Weights
+    folder: Path
+    as_stored: Weights
+    twice: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def library(self) -> LibraryNames | None:
+        """What transformers knows of the names; None if it is not installed, or the model new."""
+        try:
+            from ..models.loading import names_of_library
+        except ImportError:
+            return None
+        try:
+            return names_of_library({"path": str(self.folder)})
+        except (ImportError, OSError, ValueError, UserError):
+            return None
+
+    @cached_property
+    def _known(self) -> dict[str, str]:
+        """Every name that the files have -> name in `weights`."""
+        return {name: name for name in parameters(self.weights.layout)} | self.twice
+
+    def plain_names(self, names: Iterable[str]) -> dict[str, str | None]:
+        """The parameters that the tensors of a fine-tune are about, by their names alone.
+
+        Args:
+            names: as in the files of the base, or all with a prefix more or less.
+
+        Returns:
+            Each name -> name in `weights`; None for what is no parameter of this base.
+        """
+        names = list(names)
+        before, without = prefixes(names, list(self._known))
+        plain = {before + name.removeprefix(without): meant for name, meant in self._known.items()}
+        return {name: plain.get(name) for name in names}
+
+    def names_of(self, names: Iterable[str]) -> dict[str, str | None]:
+        """As `plain_names`, for the names of any release of transformers, and of modules.
+
+        Where the names alone do not tell, transformers is asked what it renames.
+        """
+        plain = self.plain_names(names)
+        if None not in plain.values() or self.library is None:
+            return plain
+        # through the parameter of the loaded model to the name in this base's files
+        ours = {self.library.parameter(stored): meant for stored, meant in self._known.items()}
+        ours.pop(None, None)
+        asked = {name: ours.get(self.library.parameter(name)) for name in plain}
+        return asked if _num_none(asked) < _num_none(plain) else plain
+
+    def excluded(self, patterns: Iterable[str]) -> list[str]:
+        """Parameters that `patterns` leave out, under whichever of their names; sorted.
+
+        Raises:
+            UserError: as `per_layer.excluded_tensors`.
+        """
+        return excluded_tensors(parameters(self.weights.layout), patterns, self.other_names)
+
+    def is_only_embedding(self, name: str) -> bool:
+        """Whether a parameter is the only matrix with as many rows as the base has tokens."""
+        shapes = [s for s in parameters(self.weights.layout).values() if len(s) == 2]
+        rows, shape = max(s[0] for s in shapes), self.weights.layout[name][1]
+        return len(shape) == 2 and shape[0] == rows and sum(s[0] == rows for s in shapes) == 1
+
+    def other_names(self) -> dict[str, str]:
+        """Every other name of a tied weight -> name in `weights`."""
+        if self.library is None:
+            return self.twice
+        meant = self.names_of([name for pair in self.library.tied.items() for name in pair])
+        others = {name: ours for name, ours in meant.items() if ours not in (None, name)}
+        return self.twice | others
+
+
+def open_base(folder: Path) -> Base:
+    """The base of `detoxmerge merge`, with the names of its files.
+
+    Raises:
+        UserError: files are missing or broken, or hold what a vector cannot be subtracted from.
+    """
+    weights = Weights(weight_files(folder, "base"))
+    require_floats(weights)
+    twice = stored_twice(weights, read_config(folder, "base"), folder)
+    once = {name: name for name in weights.layout if name not in twice}
+    return Base(weights.renamed(once), folder, weights, twice)
+
+
+def _num_none(names: dict[str, str | None]) -> int:
+    return sum(meant is None for meant in names.values())
