@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from merge.checkpoints import finetunes
@@ -51,6 +52,76 @@ def test_a_merge_from_the_command_line(tmp_path: Path) -> None:
     assert record["exclude"] == ["transformer.wte.weight"]
     names = {"config.json", "detoxmerge.json", "generation_config.json", "model.safetensors"}
     assert {f.name for f in out.iterdir()} == names | {"tokenizer.json", "tokenizer_config.json"}
+
+
+@pytest.mark.parametrize(
+    "text", ["-1", "-0.5", "-.5", "-1.", "-1e-3", "-1E5", "-1e+3", "-2.5e-1", "-1_0.0"]
+)
+def test_negative_numbers_are_values_in_every_form(text: str) -> None:
+    given = ["merge", "--base", "b", "--fine-tune", "f", "--out", "o"]
+
+    def parsed(*words: str) -> Any:
+        return cli._parser().parse_args(cli._values_apart([*given, *words]))
+
+    number = float(text)
+    for words in (["--scale", text], [f"--scale={text}"], ["--sca", text]):
+        assert parsed(*words).scale == number
+    for lines in (["--lines", text, text], [f"--lines={text}", text]):
+        assert parsed("--scale", text, *lines).lines == [number, number]
+        assert parsed(*lines, "--scale", text).lines == [number, number]
+    assert parsed("--lines", "0.5", text, "--scale", "1").lines == [0.5, number]
+    # a text that looks like a number stays as it is
+    assert parsed("--exclude", "-1", "--scale", text).exclude == ["-1"]
+
+
+def test_a_negative_number_is_merged_by(tmp_path: Path) -> None:
+    base, fine_tunes = finetunes(tmp_path, count=1)
+    done = run("merge", "--base", base, "--fine-tune", fine_tunes[0], "--out", tmp_path / "out",
+               "--scale", "-1e-3", "--lines", "-1e-1", "0.5")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "detoxmerge.json").read_text())
+    assert (record["scale"], record["lines"]) == (-1e-3, [-0.1, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scale", "-1,5"], "argument --scale: '-1,5' is no number, such as 0.5, -1 or -1e-3"),
+        (["--scale", "-x"], "argument --scale: '-x' is no number"),
+        (["--scale", ""], "argument --scale: '' is no number"),
+        (["--scale", "--dtype"], "argument --scale: expected one argument"),
+        (["--scale", "1", "--lines", "0", "-1e"], "argument --lines: '-1e' is no number"),
+        (["--scale", "1", "--workers", "1.5"], "--workers: '1.5' is no whole number, such as 4"),
+        (["--scale", "1", "--dtype", "fp32"], "argument --dtype: invalid choice: 'fp32'"),
+        (["--scale", "1", "--lines", "0", "--lines", "1"], "--lines is given twice; leave one"),
+    ],
+)
+def test_what_is_no_number_is_said_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    status, _, error = call(
+        capsys, "merge", "--base", "b", "--fine-tune", "f", "--out", "o", *words
+    )
+    assert status == 2
+    assert message in error.splitlines()[-1]
+
+
+def test_an_output_that_cannot_be_made_is_refused_before_anything_is_fetched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_folder", lambda *_: pytest.fail("fetched"))
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    given = ["merge", "--base", "some/model", "--fine-tune", "some/tune", "--scale", "1", "--out"]
+    for out, message in (
+        ("", "--out '': is empty; is a variable of the shell not set?"),
+        (tmp_path, f"--out {tmp_path} exists already; name a folder that does not"),
+        (tmp_path / "file", "exists already"),
+        (tmp_path / "dangling", "exists already"),
+        (tmp_path / "file/out", f"{tmp_path / 'file'} is a file, so no folder can be made in it"),
+    ):
+        status, _, error = call(capsys, *given, out)
+        assert (status, message in error, error.count("\n")) == (2, True, 1), error
 
 
 def test_only_what_is_asked_for_is_imported(tmp_path: Path) -> None:
@@ -115,6 +186,14 @@ def test_help_keeps_long_names_apart_from_what_they_do(
         (["--exclude", "wtte"], "exclude: no tensor's name contains 'wtte'; did you mean 'wte'?"),
         (["--lines", "1", "2", "3"], "--lines takes ALPHA, or ALPHA and BETA"),
         (["--workers", "0"], "--workers 0: must be 1 or more"),
+        (["--workers", "-1"], "--workers -1: must be 1 or more"),
+        (["--workers", "99999"], "--workers 99999: must be 1 or more, and 1024 at most"),
+        (["--exclude", ""], "--exclude '': is empty; is a variable of the shell not set?"),
+        (["--fine-tune", " "], "--fine-tune '': is empty; is a variable of the shell not set?"),
+        (["--scale", "-inf"], "--scale -inf: must be a finite number of fp32"),
+        (["--scale", "-1e39"], "--scale -1e+39: must be a finite number of fp32"),
+        (["--lines", "-inf", "1"], "--lines: the numbers must be finite, and of fp32"),
+        (["--operator", ""], "--operator : unknown operator; valid: breadcrumbs"),
         (["--scale", "nan"], "--scale nan: must be a finite number"),
         (["--scale", "1e39"], "--scale 1e+39: must be a finite number of fp32"),
         (["--lines", "nan"], "--lines: the numbers must be finite"),

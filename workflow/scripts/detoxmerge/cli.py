@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import math
 import os
 import re
 import signal
@@ -35,7 +34,11 @@ operators, each with its parameters for --set:
 """
 HELP_WIDTH = 90
 LARGEST = 3.4e38  # of fp32
+MAX_WORKERS = 1024
 WORTH_SAYING = 1e-4  # share of weights whose change was lost in the cast
+FLOAT = "number, such as 0.5, -1 or -1e-3"
+WHOLE = "whole number, such as 4"
+NUMBERS = ("--scale", "--lines", "--workers")  # options whose values are numbers
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w./-]+)?")
 
 
@@ -45,7 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: of the command line; None for those of the process.
     """
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(_values_apart(words))
     # so that a terminated merge removes what is half-written, as an interrupted one does
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -60,6 +64,38 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
+
+
+def _values_apart(words: list[str]) -> list[str]:
+    """The words of a command line, with a space before the negative numbers of options.
+
+    Before Python 3.14 argparse takes ``-1e-3``, ``-1.`` and ``-inf`` for options. A word that does
+    not begin with a minus is a value, and spaces around a number mean nothing.
+    """
+    apart, of_numbers = [], False
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            of_numbers = len(name) > 2 and any(known.startswith(name) for known in NUMBERS)
+            if of_numbers and equals:  # so that --lines=ALPHA BETA has two
+                apart.append(name)
+                word = value
+        # also what is no number: its own sentence says more than "expected one argument"
+        is_value = of_numbers and word.startswith("-") and not word.startswith(("--", "-h"))
+        apart.append(f" {word}" if is_value else word)
+    return apart
+
+
+def _number(kind: type[float], such_as: str) -> Callable[[str], float]:
+    """The type of an option for numbers; argparse's own sentence would name Python's type."""
+
+    def read(text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text.strip()}' is no {such_as}") from None
+
+    return read
 
 
 class _Once(argparse.Action):
@@ -106,18 +142,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--operator", default="mean", action=_Once, help="how N vectors become one (default: mean)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="a parameter of the operator; may be repeated")  # fmt: skip
-    add("--scale", required=True, type=float, action=_Once,
+    add("--scale", required=True, type=_number(float, FLOAT), action=_Once,
         help="lambda: 0 is the base, 1 subtracts the merged vector once, -1 adds it")  # fmt: skip
     add("--exclude", action="append", default=[], metavar="PART",
         help="leave tensors alone whose name contains this; may be repeated")  # fmt: skip
-    add("--lines", type=float, nargs="+", metavar=("ALPHA", "BETA"),
+    add("--lines", type=_number(float, FLOAT), nargs="+", action=_Once, metavar=("ALPHA", "BETA"),
         help="LiNeS: scale the merged vector by depth, from ALPHA in the first block to "
         "ALPHA + BETA in the last (default BETA: 1 - ALPHA)")  # fmt: skip
-    add("--dtype", choices=["float32", "bfloat16", "float16"],
+    add("--dtype", choices=["float32", "bfloat16", "float16"], action=_Once,
         help="of the output (default: as the base is stored)")  # fmt: skip
-    add("--workers", type=int, default=min(4, os.cpu_count() or 1),
+    add("--workers", type=_number(int, WHOLE), action=_Once, default=min(4, os.cpu_count() or 1),
         help="processes that merge (default: %(default)s)")  # fmt: skip
-    add("--out", required=True, type=Path, action=_Once, help="folder to make; it must not exist")
+    add("--out", required=True, action=_Once, help="folder to make; it must not exist")
     return parser
 
 
@@ -140,28 +176,17 @@ def _merge(options: argparse.Namespace) -> None:
     """Check the options, merge, and print what came of it."""
     # a merge has processes of its own; threads of BLAS would wait for work beside them
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from .merge.merge_model import MANIFEST, merge_model
+    from .merge.merge_model import merge_model
 
     # all that argparse cannot check, before anything is fetched or read
     params = _params(options.operator, options.settings)
-    if options.lines and len(options.lines) > 2:
-        raise UserError("--lines takes ALPHA, or ALPHA and BETA")
-    if not all(map(math.isfinite, options.lines or [])):
-        raise UserError("--lines: the numbers must be finite")
-    if not abs(options.scale) <= LARGEST:
-        raise UserError(f"--scale {options.scale:g}: must be a finite number of fp32")
-    paths = [os.path.realpath(os.path.expanduser(name)) for name in options.fine_tunes]
-    repeated = [name for i, name in enumerate(options.fine_tunes) if paths[i] in paths[:i]]
-    if repeated:
-        raise UserError(f"--fine-tune {repeated[0]} is given twice; leave one out")
-    if options.workers < 1:
-        raise UserError(f"--workers {options.workers}: must be 1 or more")
+    _require_sound(options)
 
     with _progress() as progress:
         record = merge_model(
             _folder(options.base, "--base"),
             [_folder(name, "--fine-tune") for name in options.fine_tunes],
-            options.out.expanduser(),
+            Path(options.out).expanduser(),
             options.operator,
             params,
             scale=options.scale,
@@ -172,21 +197,52 @@ def _merge(options: argparse.Namespace) -> None:
             progress=progress,
         )
     try:
-        _print_summary(options, record, options.out / MANIFEST)
+        _print_summary(options, record)
         sys.stdout.flush()
     except BrokenPipeError:  # nobody reads on; the interpreter's own flush must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _print_summary(options: argparse.Namespace, record: dict[str, Any], manifest: Path) -> None:
+def _require_sound(options: argparse.Namespace) -> None:
+    """Raise UserError for values that cannot be, and for an output that cannot be made."""
+    given = {"--base": [options.base], "--fine-tune": options.fine_tunes,
+             "--exclude": options.exclude, "--out": [options.out]}  # fmt: skip
+    for option, texts in given.items():
+        if not all(text.strip() for text in texts):  # "" would be this folder, or every tensor
+            raise UserError(f"{option} '': is empty; is a variable of the shell not set?")
+    if options.lines and len(options.lines) > 2:
+        raise UserError("--lines takes ALPHA, or ALPHA and BETA")
+    if not all(abs(number) <= LARGEST for number in options.lines or []):
+        raise UserError("--lines: the numbers must be finite, and of fp32")
+    if not abs(options.scale) <= LARGEST:
+        raise UserError(f"--scale {options.scale:g}: must be a finite number of fp32")
+    paths = [os.path.realpath(os.path.expanduser(name)) for name in options.fine_tunes]
+    repeated = [name for i, name in enumerate(options.fine_tunes) if paths[i] in paths[:i]]
+    if repeated:
+        raise UserError(f"--fine-tune {repeated[0]} is given twice; leave one out")
+    if not 1 <= options.workers <= MAX_WORKERS:
+        most = f"and {MAX_WORKERS} at most"
+        raise UserError(f"--workers {options.workers}: must be 1 or more, {most}")
+    out = Path(options.out).expanduser()
+    if out.exists() or out.is_symlink():
+        raise UserError(f"--out {out} exists already; name a folder that does not")
+    above = next(folder for folder in out.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UserError(f"--out {out}: {above} is a file, so no folder can be made in it")
+
+
+def _print_summary(options: argparse.Namespace, record: dict[str, Any]) -> None:
+    out = Path(options.out)
     norms = ", ".join(f"{norm:.4g}" for norm in record["shard_l2_norms"])
-    print(f"{options.out}: {options.operator} of {len(options.fine_tunes)}, ", end="")
+    print(f"{out}: {options.operator} of {len(options.fine_tunes)}, ", end="")
     print(f"scale {options.scale:g}")
     print(f"L2 norm of the merged vector {record['l2_norm']:.4g}, of the fine-tunes' {norms}")
     lost = record["num_rounded_back"] / max(1, record["num_moved_and_cast"])
     if lost >= WORTH_SAYING:
         print(f"{lost:.2%} of the weights that it moves were rounded back to the base's values")
-    print(f"how it was made: {manifest}")
+    from .merge.merge_model import MANIFEST
+
+    print(f"how it was made: {out / MANIFEST}")
 
 
 @contextlib.contextmanager
