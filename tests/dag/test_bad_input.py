@@ -212,3 +212,22 @@ def test_hub_that_cannot_be_reached(house: House) -> None:
     forget(house, "models/pico/base/edit.json")
     words = rf"model nobody/nothing at revision {revision} could not be fetched .*`path`"
     refused(house, "models/pico/base/edit.json", words)
+
+
+@pytest.mark.parametrize("results", ["config", "profiles/default", ".", "workflow/x", "Snakefile"])
+def test_results_over_the_projects_own_files_are_never_planned(
+    empty_house: House, results: str
+) -> None:
+    def files() -> dict[Path, bytes]:
+        found = (path for path in empty_house.folder.rglob("*") if path.is_file())
+        return {path: path.read_bytes() for path in found if ".snakemake" not in path.parts}
+
+    before = files()
+    done = empty_house.snakemake(
+        "--configfile", "config/demo.yaml", "--config", f"results={results}", "--dry-run"
+    )
+    assert done.returncode != 0, done.stdout
+    assert f"results: '{results}' is " in done.stdout
+    assert "rule summarise" not in done.stdout
+    assert "Traceback" not in done.stdout
+    assert files() == before

@@ -173,6 +173,24 @@ def test_config_of_a_module_is_checked_and_the_importers_files_are_not(tmp_path)
     assert sentence in done.stdout
 
 
+@pytest.mark.parametrize("results", [".", "Snakefile", "config/x", str(ROOT), f"{ROOT}/docs"])
+def test_results_over_the_files_of_an_importer_are_never_planned(tmp_path, results):
+    importer = Importer.write(tmp_path / "importer", prefix="")
+    text = importer.path("importer.yaml").read_text()
+    importer.path("importer.yaml").write_text(text.replace("results/toy", results))
+    done = importer.snakemake("--dry-run", *TRIGGERS, "--", "detox_all")
+    assert done.returncode != 0, done.stdout
+    assert f"results: '{results}' is " in done.stdout
+
+
+def test_an_importer_with_a_prefix_has_results_at_the_prefix(tmp_path):
+    importer = Importer.write(tmp_path / "importer")
+    text = importer.path("importer.yaml").read_text()
+    importer.path("importer.yaml").write_text(text.replace("results/toy", "."))
+    importer.replace("Snakefile", "detox/results/toy/tables", "detox/tables")
+    assert importer.planned(*TRIGGERS, "--", "detox_all")["detox_finetune_shard"] == 1 + 4
+
+
 @pytest.fixture
 def hosted(tmp_path, monkeypatch):
     """The workflow with the tag v1 on a git host, which is a folder; gives how it is named."""

@@ -7,6 +7,7 @@ OUTPUTS  CONFIG, GRID, PATHS, PROTOCOL for the other rule files
 import os
 import sys
 import time
+from pathlib import Path
 
 from snakemake.common.tbdstring import TBDString
 from snakemake.path_modifier import PathModifier
@@ -36,6 +37,7 @@ def scripts_folder():
 sys.path.insert(0, scripts_folder())
 
 from detoxmerge.errors import UserError, warn_once
+from detoxmerge.plan.checks.results_folder import Where
 from detoxmerge.plan.cluster import CLUSTER_JOB, memory_advice, require_ready
 from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.grid import Grid
@@ -49,12 +51,27 @@ STARTED = time.time()
 IMPORTED = not workflow.modifier.is_main_snakefile()
 # in a module these belong to the importer, whose config is not this workflow's
 COMMAND_LINE = {} if IMPORTED else workflow.config_settings.config
-CONFIG = load_config(config, [] if IMPORTED else workflow.configfiles, COMMAND_LINE)
-if IMPORTED:
-    # the importer's prefix becomes part of `results`: scripts compute paths from the config, and the
-    # local files that it names must keep their paths
-    prefixed = workflow.modifier.path_modifier.replace_prefix(f"{CONFIG.results}/")
-    CONFIG = CONFIG.model_copy(update={"results": os.path.normpath(prefixed)})
+FILES = [] if IMPORTED else workflow.configfiles
+
+
+def prefixed(results):
+    """With the importer's prefix, which becomes part of `results`: scripts compute paths from the
+    config.
+    """
+    whole = workflow.modifier.path_modifier.replace_prefix(f"{results}/")
+    return os.path.normpath(whole) if IMPORTED else results
+
+
+def place_of_run():
+    """Where this workflow runs; None in its jobs, which find what it has written so far."""
+    main = Path(workflow.main_snakefile).absolute().parent
+    project = main.parent if main.name == "workflow" else main
+    files = tuple(map(Path, FILES))
+    return Where(Path.cwd(), (project,), files) if workflow.is_main_process else None
+
+
+CONFIG = load_config(config, FILES, COMMAND_LINE, where=place_of_run(), prefixed=prefixed)
+if IMPORTED:  # the local files that the config names must keep their paths
     workflow.modifier.path_modifier = PathModifier(None, None, workflow)
 GRID = Grid(CONFIG)
 PATHS, PROTOCOL = GRID.paths, GRID.protocol

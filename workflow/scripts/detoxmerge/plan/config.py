@@ -4,6 +4,7 @@
 pydantic cannot check by itself is in checks/: aliases, a method's parameters, local files.
 """
 
+import os
 import typing
 from typing import Annotated, Any
 
@@ -17,10 +18,14 @@ from pydantic import (
 
 from .catalogue import Corpus, Dataset, Model, Prompts, Scorer, Selector
 from .entries import Entry, MethodEntry, Seed, is_method_entry
-from .slug import NAME
+from .slug import MAX_ALIAS, MAX_BYTES, NAME, require_name
 from .training import Recipe
 
-Alias = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+Alias = Annotated[
+    str,
+    StringConstraints(pattern=f"^{NAME}$"),
+    AfterValidator(lambda name: require_name(name, MAX_ALIAS)),
+]
 
 
 def _scale(value: float) -> float:
@@ -35,13 +40,22 @@ def _method_entry(value: Any) -> Any:
     return value
 
 
-def _folder(folder: str) -> str:
-    """Without a slash at the end; Snakemake puts it before every path, and expands nothing."""
+def as_folder(folder: str) -> str:
+    """Without a slash at the end; Snakemake puts it before every path, and expands nothing.
+
+    Raises:
+        ValueError: no folder can be called so.
+    """
     kept = folder.strip().rstrip("/")
     if not kept:
         raise ValueError(f"must name a folder, not {folder!r}")
     if kept.startswith("~") or set("${}*") & set(kept):
         raise ValueError(f"'{kept}' is not expanded; write the path out, without ~ $ {{ }} *")
+    if not kept.isprintable():
+        raise ValueError(f"{kept!r} has characters that cannot be seen; leave them out")
+    size = max(len(os.fsencode(name)) for name in kept.split("/"))
+    if size > MAX_BYTES:
+        raise ValueError(f"a name in it has {size} bytes, and {MAX_BYTES} are the most; shorten it")
     return kept
 
 
@@ -118,8 +132,10 @@ class Run(Entry):
 class Config(Entry):
     """The whole config: a catalogue (what exists) and a selection (`run`: what to do)."""
 
-    results: Annotated[str, AfterValidator(_folder)] = Field(
-        "results", min_length=1, description="folder that everything is written to"
+    results: Annotated[str, AfterValidator(as_folder)] = Field(
+        "results",
+        min_length=1,
+        description="folder that everything is written to: new, or with an earlier study",
     )
     device: typing.Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: a GPU if there is one; cuda: fail without one"

@@ -2,7 +2,7 @@
 
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +14,9 @@ from .checks.methods import bad_methods, refused_by_methods
 from .checks.missing import missing_finetunes, missing_paths, missing_sources
 from .checks.names import repetitions, unknown_aliases, unknown_exports
 from .checks.repeated_keys import repeated_keys
+from .checks.results_folder import Where, bad_results
 from .checks.stages import bad_selectors, repeated_generations, shared_texts, trained_on
-from .config import Config
+from .config import Config, as_folder
 from .grid import Grid
 
 PLAIN_TEXT = ("results", "device")  # keys whose value is text
@@ -25,6 +26,9 @@ def load_config(
     raw: Mapping[str, Any],
     files: Iterable[Path | str] = (),
     command_line: Mapping[str, Any] | None = None,
+    *,
+    where: Where | None = None,
+    prefixed: Callable[[str], str] = str,
 ) -> Config:
     """Check a merged config, and complete it with its defaults.
 
@@ -33,6 +37,8 @@ def load_config(
         files: that it was read from, for keys that they repeat.
         command_line: the part of `raw` that was given with `--config`. Snakemake leaves its
             scalars as text, so they are read as YAML here.
+        where: the workflow runs, to see what lies in the folder of the results.
+        prefixed: gives that folder the prefix of a workflow that imports this one.
 
     Raises:
         SystemExit: with one sentence per error: where, what, how to mend it.
@@ -40,7 +46,9 @@ def load_config(
     try:
         raw = _typed_as_yaml(raw, command_line or {})
         errors = [*repeated_keys(files), *unknown_aliases(raw), *bad_methods(raw)]
+        errors += _bad_results(raw.get("results"), where, prefixed)
         config = Config.model_validate(raw)
+        config = config.model_copy(update={"results": prefixed(config.results)})
         errors += [*repetitions(config), *missing_paths(config), *shared_texts(config)]
         if not errors:
             errors = [*bad_selectors(config), *repeated_generations(config)]
@@ -55,6 +63,19 @@ def load_config(
     if errors:
         raise SystemExit("\n".join(["The config is not valid:", *(f"  {e}" for e in errors)]))
     return config
+
+
+def _bad_results(
+    results: Any, where: Where | None, prefixed: Callable[[str], str]
+) -> Iterator[str]:
+    """As `bad_results`, of a config that is not parsed yet; what has the wrong form is skipped."""
+    try:
+        folder = as_folder(
+            str(Config.model_fields["results"].default if results is None else results)
+        )
+    except ValueError:
+        return
+    yield from bad_results(prefixed(folder), where)
 
 
 def _typed_as_yaml(raw: Mapping[str, Any], command_line: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,7 +125,7 @@ def _sentence(error: Any) -> str:
 
 
 def _place(loc: tuple[Any, ...]) -> str:
-    return ".".join(map(str, loc)) or "the config"
+    return ".".join(str(part) for part in loc if part != "[key]") or "the config"
 
 
 def _model_at(loc: tuple[Any, ...]) -> type[BaseModel]:

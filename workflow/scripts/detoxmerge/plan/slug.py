@@ -12,6 +12,35 @@ INDEX = r"0|[1-9]\d*"
 NAME = r"[a-z0-9][a-z0-9_.-]*"  # an alias: no '=', ',', '/' or capital letter
 SETTING = r"default|[a-z_]\w*=[^/,=]+(?:--[a-z_]\w*=[^/,=]+)*"
 
+MAX_BYTES = 255  # of a file's or a folder's name, whatever the file system
+# leaves room for what file names put around it, `toxicity-{scorer}-scale1.234567891e-05.parquet`,
+# and for the host and process that a file's name has while it is written
+MAX_ALIAS = 100
+REPEATS = 20  # of a text at the end of a name, in which Snakemake sees a rule that calls itself
+
+
+def require_name(name: str, most: int) -> str:
+    """The name, if files and folders can bear it.
+
+    Args:
+        name: an alias, or a setting.
+        most: bytes.
+
+    Raises:
+        ValueError: it is too long, or Snakemake refuses it.
+    """
+    size = len(name.encode())
+    if size > most:
+        raise ValueError(f"a name of {size} bytes, and {most} are the most; shorten it")
+    lengths = range(1, len(name) // REPEATS + 1)
+    repeated = [name[-n:] for n in lengths if name.endswith(name[-n:] * REPEATS)]
+    if repeated:
+        raise ValueError(
+            f"the name ends with '{repeated[0]}' {REPEATS} times or more, which Snakemake takes "
+            "for an endless loop; choose another one"
+        )
+    return name
+
 
 def slug(value: object) -> str:
     """The canonical text of a value in a path.

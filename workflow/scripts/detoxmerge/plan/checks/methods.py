@@ -10,7 +10,7 @@ from ..config import Config
 from ..entries import MethodEntry, as_dict, is_method_entry
 from ..registry import METHODS, params_of, refusals
 from ..settings import aliases, combinations, settings
-from ..slug import setting_slug
+from ..slug import MAX_BYTES, require_name, setting_slug
 
 
 def bad_methods(raw: dict[str, Any]) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _bad_entry(name: str, entry: dict[str, Any] | None, where: str) -> list[str]
         if params is not METHODS[name].Params:
             kind += f" with operator {values['operator']}"
         try:
-            setting_slug(params.model_validate(values))
+            require_name(setting_slug(params.model_validate(values)), MAX_BYTES)
         except ValidationError as error:
             return [
                 sentence(e, ".".join([where, *map(str, e["loc"])]), params.model_fields, kind)

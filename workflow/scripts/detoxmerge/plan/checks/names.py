@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import UserError, nearest
-from ..config import Config
+from ..config import Config, Run
 from ..entries import as_dict
 from ..exports import find_export
 from ..grid import Grid
+from ..paths import Paths
 from ..registry import METHODS
 from ..slug import slug
 
@@ -87,7 +88,19 @@ def repetitions(config: Config) -> list[str]:
         both = sorted(set(stage.prompts) & {c for s in run.stages.values() for c in s.corpora})
         if both:  # they would share a folder below an edit's measurements
             errors.append(f"run.{name}: '{both[0]}' names a prompt set and a corpus; rename one")
+        for alias in {*stage.prompts, *stage.corpora} & _beside_sets(run):
+            errors.append(
+                f"run.{name}: '{alias}' is also the name of a file of each edit; rename the set"
+            )
     return errors
+
+
+def _beside_sets(run: Run) -> set[str]:
+    """Names of the files that lie beside the folders of prompt sets and corpora."""
+    p = Paths()
+    patterns = [p.change, p.change.replace(".json", ".parquet"), p.cost]
+    patterns += [p.selected.replace("{selector}", selector) for selector in run.selectors]
+    return {pattern.rpartition("/")[2] for pattern in patterns}
 
 
 def unknown_exports(grid: Grid) -> list[str]:
