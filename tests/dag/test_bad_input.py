@@ -99,6 +99,14 @@ def test_a_model_whose_download_was_truncated(house: House) -> None:
     refused(house, "models/pico/base/edit.json", words)
 
 
+def test_a_window_beyond_the_models_context_is_found_with_the_model(house: House) -> None:
+    with house.config() as config:
+        config["corpora"]["polite"]["window_tokens"] = 4096
+    forget(house, "models/pico/base/edit.json")
+    words = r"corpora\.polite\.window_tokens: 4096 is more than models\.pico can read, \d+ tokens"
+    refused(house, "models/pico/base/edit.json", words)
+
+
 def test_a_given_fine_tune_whose_download_was_truncated(house: House) -> None:
     shutil.copytree(house.path("models/pico"), house.path("given"))
     weights = house.path("given/model.safetensors")

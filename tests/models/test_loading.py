@@ -209,3 +209,23 @@ def test_only_the_matrices_of_conv1d_are_stored_input_first(gpt2_base, llama_bas
     shapes = {name: p.shape for name, p in pico.gpt2().named_parameters()}
     assert shapes["transformer.h.0.attn.c_attn.weight"] == (16, 48)
     assert input_first_weights(read_json(llama_base)["model"]) == set()
+
+
+def test_what_the_study_cannot_read_is_found_before_the_manifest_is_written(folder, out):
+    write_json(folder / "config.json", {"model_type": "gpt2", "n_positions": 77})
+    known = []
+    fetch_model("small", local(folder), None, out, known.append)
+    assert known == [77]
+    out.unlink()
+
+    def refuse(context):
+        raise UserError(f"a window is longer than {context}")
+
+    with pytest.raises(UserError, match="a window is longer than 77"):
+        fetch_model("small", local(folder), None, out, refuse)
+    assert not out.exists()
+    write_json(folder / "config.json", {"model_type": "gpt3"})
+    with pytest.raises(
+        UserError, match=r"models\.small: transformers cannot read '.*config\.json'"
+    ):
+        fetch_model("small", local(folder), None, out, refuse)

@@ -149,6 +149,14 @@ def test_a_truncated_checkpoint_is_one_sentence(scorer: Path, tmp_path: Path, cu
         load(fields, "cpu")
 
 
+def test_a_test_set_of_one_class_is_refused_before_the_training(tmp_path: Path) -> None:
+    one = {"own": {"generated": {"kind": "comments", "rows": 1, "seed": 2}}}
+    job = Job(tmp_path / "scorer.json")
+    with pytest.raises(UserError, match=r"both classes; scorers\.s\.train\.test\.own has"):
+        train_scorer("s", scorer_protocol(test=one), job)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_roc_auc_by_counting_pairs() -> None:
     rng = np.random.default_rng(0)
     scores, toxic = rng.integers(0, 6, 60) / 5, rng.random(60) < 0.4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,13 +17,17 @@ from .tied_weights import stored_twice
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 M = TypeVar("M", bound="torch.nn.Module")
 
 
 def fetch_model(
-    alias: str, protocol: Mapping[str, Any], pretrained: Path | None, out: Path
+    alias: str,
+    protocol: Mapping[str, Any],
+    pretrained: Path | None,
+    out: Path,
+    require_context: Callable[[int | None], None] | None = None,
 ) -> None:
     """Find a base model, check that it is complete, and write its manifest: the null edit.
 
@@ -31,6 +35,8 @@ def fetch_model(
         protocol: `hub` and `revision`, or `path`; all None if the workflow trained it.
         pretrained: manifest of a base model trained here, its folder beside it.
         out: `edit.json` with `verb: none`, the model's place, checksums and parameter count.
+        require_context: refuses a number of tokens that the model can read (None: it states none),
+            so that a window that does not fit is found before anything is trained.
 
     Raises:
         UserError: it cannot be fetched, or config, safetensors or tokenizer are missing or broken.
@@ -48,6 +54,8 @@ def fetch_model(
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     _require_tokenizer(folder, name)
+    if require_context:
+        require_context(_stated_context(folder, name))
     # the checksums make another version in the same folder another model
     files = sorted({*weights, *(f for pattern in MODEL_FILES for f in folder.glob(pattern))})
     write_manifest(
@@ -132,7 +140,27 @@ def _without_weights(place: Place) -> PreTrainedModel:
 
 def context_of(model: PreTrainedModel) -> int | None:
     """Tokens that a model can read; None where its config states no limit."""
-    return getattr(model.config, "max_position_embeddings", None)
+    return _limit(model.config)
+
+
+def _limit(config: PretrainedConfig) -> int | None:
+    return getattr(config, "max_position_embeddings", None)
+
+
+def _stated_context(folder: Path, name: str) -> int | None:
+    """As `context_of`, before the model is loaded."""
+    from transformers import AutoConfig
+
+    try:
+        return _limit(
+            AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        )
+    except Exception as error:  # a type that is not known, values that its class refuses
+        why = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{name}: transformers cannot read '{folder}/config.json' ({why}); name a model that "
+            "it knows"
+        ) from error
 
 
 def load_tokenizer(place: Place) -> PreTrainedTokenizerBase:

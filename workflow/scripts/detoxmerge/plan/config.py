@@ -21,6 +21,7 @@ from .entries import Entry, MethodEntry, Seed, is_method_entry
 from .slug import MAX_ALIAS, MAX_BYTES, NAME, require_name
 from .training import Recipe
 
+LARGEST = 3.4e38  # of fp32, about
 Alias = Annotated[
     str,
     StringConstraints(pattern=f"^{NAME}$"),
@@ -31,6 +32,8 @@ Alias = Annotated[
 def _scale(value: float) -> float:
     if value <= 0:
         raise ValueError(f"must be a number above 0 (0 is the base model), not {value}")
+    if value > LARGEST:
+        raise ValueError(f"must be a number of fp32, at most {LARGEST:g}, not {value:g}")
     return value
 
 
@@ -69,7 +72,7 @@ class Statistics(Entry):
     """How intervals are made: paired bootstrap over prompts and windows."""
 
     seed: int = Field(42, ge=0, description="seed of the resampling")
-    replicates: int = Field(2000, ge=100)
+    replicates: int = Field(2000, ge=100, le=10**5)
     confidence: float = Field(0.95, gt=0, lt=1)
 
 

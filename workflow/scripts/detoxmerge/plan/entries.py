@@ -5,7 +5,7 @@ no rule's params and no measurement's key have them. A field that was added late
 it is left out at its default, which gives the numbers of before.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
@@ -25,7 +25,9 @@ def as_list(value: Any) -> Any:
     return value if isinstance(value, list) or value is None else [value]
 
 
-Names = Annotated[list[str], BeforeValidator(as_list)]
+Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[list[Text], BeforeValidator(as_list)]
+Several = Annotated[Names, Field(min_length=1)]
 MethodEntry = dict[str, Any] | list[dict[str, Any]] | None
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$", description="commit hash on the hub")]
 
@@ -43,7 +45,15 @@ def as_dict(value: object) -> dict[str, Any]:
 
 
 class Entry(BaseModel, extra="forbid", strict=True, allow_inf_nan=False):
-    """Base of all entries: unknown keys and wrong types are errors."""
+    """Base of all entries: unknown keys and wrong types are errors, and so are huge numbers."""
+
+    @model_validator(mode="after")
+    def _integers_fit(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, int) and abs(value) >= 2**63:  # torch and parquet take no more
+                raise ValueError(f"`{name}` must be below 2**63, about 9.2e18, not {value}")
+        return self
 
 
 def exactly_one(entry: Entry, *names: str) -> None:
@@ -89,7 +99,7 @@ class Generated(Entry):
     """Text of this project's own seeded generator: needs no network and no file."""
 
     kind: Literal["comments", "prompts"]
-    rows: int = Field(ge=1, description="number of texts")
+    rows: int = Field(ge=1, le=10**8, description="number of texts")
     seed: int = Field(ge=0, description="seed of the generator")
 
 
@@ -107,18 +117,18 @@ def require_heads(entry: Any) -> None:
 class Source(Entry):
     """Rows of text: from the hub, from local files, or from the embedded generator."""
 
-    hub: str | None = Field(None, description="data set id on the Hugging Face hub")
+    hub: Text | None = Field(None, description="data set id on the Hugging Face hub")
     revision: Revision | None = None
     subset: str | None = Field(None, description="name of the hub data set's configuration")
-    splits: Names | None = Field(None, description="splits of the hub data set, concatenated")
-    path: Names | None = Field(
+    splits: Several | None = Field(None, description="splits of the hub data set, concatenated")
+    path: Several | None = Field(
         None, description="local .parquet, .jsonl, .json, .csv (also .gz); $VARIABLES are expanded"
     )
     generated: Generated | None = None
     where: dict[str, str | int | bool] = Field(
         default={}, description="column: value; rows that differ are left out"
     )
-    text: str = Field("text", description="column with the text; a.b for a nested one")
+    text: Text = Field("text", description="column with the text; a.b for a nested one")
     part: Literal["validation", "test"] | None = Field(
         None,
         description="a fifth of the texts, or the rest: which one a text is in, the text decides",
@@ -143,7 +153,18 @@ class Source(Entry):
         repeated = [path for i, path in enumerate(paths) if path in paths[:i]]
         if repeated:
             raise ValueError(f"`path` names '{repeated[0]}' twice; leave one out")
+        made, chosen = self.generated, self.sample
+        if made and chosen and chosen.rows > made.rows:
+            raise ValueError(
+                f"sample.rows {chosen.rows} is more than generated.rows {made.rows}; lower it"
+            )
         return self
+
+    @property
+    def most_rows(self) -> int | None:
+        """How many rows it has at most, as far as the config alone tells; None: it does not."""
+        made = self.sample or self.generated
+        return made.rows if made else None
 
     def local_paths(self) -> list[LocalPath]:
         """Its local files, if it has any."""
@@ -171,7 +192,7 @@ class Source(Entry):
 class Labelled(Source):
     """Texts with a toxicity score, to train or test a scorer on."""
 
-    score: str = Field("toxicity", description="column with the score, 0..1")
+    score: Text = Field("toxicity", description="column with the score, 0..1")
 
     @model_validator(mode="after")
     def _two_columns(self) -> "Labelled":

@@ -15,6 +15,7 @@ from .checks.missing import missing_finetunes, missing_paths, missing_sources
 from .checks.names import repetitions, unknown_aliases, unknown_exports
 from .checks.repeated_keys import repeated_keys
 from .checks.results_folder import Where, bad_results
+from .checks.sizes import beyond_contexts, too_many_shards
 from .checks.stages import bad_selectors, repeated_generations, shared_texts, trained_on
 from .config import Config, as_folder
 from .grid import Grid
@@ -56,6 +57,7 @@ def load_config(
         if not errors:  # a study with errors has no grid
             grid = Grid(config)
             errors = [*missing_finetunes(grid), *missing_sources(grid), *unknown_exports(grid)]
+            errors += [*too_many_shards(grid), *beyond_contexts(grid)]
     except UserError as error:
         errors = [str(error)]
     except ValidationError as invalid:

@@ -4,7 +4,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from .entries import Entry, Revision, exactly_one
+from .entries import Entry, Revision, Text, exactly_one
 from .local import MODEL_FILES, LocalPath
 
 
@@ -15,9 +15,9 @@ class Origin(Entry):
     PATH_KIND: ClassVar[str] = "folder"
     FILES: ClassVar[tuple[str, ...]] = MODEL_FILES  # decide what a local folder is
 
-    hub: str | None = Field(None, description="id on the Hugging Face hub")
+    hub: Text | None = Field(None, description="id on the Hugging Face hub")
     revision: Revision | None = None
-    path: str | None = Field(None, description="local folder; $VARIABLES are expanded")
+    path: Text | None = Field(None, description="local folder; $VARIABLES are expanded")
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

@@ -12,15 +12,24 @@ Precision = Annotated[
 ]
 
 
+def _require_decay(entry: "Recipe | Pretrain") -> None:
+    """Raise ValueError if a step would take more than the whole of a weight away."""
+    if entry.weight_decay * entry.learning_rate >= 1:
+        raise ValueError(
+            f"weight_decay {entry.weight_decay:g} times learning_rate {entry.learning_rate:g} must "
+            "be below 1, as each step takes this share of a weight away; lower one"
+        )
+
+
 class Recipe(Entry):
     """How one shard is fine-tuned: the full model, causal cross-entropy, no EOS appended."""
 
-    epochs: int = Field(5, ge=1)
+    epochs: int = Field(5, ge=1, le=10**5)
     learning_rate: float = Field(1e-5, gt=0, lt=1)
     schedule: Literal["linear", "constant", "cosine"] = "linear"
     warmup_share: float = Field(0.0, ge=0, lt=1, description="share of the steps, warm-up")
     optimizer: Literal["adamw_torch", "adafactor", "sgd"] = "adamw_torch"
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="times learning_rate: below 1")
     max_grad_norm: float = Field(1.0, gt=0, description="gradient clipping, L2")
     batch_size: int = Field(16, ge=1, description="texts per process and step")
     accumulation_steps: int = Field(1, ge=1, description="batches per optimizer step")
@@ -36,6 +45,11 @@ class Recipe(Entry):
     )
     processes: int = Field(1, ge=1, description="in all, a GPU each", json_schema_extra=LATER)
     nodes: int = Field(1, ge=1, description="that hold the processes", json_schema_extra=SPEED)
+
+    @model_validator(mode="after")
+    def _decays(self) -> "Recipe":
+        _require_decay(self)
+        return self
 
     @model_validator(mode="after")
     def _warms_up(self) -> "Recipe":
@@ -68,12 +82,12 @@ class Pretrain(Entry):
     texts: list[Source] = Field(
         min_length=1, description="what it is trained on, one after another"
     )
-    vocabulary: int = Field(4096, ge=300, description="BPE tokens")
-    layers: int = Field(4, ge=1)
-    width: int = Field(192, ge=8)
+    vocabulary: int = Field(4096, ge=300, le=10**7, description="BPE tokens")
+    layers: int = Field(4, ge=1, le=1000)
+    width: int = Field(192, ge=8, le=10**5)
     heads: int = Field(4, ge=1)
-    context: int = Field(128, ge=8, description="position embeddings, and tokens per row")
-    steps: int = Field(1500, ge=1, description="optimizer steps")
+    context: int = Field(128, ge=8, le=10**7, description="position embeddings, and tokens per row")
+    steps: int = Field(1500, ge=1, le=10**8, description="optimizer steps")
     batch_size: int = Field(32, ge=1, description="rows of `context` tokens per step")
     learning_rate: float = Field(2e-3, gt=0, lt=1)
     warmup_share: float = Field(0.05, ge=0, lt=1)
@@ -86,4 +100,5 @@ class Pretrain(Entry):
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> "Pretrain":
         require_heads(self)
+        _require_decay(self)
         return self

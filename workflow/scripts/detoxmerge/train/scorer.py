@@ -44,6 +44,8 @@ def train_scorer(alias: str, protocol: Mapping[str, Any], job: Job) -> None:
     # all texts are read first, so that a broken source fails before hours of training
     texts, labels = _labelled(entry["texts"], f"{name}.texts")
     tests = {key: _labelled([test], f"{name}.test.{key}") for key, test in entry["test"].items()}
+    for key, (_, scores) in tests.items():
+        _require_both_classes(scores >= TOXIC_FROM, f"{name}.test.{key}")
     tokenizer = _train_tokenizer(texts, entry, folder / "tokenizer")
     set_seed(job.seed)
     model = BertForSequenceClassification(_shape(tokenizer, entry))
@@ -93,13 +95,17 @@ def roc_auc(scores: np.ndarray, toxic: np.ndarray) -> float:
     Raises:
         UserError: all texts are of one class.
     """
-    n1, n0 = int(toxic.sum()), int((~toxic).sum())
-    if not n1 or not n0:
-        raise UserError(
-            f"ROC AUC needs both classes; the test set has {n1} toxic, {n0} other texts"
-        )
+    n1, n0 = _require_both_classes(toxic, "the test set")
     ranks = pd.Series(scores).rank().to_numpy()
     return float((ranks[toxic].sum() - n1 * (n1 + 1) / 2) / (n1 * n0))
+
+
+def _require_both_classes(toxic: np.ndarray, name: str) -> tuple[int, int]:
+    """The numbers of toxic texts and of others, if there are some of both."""
+    n1, n0 = int(toxic.sum()), int((~toxic).sum())
+    if not n1 or not n0:
+        raise UserError(f"ROC AUC needs both classes; {name} has {n1} toxic, {n0} other texts")
+    return n1, n0
 
 
 def _labelled(sources: list[Mapping[str, Any]], name: str) -> tuple[list[str], np.ndarray]:

@@ -33,6 +33,7 @@ REFERENCE = "Beirami et al., arXiv 2401.01879, 2024"
 VERSION = 1
 USES = ()
 SCORER = "scorer"
+MAX_SCALE = 20  # a million samples for each one that is kept
 READ = ("label", "thresholds", "any_above")  # of a scorer's entry: how it is read, not what it is
 
 
@@ -57,6 +58,12 @@ def refusals(params: Params, config: Config) -> Iterator[str]:
                 "this study; name another one to choose by"
             )
     scales = config.run.method_scales.get("best_of_n", config.run.scales)
+    if max(scales) > MAX_SCALE:
+        yield (
+            f"the scale is log2 N, and {max(scales):g} is more than {MAX_SCALE}; set "
+            "run.method_scales.best_of_n, for example to [1.0, 2.0, 3.0]"
+        )
+        return
     counts = [candidates_at(scale) for scale in sorted(scales)]
     if counts[0] == 1 or len(set(counts)) < len(counts):
         yield (

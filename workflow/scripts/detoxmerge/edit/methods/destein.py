@@ -93,7 +93,20 @@ def inputs(params: Params, at: At) -> list[str]:
 
 
 def refusals(params: Params, config: Config) -> Iterator[str]:
-    """Prompts with a single sample, which make no pairs."""
+    """Prompts with a single sample, which make no pairs, and fewer prompts than pairs."""
+    most = config.prompts[params.prompts].most_rows
+    if most is not None and params.count > most:
+        yield (
+            f"count {params.count} takes as many prompts, and prompts.{params.prompts} has {most} "
+            "at most; lower it"
+        )
+    for alias in config.run.models:
+        made = config.models[alias].pretrain
+        if made is not None and params.tokens >= made.context:
+            yield (
+                f"tokens {params.tokens} are not below the context {made.context} of "
+                f"models.{alias}; lower them"
+            )
     if config.prompts[params.prompts].generate.samples < 2 and not params.paraphraser:
         yield (
             f"prompts.{params.prompts} has one sample per prompt, and a pair takes two; raise "

@@ -30,9 +30,9 @@ refusals = refuse_several_processes
 
 
 class Params(Entry):
-    alpha: float = Field(1.0, ge=0, description="how much of the anti-expert is subtracted")
+    alpha: float = Field(1.0, ge=0, le=1e6, description="how much of the anti-expert is subtracted")
     num_shards: int = Field(
-        1, ge=1, description="toxic fine-tunes whose mean vector is the anti-expert"
+        1, ge=1, le=10_000, description="toxic fine-tunes whose mean vector is the anti-expert"
     )
     recipe: RecipeName = Field(
         "default",

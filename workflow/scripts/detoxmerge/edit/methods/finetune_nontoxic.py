@@ -7,12 +7,14 @@ detoxification Gehman et al. (Findings of EMNLP 2020, arXiv 2009.11462) and Liu 
 arXiv 2105.03023).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from ...plan.at import At
+from ...plan.config import Config
 from ...plan.recipes import WithRecipe, refuse_several_processes
 from ...train.job import Job
 
@@ -24,14 +26,21 @@ VERSION = 2
 USES = ("dataset", "seed")
 RECIPE = "recipe"
 
-refusals = refuse_several_processes
-
 
 class Params(WithRecipe):
     rows: int | None = Field(
         None, ge=1, description="non-toxic texts; null: as many as the data set has toxic ones"
     )
     sample_seed: int = Field(42, ge=0, description="seed of the choice of texts")
+
+
+def refusals(params: Params, config: Config) -> Iterator[str]:
+    """A recipe with several processes, and more texts than a data set can have."""
+    yield from refuse_several_processes(params, config)
+    for alias in config.run.datasets:
+        most = config.datasets[alias].most_rows
+        if params.rows is not None and most is not None and params.rows > most:
+            yield f"rows {params.rows} are more than the {most} of datasets.{alias}; lower them"
 
 
 def inputs(params: Params, at: At) -> list[str]:

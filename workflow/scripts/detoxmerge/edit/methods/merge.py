@@ -61,12 +61,14 @@ class MergeParams(_First):
     lines_alpha: float | None = Field(
         None,
         ge=0,
+        le=1e6,
         description="LiNeS: factor of the first block, and outside of the blocks; null: no factors",
         json_schema_extra=LATER,
     )
     lines_beta: float | None = Field(
         None,
         ge=0,
+        le=1e6,
         description="LiNeS: by how much the last block's factor is higher; null: 1 - alpha",
         json_schema_extra=LATER,
     )

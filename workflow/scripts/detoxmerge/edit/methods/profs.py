@@ -14,12 +14,14 @@ of the data set are no pairs by content: they are paired at random. delta = W (I
 Uppaal et al., ICLR 2025, arXiv 2405.13967.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from ...plan.at import At
+from ...plan.config import Config
 from ...plan.entries import Entry
 from ...train.job import Job
 
@@ -47,7 +49,31 @@ class Params(Entry):
     def _some_share(self) -> "Params":
         if self.from_share >= self.to_share:
             raise ValueError(f"from_share {self.from_share} is not below to_share {self.to_share}")
+        if self.rank > self.pairs:
+            raise ValueError(f"rank {self.rank} of {self.pairs} pairs; lower rank, or raise pairs")
         return self
+
+
+def refusals(params: Params, config: Config) -> Iterator[str]:
+    """More pairs than a data set can have, and models without such a layer or such a rank."""
+    for alias in config.run.datasets:
+        most = config.datasets[alias].most_rows
+        if most is not None and 2 * params.pairs > most:
+            yield (
+                f"{params.pairs} pairs take {2 * params.pairs} texts, and datasets.{alias} has "
+                f"{most} at most; lower pairs"
+            )
+    for alias in config.run.models:
+        if (made := config.models[alias].pretrain) is None:
+            continue
+        if params.rank >= made.width:
+            yield f"rank {params.rank} must be below the width {made.width} of models.{alias}"
+        if round(params.from_share * made.layers) >= round(params.to_share * made.layers):
+            yield (
+                f"no layer of the {made.layers} of models.{alias} lies between from_share "
+                f"{params.from_share:g} and to_share {params.to_share:g}; lower that, or "
+                "raise this"
+            )
 
 
 def inputs(params: Params, at: At) -> list[str]:

@@ -16,12 +16,12 @@ class TrainScorer(Entry):
     test: dict[str, Labelled] = Field(
         description="ROC AUC is measured on each, label: score >= 0.5"
     )
-    vocabulary: int = Field(8000, ge=100, description="WordPiece tokens")
-    layers: int = Field(2, ge=1)
-    width: int = Field(128, ge=8)
+    vocabulary: int = Field(8000, ge=100, le=10**7, description="WordPiece tokens")
+    layers: int = Field(2, ge=1, le=1000)
+    width: int = Field(128, ge=8, le=10**5)
     heads: int = Field(4, ge=1)
-    max_tokens: int = Field(128, ge=8)
-    epochs: int = Field(2, ge=1)
+    max_tokens: int = Field(128, ge=8, le=10**7)
+    epochs: int = Field(2, ge=1, le=10**5)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(5e-4, gt=0, lt=1)
     seed: Seed = 42
