@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from ...errors import UserError
-from ...plan.entries import Entry
+from ...plan.entries import Entry, Text
 from ...plan.local import TOKENIZER_FILES, LocalPath, expand_path
 from ...storage.artefacts import read_json, write_json
 from ..places import folder_of
@@ -24,8 +24,8 @@ LOCAL_COPIES = "`detoxify` by `checkpoint: {file: ..., tokenizer: ...}`, local c
 class Checkpoint(Entry):
     """A local checkpoint in Detoxify's format, with its tokenizer's folder."""
 
-    file: str = Field(description=".ckpt; $VARIABLES are expanded")
-    tokenizer: str = Field(description="folder with config.json and the tokenizer's files")
+    file: Text = Field(description=".ckpt; $VARIABLES are expanded")
+    tokenizer: Text = Field(description="folder with config.json and the tokenizer's files")
 
 
 Value = Checkpoint
@@ -76,7 +76,7 @@ def load(manifest: Mapping[str, Any], device: str) -> LoadedScorer:
             copy = io.BytesIO()
             torch.save({"config": content["config"], "state_dict": content["state_dict"]}, copy)
             copy.seek(0)
-            return Detoxify(checkpoint=copy, huggingface_config_path=view, device=device)
+            scorer = Detoxify(checkpoint=copy, huggingface_config_path=view, device=device)
     except Exception as error:  # pickle, zip, torch and transformers each have their own
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
@@ -84,6 +84,22 @@ def load(manifest: Mapping[str, Any], device: str) -> LoadedScorer:
             f"load from tensors and plain values ({why}); fetch it again, or save it in Detoxify's "
             "format"
         ) from error
+    # Detoxify cuts texts where the tokenizer says; beyond the positions they would have no score
+    if limit := most_tokens(scorer.model):
+        scorer.tokenizer.model_max_length = min(scorer.tokenizer.model_max_length, limit)
+    return scorer
+
+
+def most_tokens(model: Any) -> int | None:
+    """Tokens that a classifier can read, special ones among them; None: its config has no limit."""
+    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if limit is None or limit < 1:  # of XLNet it is -1
+        return None
+    for name, module in model.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if name.endswith("position_embeddings") and padding is not None:
+            return limit - padding - 1  # RoBERTa and its kin count from behind the pad token
+    return limit
 
 
 @contextlib.contextmanager
