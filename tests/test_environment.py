@@ -36,7 +36,7 @@ def test_the_lock_pins_every_direct_dependency_and_no_build() -> None:
 def test_package_citation_and_changelog_have_the_same_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
-    newest = re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    newest = re.search(r"^## (\d.*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert newest[1] == version
 
 
