@@ -124,6 +124,18 @@ def test_an_output_that_cannot_be_made_is_refused_before_anything_is_fetched(
         assert (status, message in error, error.count("\n")) == (2, True, 1), error
 
 
+def test_what_was_left_behind_is_said(tmp_path: Path) -> None:
+    base, (fine_tune,) = finetunes(tmp_path, count=1)
+    (base / "README.md").write_text("words")
+    (base / "optimizer.pt").touch()
+    out = tmp_path / "out"
+    done = run("merge", "--base", base, "--fine-tune", fine_tune, "--scale", "1", "--out", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "left behind of the base's folder: README.md, optimizer.pt\n" in done.stdout
+    record = json.loads((out / "detoxmerge.json").read_text())
+    assert record["left_behind"] == ["README.md", "optimizer.pt"]
+
+
 def test_only_what_is_asked_for_is_imported(tmp_path: Path) -> None:
     base, fine_tunes = finetunes(tmp_path, count=1)
     merge = (

@@ -183,7 +183,8 @@ def test_fine_tune_of_the_hub_is_pinned(tmp_path: Path, monkeypatch: pytest.Monk
     fetch_finetune("models.m.fine_tunes.0", place(**pin), base_of(base), out)
     sums = {FILE: sha256(shards[0] / FILE)}
     assert read_json(out)["place"] == pin | {"sha256": sums}
-    assert asked == [("owner/model", "f" * 40, False), ("owner/model", "f" * 40, True)]
+    assert {(hub, revision) for hub, revision, _ in asked} == {("owner/model", "f" * 40)}
+    assert [offline for *_, offline in asked] == [False] * 3 + [True] * 3  # fetched, then opened
 
 
 BAD = {

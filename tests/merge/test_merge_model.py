@@ -285,12 +285,13 @@ def test_a_config_that_is_none_is_found_before_merging(tmp_path: Path, text: str
 
 @pytest.mark.parametrize(
     ("index", "message"),
-    [({"a": 1}, "is not an index of weights"), ({"a": "model.safetensors"}, "its files lack 'a'")],
+    [({"a": 1}, "is not an index of weights"), ({"a": "part.safetensors"}, "its files lack 'a'")],
 )
 def test_an_index_that_does_not_fit_its_files(
     tmp_path: Path, index: dict[str, object], message: str
 ) -> None:
     base, fine_tunes = finetunes(tmp_path)
+    (base / "model.safetensors").rename(base / "part.safetensors")
     text = json.dumps({"weight_map": index})
     (base / "model.safetensors.index.json").write_text(text)
     with pytest.raises(UserError, match=message):

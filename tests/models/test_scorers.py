@@ -148,7 +148,7 @@ def test_fetched_checkpoint_is_pinned_and_recorded(monkeypatch, tmp_path, out, g
         with open(path, "wb") as file:
             file.write(source.read_bytes())
 
-    def snapshot_download(hub, *, revision, allow_patterns, local_files_only=False):
+    def snapshot_download(hub, *, revision, **_):
         asked.append((hub, revision))
         return str(tmp_path)
 

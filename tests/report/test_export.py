@@ -425,7 +425,42 @@ def test_folder_that_is_there_is_replaced_as_a_whole(study, monkeypatch):
 
 
 def test_tokenizer_of_unknown_files_is_refused(study, monkeypatch):
-    monkeypatch.setattr("detoxmerge.plan.local.CARRIED", ("generation_config",))
+    monkeypatch.setattr(export, "copy_rest", lambda *_: None)
     with pytest.raises((UserError, OSError, ValueError)):
         study.export()
     assert not study.folder().exists()
+
+
+def test_all_that_the_base_needs_comes_along_and_the_rest_is_listed(study, capsys):
+    base = Path("model")
+    for name in ("configuration_own.py", "preprocessor_config.json", "odd.vocabulary"):
+        (base / name).write_text("{}")
+    templates = base / "additional_chat_templates"
+    templates.mkdir()
+    (templates / "tools.jinja").write_text("hello")
+    (base / "README.md").write_text("the base's card")
+    save_file({"v": torch.zeros(2)}, base / "value_head.safetensors")
+    write_json(
+        base / "config.json",
+        json.loads((base / "config.json").read_text())
+        | {"auto_map": {"AutoConfig": "gone.Own"}, "transformers_weights": "model.safetensors"},
+    )
+    study.write(pico.noise(pico.gpt2()))
+    folder, content = study.export()
+    came = {"configuration_own.py", "preprocessor_config.json", "odd.vocabulary"}
+    came.add("additional_chat_templates/tools.jinja")
+    assert came <= set(content["files"])
+    for name in came:
+        assert (folder / name).read_bytes() == (base / name).read_bytes()
+        assert content["files"][name] == sha256(folder / name)
+    assert "the base's card" not in (folder / "README.md").read_text()
+    assert content["left_behind"] == ["README.md", "value_head.safetensors"]
+    assert content["missing_code"] == ["gone.py"]
+    said = capsys.readouterr().out
+    assert "left behind of the base's folder: README.md, value_head.safetensors" in said
+    assert "the base's configs name gone.py" in said
+    assert "transformers_weights" not in json.loads((folder / "config.json").read_text())
+    wanted = logits(load_edited(study.edit, 1))
+    assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(folder)), wanted)
+    mode = (folder / "README.md").stat().st_mode
+    assert all(path.stat().st_mode == mode for path in folder.rglob("*") if path.is_file())

@@ -107,9 +107,12 @@ def test_published_folder_appears_whole_at_the_end(tmp_path):
     path = tmp_path / "new" / "folder"
     with publish_folder(path) as part:
         (part / "a").write_text("whole")
+        (part / "b").mkdir()
+        (part / "b" / "c").write_text("below")
         assert not path.exists()
         assert part.parent == path.parent
-    assert names(path) == ["a"]
+    assert names(path) == ["a", "b"]
+    assert (path / "b" / "c").read_text() == "below"
     assert names(path.parent) == ["folder"]
 
 

@@ -232,6 +232,9 @@ def _require_sound(options: argparse.Namespace) -> None:
 
 
 def _print_summary(options: argparse.Namespace, record: dict[str, Any]) -> None:
+    from .merge.merge_model import MANIFEST
+    from .models.folder import print_rest
+
     out = Path(options.out)
     norms = ", ".join(f"{norm:.4g}" for norm in record["shard_l2_norms"])
     print(f"{out}: {options.operator} of {len(options.fine_tunes)}, ", end="")
@@ -240,8 +243,7 @@ def _print_summary(options: argparse.Namespace, record: dict[str, Any]) -> None:
     lost = record["num_rounded_back"] / max(1, record["num_moved_and_cast"])
     if lost >= WORTH_SAYING:
         print(f"{lost:.2%} of the weights that it moves were rounded back to the base's values")
-    from .merge.merge_model import MANIFEST
-
+    print_rest(record)
     print(f"how it was made: {out / MANIFEST}")
 
 

@@ -6,9 +6,10 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import UserError
+from ..models.folder import weight_files
 from ..models.library_names import LibraryNames
-from ..models.places import read_config, weight_files
 from ..models.tied_weights import stored_twice
+from ..plan.weight_names import read_config
 from ..storage.reading import Weights
 from .parameter_names import parameters, prefixes, require_floats
 from .per_layer import excluded_tensors

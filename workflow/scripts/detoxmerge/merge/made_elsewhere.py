@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..models.folder import weight_files
 from ..models.loading import names_of_library
-from ..models.places import download_model, model_folder, place_of, weight_files
+from ..models.places import download_model, model_folder, place_of
 from ..plan.local import expand_path
 from ..storage.artefacts import read_json, sha256, write_manifest
 from ..storage.reading import Weights

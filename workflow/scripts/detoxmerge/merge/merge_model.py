@@ -8,7 +8,6 @@ bit what the workflow's `edit.edited` makes of the same fine-tunes.
 
 import contextlib
 import math
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ import numpy as np
 from pydantic import BaseModel
 
 from ..errors import UserError
-from ..models.places import read_config
-from ..plan.local import carried_files
+from ..models.folder import Rest, copy_rest, rest_of
+from ..plan.weight_names import read_config, weight_names
 from ..storage.artefacts import publish_folder, write_json
 from ..storage.reading import FLOATS, Weights
 from ..storage.tensors import Stored
@@ -33,7 +32,6 @@ from .squares import all_below
 from .task_vectors import open_fine_tune
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-INDEX = "model.safetensors.index.json"
 MANIFEST = "detoxmerge.json"
 COPY_BYTES = 1 << 22
 # the least magnitude that is rounded to infinity: half a step above the largest number
@@ -88,14 +86,14 @@ def merge_model(
     """
     if out.exists() or out.is_symlink():
         raise UserError(f"{out} exists already; delete it, or name another folder with --out")
-    opened_base = open_base(base)
+    opened_base, rest = open_base(base), rest_of(base, "base")
     excluded = opened_base.excluded(exclude)
     opened = [open_fine_tune(path, opened_base, excluded) for path in fine_tunes]
     vectors = side_by_side(opened, excluded, base=opened_base.weights, workers=workers)
     merge = prepare_merge(vectors, operator, params, lines)
     with publish_folder(out) as part:
         norms = _write_weights(merge, opened_base, scale, dtype, part, progress)
-        _write_rest(base, part, dtype)
+        _write_rest(base, rest, part, dtype)
         manifest = {
             "base": str(base),
             "shards": [str(path) for path in fine_tunes],
@@ -105,6 +103,7 @@ def merge_model(
             "exclude": sorted(merge.vectors.excluded),
             "lines": lines,
             "facts": merge.facts,
+            **rest.record(),
         }
         write_json(part / MANIFEST, manifest | norms)
     return manifest | norms
@@ -140,7 +139,8 @@ def _write_weights(
         # a block may lie in any file, so all are open until the last one is written
         for file, texts in base.metadata.items():
             tensors = {name: stored[name] for name in stored if base.file_of[name] == file}
-            writer = until_written.enter_context(write_stored(out / file.name, tensors, texts))
+            copy = out / file.relative_to(opened_base.folder)
+            writer = until_written.enter_context(write_stored(copy, tensors, texts))
             writers |= dict.fromkeys(tensors, writer)
         for name in stored.keys() - {n for tensor in merge.vectors.shapes for n in names[tensor]}:
             _copy(base, name, stored[name].dtype, writers[name])
@@ -156,7 +156,7 @@ def _write_weights(
             back += sum(block.back for block in written)
             progress(done := done + size, total)
 
-    _write_index(base, stored, out)
+    _write_index(base, opened_base.folder, stored, out)
     print_zero_vectors(merge.vectors, squares)
     # from sorted order to the caller's
     norms = np.sqrt(squares)[np.argsort(merge.vectors.order)]
@@ -246,19 +246,20 @@ def _copy(base: Weights, name: str, dtype: str, writer: TensorWriter) -> None:
     writer.count(name, count)
 
 
-def _write_index(base: Weights, stored: dict[str, Stored], out: Path) -> None:
-    if len(base.metadata) == 1:
+def _write_index(base: Weights, folder: Path, stored: dict[str, Stored], out: Path) -> None:
+    """Write the index, under the name that the base's has, if it has one."""
+    index = weight_names(folder, "base").index_file
+    if index is None:
         return
     total = sum(entry.num_bytes for entry in stored.values())
-    names = {name: base.file_of[name].name for name in sorted(stored)}
-    write_json(out / INDEX, {"metadata": {"total_size": total}, "weight_map": names})
+    names = {name: str(base.file_of[name].relative_to(folder)) for name in sorted(stored)}
+    write_json(out / index, {"metadata": {"total_size": total}, "weight_map": names})
 
 
-def _write_rest(base: Path, out: Path, dtype: str | None) -> None:
-    """Write config, tokenizer and licence."""
+def _write_rest(base: Path, rest: Rest, out: Path, dtype: str | None) -> None:
+    """Write config, tokenizer, licence and whatever else lies beside the weights."""
+    copy_rest(base, rest, out)
     config = read_config(base, "base")
     if dtype is not None:
         config = {k: v for k, v in config.items() if k != "torch_dtype"} | {"dtype": dtype}
     write_json(out / "config.json", config)
-    for file in carried_files(base):
-        shutil.copyfile(file, out / file.name)

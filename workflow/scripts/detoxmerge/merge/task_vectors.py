@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..models.places import weight_files
+from ..models.folder import weight_files
+from ..plan.weight_names import holds_a_model
 from ..storage.reading import FLOATS, Weights
 from ..storage.tensors import Shape
 from .base import Base
@@ -91,7 +92,7 @@ def open_fine_tune(path: Path, base: Base, excluded: Collection[str] = ()) -> Ta
         )
     if path.is_file() or (path / DELTA).is_file():
         return _delta_of(path if path.is_file() else path / DELTA, base, excluded)
-    if is_adapter(path):
+    if is_adapter(path) and not holds_a_model(path):
         return _adapter(path, base, excluded)
     weights = without_wrappers(Weights(files := weight_files(path, "fine-tune")), str(path))
     names = names_in(weights, base, str(path), excluded)

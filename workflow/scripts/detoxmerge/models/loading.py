@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import UserError
-from ..plan.local import MODEL_FILES
+from ..plan.local import TOKENIZER_FILES, deciding_files
+from ..plan.weight_names import read_config
 from ..storage.artefacts import sha256, write_manifest
 from ..storage.reading import Weights
 from ..storage.tensors import open_tensors
+from .folder import weight_files
 from .library_names import LibraryNames, library_names
-from .places import Place, download_model, model_folder, place_of, read_config, weight_files
+from .places import Place, download_model, model_folder, place_of
 from .tied_weights import stored_twice
 
 if TYPE_CHECKING:
@@ -57,14 +59,14 @@ def fetch_model(
     if require_context:
         require_context(_stated_context(folder, name))
     # the checksums make another version in the same folder another model
-    files = sorted({*weights, *(f for pattern in MODEL_FILES for f in folder.glob(pattern))})
+    files = deciding_files(folder, TOKENIZER_FILES, weights=True)
     write_manifest(
         out,
         protocol=protocol,
         inputs=[pretrained] if pretrained else [],
         files={},
         verb="none",
-        model=place | {"sha256": {file.name: sha256(file) for file in files}},
+        model=place | {"sha256": {str(f.relative_to(folder)): sha256(f) for f in files}},
         num_parameters_stored=count,
     )
     print(f"{name}: {folder}, {count / 1e6:.2f} million parameters in {len(weights)} file(s)")

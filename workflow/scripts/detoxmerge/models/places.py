@@ -1,14 +1,18 @@
 """Where the files of models lie: local folders, and what the hub's client fetched."""
 
-import json
+import glob
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..plan.local import CARD_FILES, MODEL_FILES, expand_path
+from ..plan.local import TOKENIZER_FILES, expand_path
+from ..plan.weight_names import fetched_names, named_files
+from .folder import NOT_FETCHED
 
 LOCAL_COPY = "`hub` and `revision` by `path`, a local copy"
+COMMIT = re.compile(r"[0-9a-f]{40}")
 Place = Mapping[str, Any]  # `path`, or `hub` and `revision`, as a manifest has it
 
 
@@ -23,7 +27,9 @@ def model_folder(place: Place) -> Path:
     Raises:
         UserError: it is not there.
     """
-    return folder_of("model", place, MODEL_FILES, "models")
+    if "path" in place:
+        return folder_of("model", place, (), "models")
+    return _model_snapshot(place, "models", LOCAL_COPY, online=False)
 
 
 def folder_of(
@@ -59,7 +65,25 @@ def download_model(place: Place, name: str, instead: str = LOCAL_COPY) -> Path:
     Raises:
         UserError: it cannot be fetched.
     """
-    return snapshot("model", place, [*MODEL_FILES, *CARD_FILES], name, instead, online=True)
+    return _model_snapshot(place, name, instead, online=True)
+
+
+def _model_snapshot(place: Place, name: str, instead: str, *, online: bool) -> Path:
+    """The folder of a model, or an adapter, in the hub's cache; nothing is fetched but what it is.
+
+    A repository may hold the weights several times. The small files say which of them are read.
+    """
+
+    def ask(place: Place, patterns: Sequence[str], ignored: Sequence[str] = ()) -> Path:
+        return snapshot("model", place, patterns, name, instead, ignored, online=online)
+
+    folder = ask(place, ["*"], NOT_FETCHED) if online else ask(place, TOKENIZER_FILES)
+    if online and not COMMIT.fullmatch(place["revision"]):
+        place = {**place, "revision": folder.name}  # a branch may move meanwhile
+    for names in (fetched_names, named_files):  # the index counts where there is no single file
+        if wanted := [glob.escape(file) for file in names(folder)]:
+            folder = ask(place, wanted)
+    return folder
 
 
 def snapshot(
@@ -68,6 +92,7 @@ def snapshot(
     patterns: Sequence[str],
     name: str,
     instead: str = LOCAL_COPY,
+    ignored: Sequence[str] = (),
     *,
     online: bool = False,
 ) -> Path:
@@ -77,6 +102,7 @@ def snapshot(
         kind: as in `hub_sentence`, like `name` and `instead`.
         place: `hub` and `revision`.
         patterns: of the files that are needed.
+        ignored: patterns of those among them that are not.
         online: whether to fetch what is not here yet.
 
     Raises:
@@ -89,76 +115,12 @@ def snapshot(
             place["hub"],
             revision=place["revision"],
             allow_patterns=list(patterns),
+            ignore_patterns=list(ignored),
             local_files_only=not online,
         )
     except Exception as error:  # the hub's client raises a dozen unrelated types
         raise UserError(hub_sentence(kind, place, name, error, instead)) from error
     return Path(folder)
-
-
-def weight_files(folder: Path, name: str) -> list[Path]:
-    """The safetensors files of a model folder, all of those that its index names.
-
-    Args:
-        name: of the model, for the error message.
-
-    Returns:
-        Paths, sorted.
-
-    Raises:
-        UserError: config, weights or one of the files are missing.
-    """
-    from ..storage.tensors import layout  # with numpy, which the Snakefile does without
-
-    read_config(folder, name)
-    # a model in several files has an index, which shows whether one of them is missing
-    index, tensors = folder / "model.safetensors.index.json", {}
-    if index.is_file():
-        try:
-            tensors = json.loads(index.read_text())["weight_map"]
-            names = sorted({str(Path(file)) for file in tensors.values()})
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise UserError(
-                f"{name}: '{index}' is not an index of weights ({error!r}); fetch the model again"
-            ) from None
-    else:
-        names = [file.name for file in sorted(folder.glob("*.safetensors"))]
-    if not names:
-        raise UserError(
-            f"{name}: '{folder}' has no .safetensors file, and other formats can run code when "
-            "they are read; save it with model.save_pretrained(folder)"
-        )
-    for file in names:
-        if not (folder / file).is_file():
-            raise UserError(f"{name}: '{folder / file}' is missing; fetch the model again")
-    # a file can be complete and still belong to another version than the index
-    files = [folder / file for file in names]
-    if missing := tensors.keys() - {tensor for file in files for tensor in layout(file)}:
-        raise UserError(
-            f"{name}: its files lack '{min(missing)}', which '{index}' names; fetch it again"
-        )
-    return files
-
-
-def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """What config.json in a model's folder says.
-
-    Args:
-        name: of the model, for the error message.
-
-    Raises:
-        UserError: it is missing, or is not a JSON object.
-    """
-    file = folder / "config.json"
-    if not file.is_file():
-        raise UserError(f"{name}: '{folder}' has no config.json; is it a model folder?")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{name}: '{file}' is not JSON ({error}); fetch the model again") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{name}: '{file}' is not the config of a model; fetch the model again")
-    return config
 
 
 def hub_sentence(

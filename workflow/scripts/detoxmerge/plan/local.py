@@ -7,21 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
+from .weight_names import ADAPTER, ADAPTER_CONFIG, DELTA, weight_names
 
 TOKENIZER_FILES = ("*.json", "*.txt", "*.model")
-MODEL_FILES = (*TOKENIZER_FILES, "*.safetensors")  # no pickles, no code
 LICENSE_FILES = (
     "LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE", "COPYING",
     "NOTICE", "NOTICE.md", "NOTICE.txt", "USE_POLICY.md",
 )  # fmt: skip
-FINE_TUNE_FILES = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json")
-# they decide no number, so no manifest lists them, but an exported model comes with them
-CARD_FILES = ("README.md", "chat_template.jinja", *LICENSE_FILES)
-# how the names of a tokenizer's files begin; generation_config.json is copied with them
-CARRIED = (
-    "tokenizer", "vocab", "merges", "special_tokens_map", "added_tokens", "chat_template",
-    "spiece", "sentencepiece", "generation_config",
-)  # fmt: skip
+FINE_TUNE_FILES = (DELTA, ADAPTER_CONFIG, ADAPTER)  # beside the weights of a model
+INDICES = "*.index*.json"  # those of weights count only where they are read
 
 
 class LocalPath(NamedTuple):
@@ -32,12 +26,14 @@ class LocalPath(NamedTuple):
         path: as the config has it, with `$VARIABLES`.
         kind: ``file``, ``folder`` or ``file or folder``.
         patterns: of the files of a folder that decide what it is.
+        weights: whether the weights of a model in the folder decide, too.
     """
 
     key: str
     path: str
     kind: str = "file"
     patterns: tuple[str, ...] = ()
+    weights: bool = False
 
     def is_there(self) -> bool:
         """Whether the path exists and is of its kind.
@@ -51,11 +47,12 @@ class LocalPath(NamedTuple):
         )
 
     def files(self) -> list[str]:
-        """The file, or the files of the folder that match the patterns, sorted."""
+        """The file, or the files of the folder that decide what it is, sorted."""
         place = Path(expand_path(self.path))
         if not place.is_dir():
             return [str(place)]
-        return sorted(str(file) for pattern in self.patterns for file in place.glob(pattern))
+        files = deciding_files(place, self.patterns, self.weights)
+        return [str(file) for file in files]
 
 
 def files_of(paths: Iterable[LocalPath]) -> list[str]:
@@ -63,14 +60,24 @@ def files_of(paths: Iterable[LocalPath]) -> list[str]:
     return [file for path in paths for file in path.files()]
 
 
-def carried_files(folder: Path) -> list[Path]:
-    """The files of a model folder that an edited model needs as well: tokenizer and licence."""
-    licenses = {name.lower() for name in LICENSE_FILES}
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.is_file() and (file.name.startswith(CARRIED) or file.name.lower() in licenses)
-    )
+def deciding_files(folder: Path, patterns: Iterable[str], weights: bool) -> list[Path]:
+    """The files of a folder that decide what it is, sorted.
+
+    Args:
+        patterns: of names in the folder; an index of weights is left out.
+        weights: whether to add those of a model, with the index that names them.
+    """
+    found = {file for pattern in patterns for file in folder.glob(pattern)}
+    found = {file for file in found if not file.match(INDICES)}
+    if weights:
+        try:
+            model = weight_names(folder, str(folder))
+        except UserError:  # the job that reads the folder says what is wrong with it
+            return sorted(found)
+        found.discard(folder / ADAPTER)  # left over: of an adapter there is a config, too
+        found |= {folder / name for name in model.files}
+        found |= {folder / model.index_file} if model.index_file else set()
+    return sorted(file for file in found if file.is_file())
 
 
 def expand_path(path: str) -> str:

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from .entries import Entry, Revision, Text, exactly_one
-from .local import MODEL_FILES, LocalPath
+from .local import TOKENIZER_FILES, LocalPath
 
 
 class Origin(Entry):
@@ -13,7 +13,8 @@ class Origin(Entry):
 
     OTHERS: ClassVar[tuple[str, ...]] = ()  # fields that may stand in place of `hub` and `path`
     PATH_KIND: ClassVar[str] = "folder"
-    FILES: ClassVar[tuple[str, ...]] = MODEL_FILES  # decide what a local folder is
+    # decide what a local folder is, with the weights of a model there
+    FILES: ClassVar[tuple[str, ...]] = TOKENIZER_FILES
 
     hub: Text | None = Field(None, description="id on the Hugging Face hub")
     revision: Revision | None = None
@@ -34,7 +35,7 @@ class Origin(Entry):
         """The local path, if there is one."""
         if not self.path:
             return []
-        return [LocalPath("path", self.path, self.PATH_KIND, self.FILES)]
+        return [LocalPath("path", self.path, self.PATH_KIND, self.FILES, weights=True)]
 
     def words(self) -> str:
         """For a model card: the repository and its revision, or the name of the local copy."""

@@ -15,12 +15,13 @@ from transformers import AutoModelForCausalLM
 
 from ..edit.edited import load_edited
 from ..errors import UserError
+from ..models.folder import Rest, copy_rest, print_rest, rest_of, weight_files
 from ..models.loading import context_of, load_model, load_tokenizer, move
-from ..models.places import model_folder, weight_files
+from ..models.places import model_folder
 from ..plan.expected import expected_protocols
 from ..plan.exports import find_export
 from ..plan.grid import Grid
-from ..plan.local import carried_files
+from ..plan.weight_names import KEY
 from ..storage.artefacts import (
     publish_folder,
     read_json,
@@ -68,6 +69,7 @@ def export_model(grid: Grid, name: str, out: Path) -> None:
     _require_weights(manifest)
     scale, selection, choices = _choice(grid, edit.model, edit.edit, scale)
     folder = model_folder(read_json(base)["model"])
+    rest = rest_of(folder, f"models.{edit.model}")
     with publish_folder(out.parent) as part:
         content = {
             "scale": scale,
@@ -75,7 +77,8 @@ def export_model(grid: Grid, name: str, out: Path) -> None:
             "study": study_of(grid, edit),
             "license": license_of(folder),
             "measured": _beside_base(grid, edit.model, edit.edit, scale),
-            "weights": _write_model(manifest, base, float(scale), folder, part),
+            "weights": _write_model(manifest, base, float(scale), folder, rest, part),
+            **rest.record(),
             "transformers": transformers.__version__,
         }
         _write_card(content, part)
@@ -83,10 +86,11 @@ def export_model(grid: Grid, name: str, out: Path) -> None:
             part / out.name,
             protocol=grid.protocol.export(),
             inputs=[manifest, base, *measured, *choices],
-            files={file.name: sha256(file) for file in sorted(part.iterdir())},
+            files={str(file.relative_to(part)): sha256(file) for file in _files(part)},
             **content,
         )
     print(f"{name}: {content['weights']}")
+    print_rest(content)
 
 
 def _require_weights(edit: Path) -> None:
@@ -140,8 +144,10 @@ def _beside_base(grid: Grid, model: str, edit: str, scale: str) -> list[dict[str
     return beside
 
 
-def _write_model(edit: Path, base: Path, scale: float, folder: Path, out: Path) -> dict[str, Any]:
-    """Weights, config and tokenizer; returns the dtype and what the cast to it costs."""
+def _write_model(
+    edit: Path, base: Path, scale: float, folder: Path, rest: Rest, out: Path
+) -> dict[str, Any]:
+    """Weights, config and what else is needed; returns the dtype and what the cast to it costs."""
     place = read_json(base)["model"]
     dtype = stored_dtype(folder)
     # the logits before the cast, on a text that every model gets
@@ -154,11 +160,9 @@ def _write_model(edit: Path, base: Path, scale: float, folder: Path, out: Path) 
     del model  # its memory is needed for the written one
     # older releases of transformers read keys of the base's config that the new one lacks
     old = read_json(folder / "config.json")
-    kept = {key: old[key] for key in old if key not in ("torch_dtype", "_name_or_path")}
+    kept = {key: old[key] for key in old if key not in ("torch_dtype", "_name_or_path", KEY)}
     write_json(out / "config.json", kept | read_json(out / "config.json"))
-    # the files of the tokenizer, as they are, and of the licence
-    for file in carried_files(folder):
-        shutil.copyfile(file, out / file.name)
+    copy_rest(folder, rest, out)  # tokenizer, licence and all else, as they are
     if load_tokenizer({"path": str(out)})(PROBE, verbose=False)["input_ids"] != ids:
         raise UserError(
             f"the tokenizer in {folder} consists of more files than an export copies; save it "
@@ -172,8 +176,12 @@ def _write_card(content: dict[str, Any], out: Path) -> None:
     """README.md, whose permissions all files get."""
     card = out / "README.md"
     write_text(card, model_card(content))
-    for file in out.iterdir():
+    for file in _files(out):
         shutil.copymode(card, file)  # safetensors makes its files readable by the owner only
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

@@ -92,7 +92,7 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
     part.mkdir(parents=True)
     try:
         yield part
-        for file in part.iterdir():
+        for file in (path for path in part.rglob("*") if path.is_file()):
             with open(file, "rb") as opened:
                 os.fsync(opened.fileno())
         # a folder cannot replace another one in a single step: put the old one back if that fails
