@@ -81,6 +81,12 @@ def test_files_that_are_no_part_of_the_model_do_not_change_the_manifest(folder, 
     assert out.read_bytes() == before
 
 
+def test_config_that_transformers_cannot_read_is_refused(folder, out):
+    write_json(folder / "config.json", {"model_type": "unheard-of"})
+    said = refused(local(folder), out)
+    assert said.startswith(f"models.small: transformers cannot read the config in '{folder}' (")
+
+
 def test_manifest_certifies_every_file_that_the_tokenizer_may_consist_of(folder, out):
     for name in ("vocab.json", "merges.txt", "tokenizer.model"):
         (folder / name).write_text("{}")

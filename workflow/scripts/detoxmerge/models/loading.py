@@ -16,10 +16,11 @@ from .folder import weight_files
 from .library_names import LibraryNames, library_names
 from .places import Place, download_model, model_folder, place_of
 from .tied_weights import stored_twice
+from .without_code import code_never_runs, read_folder, read_tokenizer
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 M = TypeVar("M", bound="torch.nn.Module")
 
@@ -55,9 +56,10 @@ def fetch_model(
         stored_twice(Weights(weights), read_config(folder, name), folder)
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
+    config = _require_config(folder, name)
     _require_tokenizer(folder, name)
     if require_context:
-        require_context(_stated_context(folder, name))
+        require_context(_limit(config))
     # the checksums make another version in the same folder another model
     files = deciding_files(folder, TOKENIZER_FILES, weights=True)
     write_manifest(
@@ -77,9 +79,15 @@ def load_model(place: Place) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(
-        model_folder(place), dtype=torch.float32, use_safetensors=True, local_files_only=True
-    ).eval()
+    folder, precise = model_folder(place), torch.float32
+    return read_folder(AutoModelForCausalLM, folder, dtype=precise, use_safetensors=True).eval()
+
+
+def load_config(place: Place) -> PreTrainedConfig:
+    """The config of a base model."""
+    from transformers import AutoConfig
+
+    return read_folder(AutoConfig, model_folder(place))
 
 
 def move(model: M, to: str | torch.dtype) -> M:
@@ -133,11 +141,11 @@ def input_first_weights(place: Place) -> set[str]:
 def _without_weights(place: Place) -> PreTrainedModel:
     """A base model by its config alone, on the meta device."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(model_folder(place), local_files_only=True)
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+    config = load_config(place)
+    with torch.device("meta"), code_never_runs(model_folder(place)):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 def context_of(model: PreTrainedModel) -> int | None:
@@ -145,31 +153,13 @@ def context_of(model: PreTrainedModel) -> int | None:
     return _limit(model.config)
 
 
-def _limit(config: PretrainedConfig) -> int | None:
+def _limit(config: PreTrainedConfig) -> int | None:
     return getattr(config, "max_position_embeddings", None)
-
-
-def _stated_context(folder: Path, name: str) -> int | None:
-    """As `context_of`, before the model is loaded."""
-    from transformers import AutoConfig
-
-    try:
-        return _limit(
-            AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        )
-    except Exception as error:  # a type that is not known, values that its class refuses
-        why = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{name}: transformers cannot read '{folder}/config.json' ({why}); name a model that "
-            "it knows"
-        ) from error
 
 
 def load_tokenizer(place: Place) -> PreTrainedTokenizerBase:
     """The tokenizer of a base model."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(model_folder(place), local_files_only=True)
+    return read_tokenizer(model_folder(place))
 
 
 def pad_token(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -190,11 +180,26 @@ def _num_elements(file: Path) -> int:
     return total
 
 
+def _require_config(folder: Path, name: str) -> PreTrainedConfig:
+    try:
+        return load_config({"path": str(folder)})
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+    except Exception as error:  # of an unknown model_type, a wrong type of a value, and the like
+        why = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{name}: transformers cannot read the config in '{folder}' ({why}); take a model that "
+            "it knows, or fetch the model again"
+        ) from None
+
+
 def _require_tokenizer(folder: Path, name: str) -> None:
     try:
         # transformers invents an empty tokenizer where a folder has none
         tokens = load_tokenizer({"path": str(folder)})("two words")["input_ids"]
         why = "it gives no tokens for 'two words'"
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
     except Exception as error:
         tokens, why = [], " ".join(str(error).split())[:200]
     if not tokens:

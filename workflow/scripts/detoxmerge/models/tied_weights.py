@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..storage.reading import FLOATS, Weights
+from .without_code import read_folder
 
 # the last module of an output head's name; of two tied names the other one is the parameter's
 HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output|output_layer|proj_out|head|decoder)\.weight$")
@@ -97,7 +98,8 @@ def _tied_by_default(folder: Path) -> bool:
     try:
         from transformers import AutoConfig
 
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ImportError, OSError, ValueError):  # not installed, or a model that it does not know
+        config = read_folder(AutoConfig, folder)
+    # not installed, or a model that it does not know, or whose code it would need
+    except (ImportError, OSError, ValueError, UserError):
         return False
     return bool(getattr(config.get_text_config(), "tie_word_embeddings", False))

@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..models.folder import Rest, copy_rest, print_rest, rest_of, weight_files
 from ..models.loading import context_of, load_model, load_tokenizer, move
 from ..models.places import model_folder
+from ..models.without_code import read_folder
 from ..plan.expected import expected_protocols
 from ..plan.exports import find_export
 from ..plan.grid import Grid
@@ -222,9 +223,7 @@ def _cast_loss(
     |difference| of logits over the tokens of the probe and the vocabulary, and, among the weights
     that the vector moves, the share that the cast rounds back to exactly the base's value.
     """
-    model = AutoModelForCausalLM.from_pretrained(
-        written, use_safetensors=True, local_files_only=True
-    ).eval()
+    model = read_folder(AutoModelForCausalLM, written, use_safetensors=True).eval()
     exact = model.dtype == torch.float32
     differences = {"as_loaded": _difference(_logits(model, probe), wanted)}
     if exact and differences["as_loaded"]["max"] != 0:

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..models.scorers import Fetched, LoadedScorer, write_scorer
 from ..models.scorers.checkpoint import load
 from ..models.scoring import predictor, score_texts
+from ..models.without_code import read_folder
 from ..storage.artefacts import publish, write_json
 from .job import Job
 from .resumable import LOSS, train, write_loss
@@ -134,7 +135,7 @@ def _train_tokenizer(texts: list[str], entry: Mapping[str, Any], folder: Path) -
         "model_max_length": entry["max_tokens"],
     }
     write_json(folder / "tokenizer_config.json", settings)
-    return BertTokenizer.from_pretrained(folder, local_files_only=True)
+    return read_folder(BertTokenizer, folder)
 
 
 def _shape(tokenizer: BertTokenizer, entry: Mapping[str, Any]) -> BertConfig:

@@ -15,6 +15,7 @@ from ...plan.entries import Entry, Text
 from ...plan.local import TOKENIZER_FILES, LocalPath, expand_path
 from ...storage.artefacts import read_json, write_json
 from ..places import folder_of
+from ..without_code import read_tokenizer
 from . import Fetched, LoadedScorer
 
 RULE = "fetch_scorer"
@@ -60,7 +61,8 @@ def load(manifest: Mapping[str, Any], device: str) -> LoadedScorer:
     Detoxify reads checkpoints with a loader that can run code, looks for the model's config on the
     hub, and takes the number of outputs from a local config. So the checkpoint is first read with
     tensors and plain values only and pointed at a view of the local folder whose config has the
-    checkpoint's number of outputs. Detoxify gets that copy.
+    checkpoint's number of outputs. Detoxify gets that copy. It would also ask whether to run code
+    that the folder's configs name, so in the view they name none.
     """
     import torch
     from detoxify import Detoxify
@@ -71,12 +73,16 @@ def load(manifest: Mapping[str, Any], device: str) -> LoadedScorer:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
         arch = content["config"]["arch"]["args"]
+        if arch.get("tokenizer_name") == "AutoTokenizer":
+            read_tokenizer(folder)
         with _view(folder, arch["num_classes"]) as view:
             arch["model_type"] = view  # where Detoxify looks for config and tokenizer
             copy = io.BytesIO()
             torch.save({"config": content["config"], "state_dict": content["state_dict"]}, copy)
             copy.seek(0)
             scorer = Detoxify(checkpoint=copy, huggingface_config_path=view, device=device)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
     except Exception as error:  # pickle, zip, torch and transformers each have their own
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise UserError(
@@ -104,13 +110,17 @@ def most_tokens(model: Any) -> int | None:
 
 @contextlib.contextmanager
 def _view(folder: Path, num_classes: int) -> Iterator[str]:
-    """A temporary folder like the tokenizer's, whose model config has this number of outputs."""
+    """A temporary folder like the tokenizer's, with this number of outputs, and no code named."""
     labels = {str(i): f"LABEL_{i}" for i in range(num_classes)}
     config = read_json(folder / "config.json")
     config |= {"id2label": labels, "label2id": {name: int(i) for i, name in labels.items()}}
+    configs = {file.name: read_json(file) for file in folder.glob("*_config.json")}
+    changed = {name: content for name, content in configs.items() if "auto_map" in content}
+    changed["config.json"] = config
     with tempfile.TemporaryDirectory() as view:
         for file in folder.iterdir():
-            if file.name != "config.json":
+            if file.name not in changed:
                 os.symlink(file.resolve(), Path(view) / file.name)
-        write_json(Path(view) / "config.json", config)
+        for name, content in changed.items():
+            write_json(Path(view) / name, {k: v for k, v in content.items() if k != "auto_map"})
         yield view

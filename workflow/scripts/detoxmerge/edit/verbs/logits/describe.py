@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import UserError
-from ....models.loading import load_tokenizer
-from ....models.places import model_folder
+from ....models.loading import load_config, load_tokenizer
 from ....storage.artefacts import read_json
 
 
@@ -48,14 +47,9 @@ def fine_tuned(manifest: Path, folder: Path, base: Path | None = None) -> dict[s
 
 def require_same_tokens(base: Path, helper: Path) -> None:
     """Raise UserError unless token i is the same for two models, and both have as many logits."""
-    from transformers import AutoConfig
-
     places = [read_json(path)["model"] for path in (base, helper)]
     ours, theirs = (load_tokenizer(place).get_vocab() for place in places)
-    sizes = [
-        AutoConfig.from_pretrained(model_folder(place), local_files_only=True).vocab_size
-        for place in places
-    ]
+    sizes = [load_config(place).vocab_size for place in places]
     differing = sorted(word for word in {*ours, *theirs} if ours.get(word) != theirs.get(word))
     if differing:
         ids = [vocabulary.get(differing[0], "missing") for vocabulary in (ours, theirs)]
