@@ -105,6 +105,24 @@ def test_tokens_that_a_tokenizer_adds_are_not_scored() -> None:
     assert (rows, tokens.tolist()) == ([[6, 2, 4]], [2])  # now the first has something before it
 
 
+@pytest.mark.parametrize("template", ["<end> $A", "<end> $A <end>", "$A <end>"])
+def test_a_judge_reads_as_its_tokenizer_begins_a_text(template: str) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = pico.tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=template, special_tokens=[("<end>", 0)]
+    )
+    rows, tokens = tokenise(tokenizer, PROMPTS, TEXTS)
+    begin = [0] if template.startswith("<end>") else []
+    plain = pico.tokenizer()
+    assert rows == [begin + plain(p + t)["input_ids"] for p, t in zip(PROMPTS, TEXTS, strict=True)]
+    assert tokens.tolist() == tokenise(plain, PROMPTS, TEXTS)[1].tolist()
+    nll = conditional_nll(pico.llama(), rows, tokens, 2)
+    wanted = [by_hand(pico.llama(), row, n) for row, n in zip(rows, tokens, strict=True)]
+    assert nll == pytest.approx(wanted, rel=1e-5)
+
+
 def test_a_text_without_tokens_has_no_nll() -> None:
     rows, tokens = tokenise(pico.tokenizer(), ["I", "I"], ["", " am"])
     nll = conditional_nll(pico.gpt2(), rows, tokens, 4)

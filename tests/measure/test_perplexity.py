@@ -8,6 +8,7 @@ import pandas as pd
 import pico
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from detoxmerge.errors import UserError
 from detoxmerge.measure.metrics import perplexity_per_token
@@ -91,6 +92,37 @@ def test_without_overlap_each_window_leaves_out_its_first_token(length: int, win
     assert scored == [t for t in range(length) if t % 10]
 
 
+@pytest.mark.parametrize(
+    ("length", "window", "stride", "before"),
+    [(1, 8, 4, 1), (8, 8, 8, 1), (100, 10, 3, 2), (100, 10, 10, 1), (63, 32, 31, 1), (9, 2, 1, 1)],
+)
+def test_behind_a_begin_of_text_token_every_token_is_scored_once(
+    length: int, window: int, stride: int, before: int
+) -> None:
+    windows = make_windows(length, window, stride, before=before)
+    assert [t for w in windows for t in range(w.score_from, w.end)] == list(range(length))
+    assert all(before + w.end - w.begin <= window for w in windows)
+    step = min(stride, window - before)
+    assert [w.begin for w in windows] == list(range(0, step * len(windows), step))
+
+
+def test_no_window_changes_where_the_tokenizer_puts_nothing() -> None:
+    """The windows of before, and what the model is fed: the same numbers to the last bit."""
+    model, fed = pico.gpt2(), []
+    model.register_forward_pre_hook(
+        lambda _m, args, kwargs: fed.append((args[0].tolist(), kwargs)), with_kwargs=True
+    )
+    windows = make_windows(len(IDS), 64, 32)
+    assert [tuple(w) for w in windows] == [(0, 1, 64), (32, 64, 96), (64, 96, 128), (96, 128, 150)]
+    window_nll(model, IDS, windows, 8)
+    rows = [IDS[w.begin : w.end].tolist() for w in windows]
+    assert fed == [
+        (rows[:1], {"logits_to_keep": 64}),
+        (rows[1:3], {"logits_to_keep": 33}),
+        (rows[3:], {"logits_to_keep": 23}),
+    ]
+
+
 def perplexity(nll: np.ndarray, tokens: np.ndarray) -> float:
     windows = Windows(pd.DataFrame({"nll": nll, "tokens": tokens}))
     return float(perplexity_per_token(windows, np.ones((1, len(nll))))[0])
@@ -118,6 +150,10 @@ def test_what_does_not_fit_is_one_sentence() -> None:
         window_length(pico.gpt2(), None, 512)
     with pytest.raises(UserError, match="1 token"):
         make_windows(1, 8, 4)
+    with pytest.raises(UserError, match=r"0 token\(s\); at least 1"):
+        make_windows(0, 8, 4, before=1)
+    with pytest.raises(UserError, match="2 of which the tokenizer puts before a text"):
+        make_windows(5, 2, 1, before=2)
 
 
 def test_a_measurement_keeps_nll_and_counts(gpt2_base: Path, tmp_path: Path) -> None:
@@ -137,3 +173,43 @@ def test_a_measurement_keeps_nll_and_counts(gpt2_base: Path, tmp_path: Path) -> 
     assert record["num_tokens_scored"] == frame["tokens"].sum() == count
     assert record["nll_sum_nats"] == pytest.approx(frame["nll"].sum())
     assert read_json(out)["files"].keys() == {"perplexity-scale0.5.json", "perplexity-scale1.json"}
+
+
+@pytest.mark.parametrize("template", ["<end> $A", "<end> $A <end>", "$A <end>"])
+@pytest.mark.parametrize(("window", "stride"), [(32, 16), (20, 20), (64, 64)])
+def test_every_window_begins_as_the_tokenizer_begins_a_text(
+    template: str, window: int, stride: int, tmp_path: Path
+) -> None:
+    model, tokenizer = pico.llama(), pico.tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=template, special_tokens=[("<end>", 0)]
+    )
+    base = pico.base(model, tmp_path)
+    tokenizer.save_pretrained(tmp_path / "model")
+    text = " ".join(pico.texts(12, 9))
+    (tmp_path / "corpus.txt").write_text(text)
+    write_manifest(tmp_path / "corpus.json", protocol={}, inputs=[], files={})
+    sizes = {"window_tokens": window, "stride_tokens": stride, "dtype": "float32"}
+    out = tmp_path / "perplexity.json"
+    measure_perplexity(
+        base, base, tmp_path / "corpus.json", tmp_path / "corpus.txt", ["0"], sizes, 8, "cpu", out
+    )
+    record = read_json(tmp_path / "perplexity-scale0.json")
+    ids = torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
+    if template.startswith("<end>"):
+        total, scored = 0.0, 0
+        for begin in range(0, len(ids), min(stride, window - 1)):
+            row = torch.cat([torch.tensor([0]), ids[begin : begin + window - 1]])
+            with torch.no_grad():
+                logs = torch.log_softmax(model(row[None]).logits[0].double(), -1)
+            new = range(1 + scored - begin, len(row))
+            total -= sum(logs[t - 1, row[t]].item() for t in new)
+            scored = begin + len(row) - 1
+            if scored == len(ids):
+                break
+        count = len(ids)
+    else:
+        total, count = by_hand(model, ids, window, stride)
+    assert record["num_tokens_scored"] == count
+    assert record["nll_sum_nats"] == pytest.approx(total, rel=1e-5)
+    assert record["num_tokens_before_window"] == int(template.startswith("<end>"))

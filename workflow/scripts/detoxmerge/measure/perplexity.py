@@ -1,8 +1,10 @@
 """Perplexity of a stored text in strided windows.
 
 The text is tokenised once. Windows of W tokens begin at 0, S, 2S, ...; each scores only the tokens
-that no earlier window scored, and never its first token. NLL is summed in fp64, tokens are counted
-exactly, there is no padding, and
+that no earlier window scored, and never its first token. What the tokenizer puts before a text of
+itself, as a begin-of-text token, every window begins with: it is part of its W tokens and not
+scored. What it puts behind a text is left out. NLL is summed in fp64, tokens are counted exactly,
+there is no padding, and
 
     perplexity_per_token = exp(sum of NLL / number of scored tokens)
 
@@ -21,7 +23,7 @@ import torch
 from ..edit.edited import EditedModel
 from ..errors import UserError
 from ..models.device import pick_device
-from ..models.likelihood import Window, window_nll
+from ..models.likelihood import Window, text_tokens, window_nll
 from ..models.loading import context_of, load_tokenizer
 from ..storage.artefacts import publish, sha256
 from ..storage.records import each_scale, record_path
@@ -45,7 +47,8 @@ def measure_perplexity(
         protocol: `window_tokens` (none: the model's context), `stride_tokens`, `dtype`.
         batch_size: windows at a time; affects only speed.
         device: ``auto``, ``cpu`` or ``cuda``.
-        out: manifest; beside it, per scale, NLL and token count of each window as parquet.
+        out: manifest; beside it, per scale, NLL and token count of each window as parquet, and a
+            record with `num_tokens_before_window`, how many the tokenizer puts before a text.
 
     Raises:
         UserError: the window does not fit the model, the text is too short, or NLL is not finite.
@@ -57,12 +60,14 @@ def measure_perplexity(
         if not loaded:
             edited = EditedModel(edit, device=device, dtype=protocol["dtype"])
             text = corpus_text.read_text(encoding="utf-8")
-            ids = load_tokenizer(edited.place)(text, verbose=False)["input_ids"]
-            loaded.update(edited=edited, ids=torch.tensor(ids), characters=len(text))
-        model = loaded["edited"].at(float(scale))
+            ids, before = text_tokens(load_tokenizer(edited.place), text)
+            loaded.update(edited=edited, ids=torch.tensor(ids), before=before, text=text)
+        model, before = loaded["edited"].at(float(scale)), loaded["before"]
         window = window_length(model, protocol["window_tokens"], protocol["stride_tokens"])
-        windows = make_windows(len(loaded["ids"]), window, protocol["stride_tokens"])
-        nll = window_nll(model, loaded["ids"], windows, batch_size)
+        windows = make_windows(
+            len(loaded["ids"]), window, protocol["stride_tokens"], before=len(before)
+        )
+        nll = window_nll(model, loaded["ids"], windows, batch_size, before)
         require_finite(nll)
         tokens = np.array([w.end - w.score_from for w in windows])
         frame = pd.DataFrame({"begin": [w.begin for w in windows], "tokens": tokens, "nll": nll})
@@ -71,9 +76,10 @@ def measure_perplexity(
         return {
             "nll_sum_nats": float(nll.sum()),
             "num_tokens_scored": int(tokens.sum()),
-            "num_characters": loaded["characters"],
+            "num_characters": len(loaded["text"]),
+            "num_tokens_before_window": len(before),
             "window_tokens": window,
-            "stride_tokens": protocol["stride_tokens"],
+            "stride_tokens": min(protocol["stride_tokens"], window - len(before)),
         }
 
     each_scale(
@@ -121,29 +127,38 @@ def window_length(model: Any, asked: int | None, stride: int) -> int:
     return window
 
 
-def make_windows(length: int, window: int, stride: int) -> list[Window]:
+def make_windows(length: int, window: int, stride: int, *, before: int = 0) -> list[Window]:
     """Windows that score every token that has a predecessor in its window exactly once.
 
     If the windows overlap, these are all tokens but the first of the text. If `stride` equals
-    `window`, the first token of no window is scored.
+    `window`, the first token of no window is scored. With tokens before each window, these are all
+    tokens; windows then hold `window - before` tokens of the text, and begin no further apart.
 
     Args:
         length: tokens of the text.
         window: tokens per window.
         stride: tokens between two beginnings, at most `window`.
+        before: tokens of each window that stand before those of the text.
 
     Returns:
         In order; each scores at least one token.
 
     Raises:
-        UserError: the text has fewer than two tokens.
+        UserError: the text has no token to score, or a window holds no token of the text.
     """
-    if length < 2:
-        raise UserError(f"the corpus has {length} token(s); at least 2 are needed")
+    alone = 0 if before else 1  # tokens at the beginning of a window without a predecessor
+    if length <= alone:
+        raise UserError(f"the corpus has {length} token(s); at least {alone + 1} are needed")
+    held = window - before
+    if held <= alone:
+        raise UserError(
+            f"a window of {window} tokens, {before} of which the tokenizer puts before a text, has "
+            "no token to score; raise window_tokens in the corpus"
+        )
     windows, scored = [], 0
-    for begin in range(0, length - 1, stride):
-        end = min(begin + window, length)
-        windows.append(Window(begin, max(scored, begin + 1), end))
+    for begin in range(0, length - alone, min(stride, held)):
+        end = min(begin + held, length)
+        windows.append(Window(begin, max(scored, begin + alone), end))
         scored = end
         if end == length:
             break

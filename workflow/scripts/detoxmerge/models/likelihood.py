@@ -1,10 +1,17 @@
 """Negative log-likelihood of tokens under a causal LM, without padding.
 
+What a tokenizer puts before a text of itself, as a begin-of-text token, is fed and never scored: a
+model that was trained with it is broken without it. What it puts behind a text is not even fed.
+Without such a token the first token of the text is not scored, as nothing predicts it.
+
 The border between a prompt p and its continuation g: both are tokenised as one text, and a token
 belongs to g if it ends after the last character of p. So a token across the border belongs to g, as
-a whole. The first token of the text has nothing to be predicted from and is not scored.
+a whole.
 """
 
+import inspect
+import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..errors import UserError
 
 MAX_LOGITS = 1 << 26  # elements held at a time: 256 MB in fp32
+PROBE = "two words"
 
 
 class Window(NamedTuple):
@@ -27,7 +35,11 @@ class Window(NamedTuple):
 
 @torch.no_grad()
 def window_nll(
-    model: PreTrainedModel, ids: torch.Tensor, windows: list[Window], batch_size: int
+    model: PreTrainedModel,
+    ids: torch.Tensor,
+    windows: list[Window],
+    batch_size: int,
+    before: Sequence[int] = (),
 ) -> np.ndarray:
     """NLL of the scored tokens of each window.
 
@@ -35,17 +47,19 @@ def window_nll(
         ids: (tokens,) int64.
         windows: as `make_windows` gives them.
         batch_size: windows at a time, fewer where their logits would exceed `MAX_LOGITS`.
+        before: tokens that every window is fed behind.
 
     Returns:
         (windows,) fp64, nats.
     """
     nll = np.zeros(len(windows))
     vocabulary = model.get_output_embeddings().weight.shape[0]
+    head = torch.tensor(list(before), dtype=ids.dtype)
     for group in tqdm(_groups(windows, batch_size, vocabulary), desc="perplexity", mininterval=5):
-        batch = torch.stack([ids[windows[i].begin : windows[i].end] for i in group])
+        rows = [torch.cat([head, ids[windows[i].begin : windows[i].end]]) for i in group]
         first = windows[group[0]]
         scored = first.end - first.score_from
-        nll[group] = _scored_nll(model, batch.to(model.device), scored, vocabulary)
+        nll[group] = _scored_nll(model, torch.stack(rows).to(model.device), scored, vocabulary)
     return nll
 
 
@@ -65,21 +79,29 @@ def _groups(windows: list[Window], batch_size: int, vocabulary: int) -> list[lis
 def _scored_nll(
     model: PreTrainedModel, batch: torch.Tensor, scored: int, vocabulary: int
 ) -> np.ndarray:
-    """NLL of the last `scored` tokens of each row; long rows in pieces, by the key-value cache."""
+    """NLL of the last `scored` tokens of each row; many of them in pieces, a pass for each.
+
+    A pass begins with the row and ends before the last token of its piece. It asks nothing of a
+    model but that no token sees a later one: no key-value cache, which some architectures do not
+    have, and in which others forget the state of their recurrent layers.
+    """
     length, rows = batch.shape[1], batch.shape[0]
     piece = max(1, MAX_LOGITS // (rows * vocabulary))
     if scored + 1 <= piece:
-        logits = model(batch, logits_to_keep=scored + 1).logits[:, :-1]
-        return _nll(logits, batch[:, length - scored :])
-    total, cache = np.zeros(rows), None
-    for start in range(0, length - 1, piece):
-        end = min(start + piece, length - 1)
-        out = model(batch[:, start:end], past_key_values=cache, use_cache=True)
-        cache = out.past_key_values
-        keep = min(end - start, max(0, end - (length - scored - 1)))
-        if keep:
-            total += _nll(out.logits[:, -keep:], batch[:, end + 1 - keep : end + 1])
+        return _nll(_last_logits(model, batch, scored + 1)[:, :-1], batch[:, length - scored :])
+    total = np.zeros(rows)
+    for start in range(length - scored, length, piece):
+        targets = batch[:, start : start + piece]
+        passed = batch[:, : start + targets.shape[1] - 1]
+        total += _nll(_last_logits(model, passed, targets.shape[1]), targets)
     return total
+
+
+def _last_logits(model: PreTrainedModel, batch: torch.Tensor, positions: int) -> torch.Tensor:
+    """Logits (rows, positions, vocabulary) at the last positions; some models give all of them."""
+    takes_number = "logits_to_keep" in inspect.signature(model.forward).parameters
+    options = {"logits_to_keep": positions} if takes_number else {}
+    return model(batch, **options).logits[:, -positions:]
 
 
 def _nll(logits: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
@@ -88,6 +110,43 @@ def _nll(logits: torch.Tensor, targets: torch.Tensor) -> np.ndarray:
         logits.float().transpose(1, 2), targets, reduction="none"
     )
     return picked.double().sum(dim=1).cpu().numpy()
+
+
+def added_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """What a tokenizer puts before and behind every text of itself.
+
+    Returns:
+        Token ids, none where it puts nothing: begin-of-text before, end-of-text behind.
+    """
+    whole = tokenizer(PROBE)["input_ids"]
+    bare = tokenizer(PROBE, add_special_tokens=False)["input_ids"]
+    if 0 < len(bare) < len(whole):
+        for start in range(len(whole) - len(bare) + 1):
+            if whole[start : start + len(bare)] == bare:
+                return whole[:start], whole[start + len(bare) :]
+    # one that puts them, whatever it is asked: no plain text has these tokens
+    begins = {tokenizer.bos_token_id, tokenizer.cls_token_id} - {tokenizer.unk_token_id}
+    ends = {tokenizer.eos_token_id, tokenizer.sep_token_id} - {tokenizer.unk_token_id}
+    before = list(itertools.takewhile(begins.__contains__, whole))
+    behind = list(itertools.takewhile(ends.__contains__, reversed(whole[len(before) :])))
+    return before, behind[::-1]
+
+
+def text_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[int]]:
+    """The tokens of a text alone, and those that its tokenizer puts before every text.
+
+    Raises:
+        UserError: the tokenizer does not treat this text like others.
+    """
+    before, behind = added_tokens(tokenizer)
+    ids = tokenizer(text, verbose=False)["input_ids"]
+    end = len(ids) - len(behind)
+    if ids[: len(before)] != before or ids[end:] != behind or end < len(before):
+        raise UserError(
+            f"the tokenizer puts {before} before and {behind} behind {PROBE!r}, but not around "
+            f"the text that begins with {text[:30]!r}; mend its tokenizer.json"
+        )
+    return ids[len(before) : end], before
 
 
 def tokenise(

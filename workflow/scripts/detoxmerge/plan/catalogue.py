@@ -54,7 +54,10 @@ class Corpus(Source):
 
     join: str = Field("\n\n", description="text put between two rows")
     window_tokens: int | None = Field(
-        None, ge=2, description="tokens a window holds; null: the model's context length"
+        None,
+        ge=2,
+        description="tokens a window holds, with the begin-of-text token if the tokenizer puts one "
+        "before a text; null: the model's context length",
     )
     stride_tokens: int = Field(512, ge=1, description="tokens between the starts of two windows")
     batch_size: int = Field(8, ge=1, description="windows at a time", json_schema_extra=SPEED)

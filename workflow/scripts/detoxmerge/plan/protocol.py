@@ -27,7 +27,7 @@ VERSION = {
     "generate": 3,
     "score_toxicity": 2,
     "measure_fluency": 2,
-    "measure_perplexity": 2,
+    "measure_perplexity": 3,
     "parameter_change": 2,
     "measure_cost": 1,
     "shard_statistics": 1,
@@ -120,7 +120,10 @@ class Protocol:
         return self._of("measure_fluency", judge=run.fluency_judge, dtype=dtype)
 
     def perplexity(self, model: str, corpus: str) -> dict[str, Any]:
-        """Window and stride, in tokens, and the dtype of the weights."""
+        """Window and stride, in tokens, and the dtype of the weights.
+
+        Which tokens each window begins with is the tokenizer's choice, so it is in the record.
+        """
         entry = self.config.corpora[corpus]
         return self._of(
             "measure_perplexity",
