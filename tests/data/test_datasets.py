@@ -128,8 +128,8 @@ def test_share_of_the_nontoxic_part_is_seeded(tmp_path):
     assert half != kept(nontoxic_share=0.5, nontoxic_seed=1)
 
 
-def test_score_as_text_is_read_and_a_word_counts_as_missing(tmp_path):
-    rows = [{"text": "a", "toxicity": "0.9"}, {"text": "b", "toxicity": "high"}]
+def test_score_as_text_is_read_and_an_empty_one_is_missing(tmp_path):
+    rows = [{"text": "a", "toxicity": "0.9"}, {"text": "b", "toxicity": ""}]
     (tmp_path / "raw.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     manifest, toxic, _ = prepare(tmp_path, path=f"{tmp_path}/raw.jsonl")
     assert toxic["score"].tolist() == [0.9]

@@ -7,15 +7,15 @@ import errno
 import gzip
 import json
 import os
-from pathlib import Path
 
 import datasets
 import pandas as pd
 import pytest
 from data.entries import HASH, dataset
 
+from detoxmerge.data import rows
 from detoxmerge.data.sources import origin, part_of, read_rows, require_text
-from detoxmerge.errors import UserError, user_sentence
+from detoxmerge.errors import UserError
 from detoxmerge.storage.artefacts import sha256
 
 ROWS = [
@@ -46,7 +46,7 @@ def write(path, rows=ROWS):
 
 
 def read(columns=("text", "toxicity"), **source):
-    return read_rows(dataset(**source), "datasets.rude", list(columns))
+    return read_rows(dataset(**source), "datasets.rude", list(columns))[0]
 
 
 def refused(**source):
@@ -83,11 +83,6 @@ def test_file_that_changed_and_kept_its_time_is_read_anew(tmp_path, name):
     write(tmp_path / name, [ROWS[0] | {"text": "d"}, *ROWS[1:]])
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert read(path=path)["text"].tolist() == ["d", "b", "c"]
-
-
-def test_nothing_of_a_file_is_kept(tmp_path):
-    read(path=write(tmp_path / "x.csv"))
-    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_path_is_no_pattern(tmp_path):
@@ -133,26 +128,13 @@ def test_a_csv_that_is_no_utf8_is_refused_with_the_way_out(tmp_path):
     assert "save it as UTF-8" in refused(path=str(tmp_path / "x.csv"))
 
 
-def test_a_full_disk_is_not_called_a_broken_file(monkeypatch, tmp_path):
-    def full(*_, **__):
-        try:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        except OSError as error:
-            raise ValueError("while generating") from error
-
-    monkeypatch.setattr(datasets, "load_dataset", full)
-    with pytest.raises(OSError, match="No space left") as found:
-        read(path=write(tmp_path / "x.csv"))
-    assert "no space left on the disk" in user_sentence(found.value)
-
-
-def test_a_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+def test_a_file_that_may_not_be_read_is_named(monkeypatch, tmp_path):
     def denied(*_, **__):
-        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "cache"))
+        raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "mkdir", denied)
+    monkeypatch.setattr(rows, "_opened", denied)
     path = write(tmp_path / "x.csv")
-    assert f"{tmp_path / 'cache'}: Permission denied; mend its permissions" in refused(path=path)
+    assert f"{path}: Permission denied; mend its permissions" in refused(path=path)
 
 
 def test_where_leaves_out_rows_that_differ(tmp_path):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..errors import UserError
 from ..storage.artefacts import publish, read_json, sha256, write_json, write_manifest
-from .sources import origin, read_rows, require_text
+from .sources import origin, read_rows, require_text, unreadable_count
 
 
 def prepare_dataset(
@@ -30,11 +30,9 @@ def prepare_dataset(
     name = f"datasets.{alias}"
     # every row that is left out is counted: it would be missing from the study without a trace
     text, score = protocol["text"], protocol["score"]
-    raw = read_rows(protocol, name, [text, score])
+    raw, unreadable = read_rows(protocol, name, [text, score], score)
     rows, no_text = require_text(raw, text, name)
     rows = rows.rename(columns={text: "text", score: "score"})
-    # kept in its own precision: a float32 0.8 is not above 0.8, and its fp64 image is
-    rows["score"] = pd.to_numeric(rows["score"], errors="coerce")
     scored = rows[rows["score"].notna()]
     _require_range(scored["score"], name, score)
     above = scored[scored["score"] > protocol["toxic_above"]]
@@ -55,14 +53,15 @@ def prepare_dataset(
         files={path.name: sha256(path) for path in (toxic, nontoxic)},
         origin=origin(protocol),
         counts={
-            "num_rows": len(raw),
+            "num_rows": len(raw) + unreadable,
             "num_without_text": no_text,
             "num_without_score": int(len(rows) - len(scored)),
             "num_toxic": len(above),
             "num_between": int(len(scored) - len(above) - len(below)),
             "num_nontoxic": len(below),
             "num_nontoxic_kept": len(kept),
-        },
+        }
+        | unreadable_count(unreadable),
     )
     print(f"{name}: {len(raw)} rows, {len(above)} toxic, {len(kept)} of {len(below)} non-toxic")
 

@@ -1,108 +1,179 @@
-"""Rows of local .parquet, .jsonl, .json and .csv files, through `datasets`.
+"""Rows of local .parquet, .jsonl, .json and .csv files, also compressed ones."""
 
-Its cache trusts the time of a file to see whether it changed, so nothing is kept in the cache.
-"""
-
-import contextlib
-import errno
-import glob
-import tempfile
-import warnings
-from collections.abc import Iterator
+import bisect
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ..errors import UserError
 from ..plan.local import expand_path
+from .columns import Columns
+from .formats import delimited, json_lines, parquet
 
-if TYPE_CHECKING:
-    import datasets
-
-FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
-OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+FORMATS = {".parquet": parquet, ".jsonl": json_lines, ".json": json_lines, ".csv": delimited}
+UNREADABLE_SHARE = 0.01  # of the rows; if more of them cannot be read, the source is refused
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
-@contextlib.contextmanager
-def open_files(paths: list[str], text: str, name: str) -> Iterator["datasets.Dataset"]:
-    """The rows of some files, one after another, as a `datasets.Dataset` while the context lasts.
+class Rows(NamedTuple):
+    """Rows of a source.
+
+    Attributes:
+        frame: a column for each that was asked for; the index is that of `place`.
+        place: says where a row stands, for error messages.
+        num_unreadable: rows that were left out.
+    """
+
+    frame: pd.DataFrame
+    place: Callable[[int], str]
+    num_unreadable: int
+
+
+def read_files(paths: list[str], columns: list[str], text: str, name: str) -> Rows:
+    """The rows of some files, one after another.
 
     Args:
-        paths: of one format; $VARIABLES are expanded. In the column `text` of a CSV all words are
-            text, also ``NA`` and ``null``, and only an empty field is missing.
+        paths: of one format; $VARIABLES are expanded.
+        columns: which are read; files may hold others, of whatever types.
+        text: the one with the text.
         name: what the config calls them, for error messages.
 
     Raises:
         UserError: a file is missing, has another format, or cannot be read.
     """
-    import datasets
-
     files = [Path(expand_path(path)) for path in paths]
-    kind = _format(files, name)
-    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    read = _format(files, name).read
+    asked = list(dict.fromkeys(columns))
+    parts = [_read(read, file, asked, text, name) for file in files]
+    ends = [0]
+    for part in parts:
+        ends.append(ends[-1] + len(part.numbers))
+
+    def place(row: int) -> str:
+        which = bisect.bisect_right(ends, row) - 1
+        part = parts[which]
+        return f"{files[which]}, {part.unit} {part.numbers[row - ends[which]]},"
+
+    found = zip(ends[:-1], map(_half_characters, parts), strict=True)
+    broken = [start + i for start, rows in found for i in rows]
+    leave_out(
+        name,
+        broken,
+        ends[-1],
+        lambda row: f"{place(row)} holds half of a character, which is no text (a lone surrogate)",
+        "write these rows anew",
+    )
+    frame = pd.DataFrame({c: _joined([part.cells[c] for part in parts], broken) for c in asked})
+    return Rows(frame.drop(index=broken), place, len(broken))
+
+
+def leave_out(
+    name: str, rows: Sequence[int], total: int, fault: Callable[[int], str], cure: str
+) -> None:
+    """Say which rows are left out, or raise UserError if they are more than `UNREADABLE_SHARE`.
+
+    Args:
+        name: of the source.
+        rows: that cannot be read.
+        total: number of rows.
+        fault: row -> where it stands and what is wrong.
+        cure: how to mend them.
+    """
+    if not len(rows):
+        return
+    more = f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
+    shown = "; ".join(map(fault, rows[:3])) + more
+    said = f"{name}: {len(rows)} of {total} rows cannot be read: {shown}"
+    if len(rows) > UNREADABLE_SHARE * total:
+        raise UserError(f"{said}; {cure} (at most {UNREADABLE_SHARE:.0%} of the rows may be so)")
+    print(f"{said}; they are left out")
+
+
+def _read(read: Any, file: Path, asked: list[str], text: str, name: str) -> Columns:
+    """The columns of one file."""
+    where = f"{name}: {file}"
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(dir=cache)
-    except OSError as error:
-        _raise_fault_of_the_machine(error)
+        with _opened(file) as bytes_of:
+            return read(bytes_of, asked, text, name, where)
+    except UserError:
         raise
-    options: dict[str, Any] = {"split": "train"}
-    if kind == "csv":
-        options |= {"keep_default_na": False, "na_values": [""], "index_col": False}
-        options["converters"] = {text: str}
-    with temporary as folder, warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            # a file name may have brackets, and is not a pattern
-            names = [glob.escape(str(file)) for file in files]
-            rows = datasets.load_dataset(kind, data_files=names, cache_dir=folder, **options)
-        except Exception as error:  # each format's reader raises its own types
-            _raise_fault_of_the_machine(error)
-            raise UserError(f"{name}: {', '.join(map(str, files))} {_why(error)}") from error
-        yield rows
+    except UnicodeDecodeError:
+        with _opened(file) as lines:
+            first = next(i for i, line in enumerate(lines, 1) if not _is_utf8(line))
+        raise UserError(
+            f"{where} holds text that is not UTF-8, first in line {first}; save it as UTF-8"
+        ) from None
+    except PermissionError as error:
+        raise UserError(f"{where}: {error.strerror}; mend its permissions") from error
+    except Exception as error:  # each format's reader raises its own types
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"{where} cannot be read ({why}); is it complete?") from error
 
 
-def _format(files: list[Path], name: str) -> str:
-    kinds = set()
+def _opened(file: Path) -> Any:
+    """The bytes of a file; its name says how they are compressed."""
+    import fsspec
+
+    return fsspec.filesystem("file").open(str(file), "rb", compression="infer")
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _half_characters(part: Columns) -> list[int]:
+    """Rows with half of a character, as JSON's `\\ud83d` without the other half, in any column."""
+    lists = [values for values in part.cells.values() if isinstance(values, list)]
+    return sorted(
+        {
+            row
+            for values in lists  # others hold what was decoded from UTF-8
+            for row, value in enumerate(values)
+            if isinstance(value, str) and not value.isascii() and HALF_CHARACTER.search(value)
+        }
+    )
+
+
+def _joined(parts: list[pd.Series | list[Any]], broken: list[int]) -> pd.Series:
+    """One column of all files; its type is found over all of them."""
+    lists = [part for part in parts if isinstance(part, list)]
+    if len(lists) == len(parts):
+        values = [value for part in lists for value in part]
+        for row in broken:  # they are left out, and half a character fits into no column
+            values[row] = None if isinstance(values[row], str) else values[row]
+        return pd.Series(values)
+    columns = [pd.Series(part) for part in parts]
+    if len({column.dtype for column in columns}) > 1:
+        columns = [_in_double_precision(column) for column in columns]
+    return pd.concat(columns, ignore_index=True)
+
+
+def _in_double_precision(column: pd.Series) -> pd.Series:
+    """Shorter floats by their decimals: a float32 0.8 becomes 0.8, and not what it stands for."""
+    if column.dtype.kind != "f" or column.dtype.itemsize == 8:
+        return column
+    return pd.Series([float(str(value)) for value in column.to_numpy()])
+
+
+def _format(files: list[Path], name: str) -> ModuleType:
+    """The module that reads them."""
+    found = {}
     for file in files:
         if not file.is_file():
             raise UserError(f"{name}: no file '{file}'; mend its path in the config")
         suffix = next((s for s in reversed(file.suffixes) if s in FORMATS), None)
         if suffix is None:
             raise UserError(f"{name}: '{file}' has none of the formats {', '.join(FORMATS)}")
-        kinds.add(FORMATS[suffix])
-    if len(kinds) > 1:
-        raise UserError(f"{name}: its files have different formats: {', '.join(sorted(kinds))}")
-    return kinds.pop()
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__
-
-
-def _raise_fault_of_the_machine(error: Exception) -> None:
-    """Raise what is not the fault of the file: a full disk, a missing permission."""
-    for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.errno in OF_THE_MACHINE:
-            if cause.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise cause
-            raise UserError(
-                f"{cause.filename}: {cause.strerror}; mend its permissions, or name another place"
-            ) from error
-
-
-def _why(error: Exception) -> str:
-    causes = list(_causes(error))
-    if any(isinstance(cause, pd.errors.ParserWarning) for cause in causes):
-        return (
-            "has rows with more fields than its first line names; put texts with commas in quotes"
-        )
-    if any(isinstance(cause, UnicodeDecodeError) for cause in causes):
-        return "holds text that is not UTF-8; save it as UTF-8"
-    cause = error.__cause__ or error
-    why = " ".join(f"{type(cause).__name__}: {cause}".split())[:200]
-    return f"cannot be read ({why}); is it complete?"
+        found[FORMATS[suffix]] = suffix.removeprefix(".").removesuffix("l")
+    if len(found) > 1:
+        formats = ", ".join(sorted(found.values()))
+        raise UserError(f"{name}: its files have different formats: {formats}")
+    return next(iter(found))

@@ -1,55 +1,71 @@
 """Rows of text from the hub, from local files or from the embedded generator, in one form."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
-from ..errors import UserError, nearest
+from ..errors import UserError
 from ..models.places import hub_sentence
 from ..plan.local import expand_path
 from ..storage.artefacts import sha256
-from .rows import open_files
+from .columns import require_fields
+from .rows import Rows, leave_out, read_files
 
 if TYPE_CHECKING:
     import datasets
 
+DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+")
 
-def read_rows(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
+
+def read_rows(
+    source: Mapping[str, Any], name: str, columns: list[str], score: str | None = None
+) -> tuple[pd.DataFrame, int]:
     """Read a source of the config.
+
+    Rows that hold half a character, or whose score is no number, cannot be read: they are left out
+    and printed, or refused if they are more than `rows.UNREADABLE_SHARE`.
 
     Args:
         source: an entry with `hub`, `path` or `generated`, `where`, `part`, `sample`
             (plan/entries.py).
         name: what the config calls it, for error messages.
         columns: columns that are needed; `a.b` is field b of the nested column a.
+        score: one of them that holds numbers, also as text; NaN where a row has none.
 
     Returns:
-        One row per text with just these columns, indexed 0.. in the order of the source.
+        One row per text with just these columns, indexed 0.. in the order of the source; and how
+        many of the chosen rows cannot be read.
 
     Raises:
         UserError: the source cannot be read, lacks a column, or has too few rows.
     """
-    if source["generated"]:
-        frame = _generated(source["generated"])
-    else:
-        frame = _loaded(source, name, columns)
-    for column in [*columns, *source["where"]]:
-        if column not in frame:
-            raise UserError(
-                f"{name} has no field '{column}'; {nearest(column, frame.columns)} (it has "
-                f"{', '.join(map(str, frame.columns))})"
-            )
+    asked = list(dict.fromkeys([*columns, *source["where"]]))
+    frame, place, unreadable = _rows(source, name, asked)
+    require_fields(asked, list(frame.columns), name)
+    _require_one_type(frame, source["text"], place, name)
     for column, value in source["where"].items():
-        frame = _kept(frame, frame[column] == value, name, f"one where '{column}' is {value!r}")
+        frame = _kept(
+            frame, _equal(frame[column], value), name, f"one where '{column}' is {value!r}"
+        )
     if part := source.get("part"):
         of_text = frame[source["text"]].map(part_of)
         frame = _kept(frame, of_text == part, name, f"one of part '{part}'")
     if source["sample"]:
         frame = _sampled(frame, name, **source["sample"])
-    return frame[columns].reset_index(drop=True)
+    if score:
+        frame, without_number = _with_numbers(frame, source["text"], score, place, name)
+        unreadable += without_number
+    return frame[columns].reset_index(drop=True), unreadable
+
+
+def unreadable_count(rows: int) -> dict[str, int]:
+    """For the counts of a manifest, which keeps its bytes where every row can be read."""
+    return {"num_unreadable": rows} if rows else {}
 
 
 def part_of(text: object) -> str:
@@ -86,10 +102,14 @@ def require_text(frame: pd.DataFrame, column: str, name: str) -> tuple[pd.DataFr
     Raises:
         UserError: no row is left.
     """
-    good = frame[column].map(lambda text: isinstance(text, str) and bool(text.strip()))
+    good = frame[column].map(_is_text)
     if not good.any():
         raise UserError(f"{name} has {len(frame)} rows and none has text in '{column}'")
     return frame[good].reset_index(drop=True), int((~good).sum())
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
 
 
 def _kept(frame: pd.DataFrame, keep: pd.Series, name: str, condition: str) -> pd.DataFrame:
@@ -111,40 +131,85 @@ def _sampled(frame: pd.DataFrame, name: str, rows: int, seed: int) -> pd.DataFra
     return frame.iloc[np.sort(chosen)]
 
 
-def _loaded(source: Mapping[str, Any], name: str, columns: list[str]) -> pd.DataFrame:
-    """From the hub or from local files, through `datasets`."""
-    import datasets
-
-    datasets.disable_progress_bars()
+def _rows(source: Mapping[str, Any], name: str, columns: list[str]) -> Rows:
+    """All rows of a source, and where they stand."""
     if source["path"]:
-        with open_files(source["path"], source["text"], name) as rows:
-            return _columns(rows, source, name, columns)
-    return _columns(_load_hub(source, name), source, name, columns)
+        return read_files(source["path"], columns, source["text"], name)
+    if source["generated"]:
+        frame = _generated(source["generated"])
+    else:
+        frame = _columns(_load_hub(source, name), source, name, columns)
+    return Rows(frame, lambda row: f"row {row + 1}", 0)
+
+
+def _equal(column: pd.Series, value: str | int | bool) -> pd.Series:
+    """Which rows have a value of `where`; a number is one, also among words."""
+    if isinstance(value, int) and not isinstance(value, bool) and not is_numeric_dtype(column):
+        return pd.to_numeric(column, errors="coerce") == value
+    return column == value
+
+
+def _require_one_type(
+    frame: pd.DataFrame, text: str, place: Callable[[int], str], name: str
+) -> None:
+    """Raise UserError if some texts are none, but for missing ones."""
+    texts = frame.get(text)
+    if texts is None or texts.dtype != "object":
+        return
+    is_text = texts.map(lambda value: isinstance(value, str))
+    others = texts[~is_text & texts.notna()]
+    if is_text.any() and len(others):
+        raise UserError(
+            f"{name}: '{text}' holds values of different types: {place(others.index[0])} has "
+            f"{str(others.iloc[0])[:40]}, which is no text, and others have text; give all rows "
+            "one type"
+        )
+
+
+def _with_numbers(
+    frame: pd.DataFrame, text: str, score: str, place: Callable[[int], str], name: str
+) -> tuple[pd.DataFrame, int]:
+    """The rows with their score as a number, without those whose score is something else."""
+    given = frame[score]
+    # in its own precision: a float32 0.8 is not above 0.8, and its fp64 image is
+    numbers = pd.to_numeric(given, errors="coerce")
+    blank = given.map(lambda x: isinstance(x, str) and x.strip().lower() in ("", "nan"))
+    has_text = frame[text].map(_is_text)  # others are left out in any case
+    wrong = list(frame.index[numbers.isna() & given.notna() & ~blank & has_text])
+
+    def fault(row: int) -> str:
+        value = str(given[row])
+        why = "a decimal comma" if DECIMAL_COMMA.fullmatch(value.strip()) else "no number"
+        why = "a percent sign" if value.strip().endswith("%") else why
+        return f"{place(row)} has {value[:40]!r} as '{score}', {why}"
+
+    cure = "write scores as 0.9, and leave the field empty where there is none"
+    leave_out(name, wrong, len(frame), fault, cure)
+    return frame.assign(**{score: numbers}).drop(index=wrong), len(wrong)
 
 
 def _columns(
     rows: "datasets.Dataset", source: Mapping[str, Any], name: str, columns: list[str]
 ) -> pd.DataFrame:
-    """The columns that are needed of a `datasets.Dataset`, in memory."""
-    if any("." in column for column in {*columns, *source["where"]}):
+    """The columns that are needed of a data set of the hub, in memory."""
+    if any("." in column for column in columns):
         rows = rows.flatten()
-    wanted = [c for c in rows.column_names if c in {*columns, *source["where"]}]
+    wanted = [c for c in rows.column_names if c in columns]
     for column in wanted:
         if type(rows.features[column]).__name__ == "Json":
             raise UserError(
                 f"{name}: '{column}' holds values of different types, numbers among texts for "
                 "example; give all rows one type"
             )
-    # other columns are dropped before they are copied into memory, unless a field is missing: then
-    # the error lists what there is
-    missing = {*columns, *source["where"]} - set(wanted)
+    # others are dropped before they are copied into memory, unless a field is missing: then the
+    # error lists what there is
+    missing = set(columns) - set(wanted)
     table = rows.select_columns(rows.column_names if missing else wanted).with_format("arrow")[:]
     try:
         table.validate(full=True)
     except ValueError as error:
-        where = ", ".join(source["path"] or [source["hub"]])
         raise UserError(
-            f"{name}: {where} holds text that is not UTF-8 ({error}); save it as UTF-8"
+            f"{name}: {source['hub']} holds text that is not UTF-8 ({error}); save it as UTF-8"
         ) from None
     return table.to_pandas()
 
@@ -152,6 +217,7 @@ def _columns(
 def _load_hub(source: Mapping[str, Any], name: str) -> "datasets.Dataset":
     import datasets
 
+    datasets.disable_progress_bars()
     try:
         parts = [
             datasets.load_dataset(

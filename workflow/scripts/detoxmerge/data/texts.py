@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..storage.artefacts import sha256, write_manifest, write_text
-from .sources import origin, read_rows, require_text
+from .sources import origin, read_rows, require_text, unreadable_count
 
 
 def prepare_prompts(alias: str, protocol: Mapping[str, Any], out: Path, lines: Path) -> None:
@@ -19,7 +19,8 @@ def prepare_prompts(alias: str, protocol: Mapping[str, Any], out: Path, lines: P
         UserError: the source cannot be read or has no text.
     """
     name, text = f"prompts.{alias}", protocol["text"]
-    rows, no_text = require_text(read_rows(protocol, name, [text]), text, name)
+    raw, unreadable = read_rows(protocol, name, [text])
+    rows, no_text = require_text(raw, text, name)
     content = [json.dumps({"text": prompt}, ensure_ascii=False) for prompt in rows[text]]
     write_text(lines, "\n".join(content) + "\n")
     write_manifest(
@@ -28,7 +29,8 @@ def prepare_prompts(alias: str, protocol: Mapping[str, Any], out: Path, lines: P
         inputs=[],
         files={lines.name: sha256(lines)},
         origin=origin(protocol),
-        counts={"num_prompts": len(rows), "num_without_text": no_text},
+        counts={"num_prompts": len(rows), "num_without_text": no_text}
+        | unreadable_count(unreadable),
     )
     print(f"{name}: {len(rows)} prompts, {no_text} rows without text left out")
 
@@ -51,7 +53,7 @@ def prepare_corpus(alias: str, protocol: Mapping[str, Any], out: Path, text_file
         UserError: the source cannot be read or has no text.
     """
     name, text = f"corpora.{alias}", protocol["text"]
-    rows = read_rows(protocol, name, [text])
+    rows, unreadable = read_rows(protocol, name, [text])
     require_text(rows, text, name)
     joined = protocol["join"].join(rows[text].fillna(""))
     write_text(text_file, joined)
@@ -61,6 +63,7 @@ def prepare_corpus(alias: str, protocol: Mapping[str, Any], out: Path, text_file
         inputs=[],
         files={text_file.name: sha256(text_file)},
         origin=origin(protocol),
-        counts={"num_rows": len(rows), "num_characters": len(joined)},
+        counts={"num_rows": len(rows), "num_characters": len(joined)}
+        | unreadable_count(unreadable),
     )
     print(f"{name}: {len(rows)} rows, {len(joined)} characters")

@@ -82,7 +82,8 @@ def _texts(alias: str, protocol: Mapping[str, Any]) -> tuple[list[str], list[Any
     texts: list[str] = []
     for i, source in enumerate(protocol["texts"]):
         name = f"models.{alias}.pretrain.texts.{i}"
-        rows, _ = require_text(read_rows(source, name, [source["text"]]), source["text"], name)
+        raw, _ = read_rows(source, name, [source["text"]])
+        rows, _ = require_text(raw, source["text"], name)
         texts += rows[source["text"]].tolist()
     return texts, [origin(source) for source in protocol["texts"]]
 

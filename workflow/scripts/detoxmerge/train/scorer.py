@@ -114,7 +114,8 @@ def _labelled(sources: list[Mapping[str, Any]], name: str) -> tuple[list[str], n
     labels: list[float] = []
     for source in sources:
         text, score = source["text"], source["score"]
-        rows, _ = require_text(read_rows(source, name, [text, score]), text, name)
+        raw, _ = read_rows(source, name, [text, score])
+        rows, _ = require_text(raw, text, name)
         numbers = pd.to_numeric(rows[score], errors="coerce")
         if numbers.isna().any() or not numbers.between(0, 1).all():
             raise UserError(f"{name}: '{score}' must be a number in 0..1 in every row")
