@@ -276,18 +276,25 @@ def test_parquet_with_text_that_is_no_utf8_names_the_row(tmp_path: Path) -> None
     [
         "\ufefftext,toxicity\na,0.9\n",
         "text,toxicity\r\na,0.9\r\n\r\n",
+        "text,toxicity\n  \na,0.9\n \t\n",
         'id,text,toxicity,id\n1,a,0.9,2\n"x\r\ny",,0.1,"""z"""\n',
         "text,toxicity,remark\na,0.9\n",
         '"text","toxicity"\n"a","0.9"',
         "toxicity,text\r0.9,a\r",
     ],
-    ids=["bom", "crlf", "twice", "short", "quotes", "cr"],
+    ids=["bom", "crlf", "blank", "twice", "short", "quotes", "cr"],
 )
 def test_forms_of_csv_that_are_understood(content: str, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(content.encode())
     found, left_out = read_rows(dataset(path=str(tmp_path / "x.csv")), "d", ASKED)
     assert found.iloc[0].to_dict() == {"text": "a", "toxicity": 0.9}
     assert left_out == 0
+
+
+def test_blank_rows_of_one_column_are_those_in_quotes(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('text\na\n\n" \n"\n""\n  \nb\n')
+    found, _ = read_rows(corpus(path=str(tmp_path / "x.csv")), "c", ["text"])
+    assert found["text"].fillna("missing").tolist() == ["a", " \n", "missing", "b"]
 
 
 def test_lines_are_those_of_the_file_and_texts_may_be_long(tmp_path: Path) -> None:

@@ -114,9 +114,9 @@ def _labelled(sources: list[Mapping[str, Any]], name: str) -> tuple[list[str], n
     labels: list[float] = []
     for source in sources:
         text, score = source["text"], source["score"]
-        raw, _ = read_rows(source, name, [text, score])
+        raw, _ = read_rows(source, name, [text, score], score)
         rows, _ = require_text(raw, text, name)
-        numbers = pd.to_numeric(rows[score], errors="coerce")
+        numbers = rows[score]
         if numbers.isna().any() or not numbers.between(0, 1).all():
             raise UserError(f"{name}: '{score}' must be a number in 0..1 in every row")
         texts += rows[text].tolist()

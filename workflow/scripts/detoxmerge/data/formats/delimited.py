@@ -21,7 +21,8 @@ def read(file: IO[bytes], asked: list[str], text: str, name: str, where: str) ->
     An empty cell is missing. In the column `text` all else is text, also ``NA`` and ``5``.
     """
     csv.field_size_limit(sys.maxsize)  # the module's own limit is 131,072 characters
-    lines = csv.reader(_lines(file, where), strict=True)
+    latest = [""]
+    lines = csv.reader(_lines(file, where, latest), strict=True)
     begin = 1
     try:
         names = next(lines, None)
@@ -36,7 +37,7 @@ def read(file: IO[bytes], asked: list[str], text: str, name: str, where: str) ->
         numbers: list[int] = []
         begin = lines.line_num + 1
         for row in lines:
-            if row:  # an empty line is no row
+            if not latest[0].isspace():  # a blank line is no row
                 _require_cells(row, len(names), max(places.values()), f"{where}, line {begin},")
                 numbers.append(begin)
                 for column, place in places.items():
@@ -52,14 +53,15 @@ def read(file: IO[bytes], asked: list[str], text: str, name: str, where: str) ->
     return Columns(typed, numbers, "line")
 
 
-def _lines(file: IO[bytes], where: str) -> Iterator[str]:
-    """The lines of a text file; they end as they did."""
+def _lines(file: IO[bytes], where: str, latest: list[str]) -> Iterator[str]:
+    """The lines of a text file, which end as they did; `latest` holds the last one given."""
     for number, line in enumerate(io.TextIOWrapper(file, "utf-8-sig", newline=""), 1):
         if "\0" in line:
             raise UserError(
                 f"{where} holds NUL bytes in line {number}, so it is broken or has another "
                 "encoding; save it as UTF-8"
             )
+        latest[0] = line
         yield line
 
 
