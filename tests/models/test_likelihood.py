@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from detoxmerge.errors import UserError
 from detoxmerge.measure.perplexity import make_windows
 from detoxmerge.models import likelihood
-from detoxmerge.models.likelihood import added_tokens, text_tokens, window_nll
+from detoxmerge.models.likelihood import added_tokens, require_causal, text_tokens, window_nll
 
 WIDTH, VOCABULARY = 16, 64
 USUAL = {
@@ -106,10 +106,18 @@ ATTENTION: dict[str, dict[str, Any]] = {
 }
 
 
+BIDIRECTIONAL: dict[str, dict[str, Any]] = {
+    "bert": USUAL,
+    "electra": USUAL | {"embedding_size": WIDTH},
+    "roberta": USUAL,
+    "xlnet": {"d_model": WIDTH, "n_layer": 2, "n_head": 2, "d_inner": 32},
+}
+
+
 def build(kind: str) -> Any:
     torch.manual_seed(0)
     special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
-    options = {**RECURRENT, **ATTENTION}[kind]
+    options = {**RECURRENT, **ATTENTION, **BIDIRECTIONAL}[kind]
     config = AutoConfig.for_model(kind, vocab_size=VOCABULARY, **special, **options)
     model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
@@ -136,6 +144,18 @@ def test_a_window_in_pieces_has_the_likelihood_of_the_window_as_a_whole(
     for elements in (VOCABULARY * 7, VOCABULARY):
         monkeypatch.setattr(likelihood, "MAX_LOGITS", elements)
         assert window_nll(model, ids, windows, 1, before=[2]) == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [*RECURRENT, *ATTENTION])
+def test_a_causal_model_is_taken_for_one(kind: str) -> None:
+    require_causal(build(kind))
+    require_causal(build(kind).to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("kind", BIDIRECTIONAL)
+def test_a_model_that_sees_what_it_predicts_is_one_sentence(kind: str) -> None:
+    with pytest.raises(UserError, match=f"a model of type '{kind}' sees the tokens behind"):
+        require_causal(build(kind))
 
 
 def with_template(template: str, special: list[tuple[str, int]] | None = None) -> Any:

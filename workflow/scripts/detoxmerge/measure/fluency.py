@@ -27,7 +27,7 @@ import pandas as pd
 from ..edit.edited import EditedModel
 from ..errors import UserError
 from ..models.device import pick_device
-from ..models.likelihood import conditional_nll, tokenise
+from ..models.likelihood import conditional_nll, require_causal, tokenise
 from ..models.loading import context_of, load_tokenizer
 from ..storage.artefacts import publish, read_json, sha256
 from ..storage.records import each_scale, read_generations, record_path
@@ -60,7 +60,7 @@ def measure_fluency(
             same in all rows of the prompt), and its counts.
 
     Raises:
-        UserError: the judge's context is too short, or it gives no finite NLL.
+        UserError: the judge's context is too short, it is not causal, or gives no finite NLL.
     """
     manifest = read_json(generations)
     loaded: dict[str, Any] = {}  # by the first scale that is missing, if there is one
@@ -68,6 +68,7 @@ def measure_fluency(
     def measure(scale: str) -> dict[str, Any]:
         if not loaded:
             edited = EditedModel(judge, device=pick_device(device), dtype=protocol["dtype"])
+            require_causal(edited.model)
             loaded.update(model=edited.at(0), tokenizer=load_tokenizer(edited.place))
         frame = read_generations(record_path(generations, scale, ".jsonl"))
         before = [manifest["protocol"]["prefix"] + text for text in frame["prompt_text"]]

@@ -23,7 +23,7 @@ import torch
 from ..edit.edited import EditedModel
 from ..errors import UserError
 from ..models.device import pick_device
-from ..models.likelihood import Window, text_tokens, window_nll
+from ..models.likelihood import Window, require_causal, text_tokens, window_nll
 from ..models.loading import context_of, load_tokenizer
 from ..storage.artefacts import publish, sha256
 from ..storage.records import each_scale, record_path
@@ -51,7 +51,8 @@ def measure_perplexity(
             record with `num_tokens_before_window`, how many the tokenizer puts before a text.
 
     Raises:
-        UserError: the window does not fit the model, the text is too short, or NLL is not finite.
+        UserError: the window does not fit the model, the model is not causal, the text is too
+            short, or NLL is not finite.
     """
     device = pick_device(device)
     loaded: dict[str, Any] = {}  # by the first scale that is missing, if there is one
@@ -59,6 +60,7 @@ def measure_perplexity(
     def measure(scale: str) -> dict[str, Any]:
         if not loaded:
             edited = EditedModel(edit, device=device, dtype=protocol["dtype"])
+            require_causal(edited.model)
             text = corpus_text.read_text(encoding="utf-8")
             ids, before = text_tokens(load_tokenizer(edited.place), text)
             loaded.update(edited=edited, ids=torch.tensor(ids), before=before, text=text)

@@ -63,6 +63,19 @@ def window_nll(
     return nll
 
 
+@torch.no_grad()
+def require_causal(model: PreTrainedModel) -> None:
+    """Raise UserError if a token's logits depend on later tokens, as those of BERT and XLNet do."""
+    first, second = model(torch.tensor([[1, 2, 3], [1, 2, 4]]).to(model.device)).logits[:, 1]
+    tolerance = 1e-4 if first.dtype == torch.float32 else 1e-2
+    # NaN, of broken weights, is for others to find
+    if (first - second).abs().max() > tolerance * first.abs().max():
+        raise UserError(
+            f"a model of type '{model.config.model_type}' sees the tokens behind the one that it "
+            "predicts, so it has no perplexity; choose a causal language model"
+        )
+
+
 def _groups(windows: list[Window], batch_size: int, vocabulary: int) -> list[list[int]]:
     """Windows of one shape, so that nothing is padded."""
     groups: list[list[int]] = []
