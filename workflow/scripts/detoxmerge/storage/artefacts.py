@@ -4,12 +4,12 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import UserError
+from .leftovers import remove, remove_leftovers, unfinished
 
 CHECKSUM_BYTES = 1 << 18
 
@@ -62,12 +62,13 @@ def publish(path: Path | str) -> Iterator[Path]:
         path: where the file will be; its folder is made.
 
     Yields:
-        The path to write to. On an exception it is removed, and `path` stays as it was.
+        The path to write to. On an exception it is removed, and `path` stays as it was. What a
+        process left that was killed is removed by the next one that writes the same file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the process id keeps two copies of a job from writing into one file
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    remove_leftovers(path)
+    part = unfinished(path)
     try:
         yield part
         with open(part, "rb") as file:
@@ -85,28 +86,32 @@ def publish_folder(path: Path | str) -> Iterator[Path]:
         path: where the folder will be; what is there is replaced as a whole.
 
     Yields:
-        The folder to write to. On an exception it is removed, and `path` stays as it was.
+        The folder to write to. On an exception it is removed, and `path` stays as it was. What a
+        process left that was killed is removed, or put back, by the next one.
     """
     path = Path(path)
-    part, old = (path.with_name(f".{path.name}.{os.getpid()}.{end}") for end in ("part", "old"))
-    part.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
+    part, old = unfinished(path), unfinished(path, "old")
+    part.mkdir()
     try:
         yield part
         for file in (path for path in part.rglob("*") if path.is_file()):
             with open(file, "rb") as opened:
                 os.fsync(opened.fileno())
         # a folder cannot replace another one in a single step: put the old one back if that fails
-        if path.exists():
-            os.replace(path, old)
         try:
+            if path.exists():
+                os.replace(path, old)
             os.replace(part, path)
-        except OSError:
-            if old.exists():
+        except BaseException:
+            if not path.exists() and old.exists():
                 os.replace(old, path)
             raise
+        if old.exists():  # under the other name, since half of it must not be put back
+            os.replace(old, part)
     finally:
-        for rest in (part, old):
-            shutil.rmtree(rest, ignore_errors=True)
+        remove(part)
 
 
 def write_text(path: Path | str, text: str) -> None:
