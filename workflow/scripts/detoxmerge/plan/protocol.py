@@ -18,7 +18,7 @@ VERSION = {
     "fetch_finetune": 1,
     "pretrain_base": 2,
     "fetch_scorer": 1,
-    "train_scorer": 1,
+    "train_scorer": 2,
     "prepare_dataset": 1,
     "split_dataset": 1,
     "prepare_prompts": 1,

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, set_seed
 
 from ..data.sources import origin, read_rows, require_text
@@ -21,6 +20,7 @@ from ..models.without_code import read_folder
 from ..storage.artefacts import publish, write_json
 from .job import Job
 from .resumable import LOSS, train, write_loss
+from .wordpiece import train_wordpiece
 
 LABEL = "toxicity"
 TOXIC_FROM = 0.5  # label of the ROC AUC: score >= this
@@ -126,9 +126,7 @@ def _labelled(sources: list[Mapping[str, Any]], name: str) -> tuple[list[str], n
 
 def _train_tokenizer(texts: list[str], entry: Mapping[str, Any], folder: Path) -> BertTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
-    words = BertWordPieceTokenizer(lowercase=True)
-    words.train_from_iterator(texts, vocab_size=entry["vocabulary"], show_progress=False)
-    words.save_model(str(folder))
+    train_wordpiece(texts, entry["vocabulary"]).save_model(str(folder))
     # Detoxify truncates at the tokenizer's own limit
     settings = {
         "tokenizer_class": "BertTokenizer",
@@ -164,8 +162,9 @@ def _save(model: BertForSequenceClassification, tokenizer: Path, out: Path) -> N
     }
     config = {"arch": {"args": arch}, "dataset": {"args": {"classes": [LABEL]}}}
     state = {name: value.cpu() for name, value in model.state_dict().items()}
-    with publish(out) as part:
-        torch.save({"state_dict": state, "config": config}, part)
+    # into an open file: by a path, torch writes the name of the temporary file into the archive
+    with publish(out) as part, open(part, "wb") as file:
+        torch.save({"state_dict": state, "config": config}, file)
 
 
 def _test(
