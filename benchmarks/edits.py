@@ -63,12 +63,13 @@ def make_edits(size: str, folder: Path) -> Iterator[Edit]:
     deltas = [_delta(shape, folder / f"delta{i}.safetensors", i) for i in range(2)]
     models = [
         {"base": None, "delta": os.path.relpath(file, folder / "edit"), "sign": 1}
+        | {"sha256": sha256(file)}
         for file in deltas
     ]
     prefixes = [_prefixes(lengths) for lengths in (PREADD, SELF_DEBIAS)]
     contrast = {"rule": "contrast", "settings": {}}
     described: dict[str, tuple[str, float, dict[str, Any]]] = {
-        "delta": ("delta", 1.0, {"sign": -1, "tensors": {"file": f"../{deltas[0].name}"}}),
+        "delta": ("delta", 1.0, {"sign": -1, **_tensors(deltas[0])}),
         "hooks": ("hooks", 0.3, _hooks(shape, folder / "hooks.safetensors")),
         "logits: one model, base's nucleus": (
             "logits", 1.0, {**contrast, "helpers": {"anti": models[0]}, "base_top_p": 0.9},
@@ -136,7 +137,13 @@ def _hooks(shape: dict[str, int], file: Path) -> dict[str, Any]:
         name: random.standard_normal(shape["n_embd"], dtype=np.float32) for name in modules.values()
     }
     save_file(vectors, file)
-    return {"rule": "rotate", "modules": modules, "tensors": {"file": f"../{file.name}"}}
+    return {"rule": "rotate", "modules": modules, **_tensors(file)}
+
+
+def _tensors(file: Path) -> dict[str, Any]:
+    """What an edit's manifest says of its tensors, which lie a folder above it."""
+    name = f"../{file.name}"
+    return {"tensors": {"file": name}, "files": {name: sha256(file)}}
 
 
 def _prefixes(lengths: list[int]) -> dict[str, Any]:

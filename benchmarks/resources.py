@@ -50,7 +50,7 @@ def build(folder: Path, shape: dict[str, int]) -> int:
 
     from detoxmerge.data.generated import comments
     from detoxmerge.models.loading import fetch_model
-    from detoxmerge.storage.artefacts import write_json, write_manifest
+    from detoxmerge.storage.artefacts import sha256, write_json, write_manifest
 
     texts = [row["text"] for row in comments(4000, 1)]
     bpe = ByteLevelBPETokenizer()
@@ -62,7 +62,8 @@ def build(folder: Path, shape: dict[str, int]) -> int:
     rows = 11 * BATCH  # a checkpoint at step 10
     joined = [" ".join(texts[20 * i : 20 * i + 20]) for i in range(rows)]
     pd.DataFrame({"text": joined, "score": 0.9}).to_parquet(folder / "toxic.parquet")
-    write_manifest(folder / "dataset.json", protocol={}, inputs=[], files={})
+    files = {"toxic.parquet": sha256(folder / "toxic.parquet")}
+    write_manifest(folder / "dataset.json", protocol={}, inputs=[], files=files)
     shards = [list(range(rows))]
     write_json(folder / "partition.json", {"protocol": {}, "inputs": {}, "shards": shards})
     return json.loads((folder / "edit.json").read_text())["num_parameters_stored"]

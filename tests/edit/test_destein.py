@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import beside
 import numpy as np
 import pandas as pd
 import pico
@@ -53,17 +54,12 @@ def measured(folder: Path, texts: list[str]) -> list[Path]:
         generations = [{"text": text} for text in own]
         lines.append(json.dumps({"prompt": {"text": f"I say {p}"}, "generations": generations}))
         rows += [(p, k, (0.05, 0.9, 0.4, 0.8)[k]) for k in range(4)]
-    samples, scores = folder / "generations.json", folder / "toxicity-judge.json"
-    samples.with_name("generations-scale0.jsonl").write_text("\n".join(lines) + "\n")
     table = pd.DataFrame(rows, columns=["prompt", "sample", "toxicity"])
-    table.to_parquet(scores.with_name("toxicity-judge-scale0.parquet"))
-    record = samples.with_name("generations-scale0.json")
-    write_json(record, {"sha256": sha256(samples.with_name("generations-scale0.jsonl"))})
-    scale = scores.with_name("toxicity-judge-scale0.json")
-    write_json(scale, {"key": {"generations": sha256(record)}})
-    write_json(samples, {"protocol": {"new_tokens": 5}, "files": {record.name: sha256(record)}})
-    write_json(scores, {"protocol": {"label": "toxicity"}, "files": {scale.name: sha256(scale)}})
-    return [samples, scores]
+    payload, protocol = {"0": "\n".join(lines) + "\n"}, {"new_tokens": 5}
+    samples = beside.measured(folder / "generations.json", payload, protocol=protocol)
+    key = {"generations": sha256(folder / "generations-scale0.json")}
+    of = {"protocol": {"label": "toxicity"}, "key": key}
+    return [samples, beside.measured(folder / "toxicity-judge.json", {"0": table}, **of)]
 
 
 def build(base: Path, folder: Path, *, inputs: list[Path] | None = None, **values: Any) -> Path:

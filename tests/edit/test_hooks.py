@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import beside
 import numpy as np
 import pico
 import pytest
@@ -15,7 +16,7 @@ from detoxmerge.errors import UserError
 from detoxmerge.models.activations import watched
 from detoxmerge.models.sampling import continuations
 from detoxmerge.models.sampling_request import PLAIN
-from detoxmerge.storage.artefacts import read_json, write_json, write_manifest
+from detoxmerge.storage.artefacts import read_json, write_json
 
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 FAMILIES = {
@@ -30,16 +31,16 @@ def hooks_edit(base: Path, folder: Path, modules: list[str], rule: str, width: i
     names = [f"direction.{i}" for i in range(len(modules))]
     vectors = {name: numbers.standard_normal(width) for name in names}
     out = folder / "edit.json"
-    write_manifest(
+    tensors = write_vectors(folder / "hooks.safetensors", vectors)
+    beside.manifest(
         out,
-        protocol={},
+        "hooks.safetensors",
         inputs=[base],
-        files={},
         base=str(base),
         verb="hooks",
         rule=rule,
         modules=dict(zip(modules, names, strict=True)),
-        tensors=write_vectors(folder / "hooks.safetensors", vectors),
+        tensors=tensors,
     )
     return out
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import beside
 import numpy as np
 import pandas as pd
 import pico
@@ -21,7 +22,7 @@ from detoxmerge.edit.steering.pairs import (
 )
 from detoxmerge.edit.steering.rewriting import CANDIDATES, TEMPLATE, rewriter
 from detoxmerge.errors import UserError
-from detoxmerge.storage.artefacts import sha256, write_json
+from detoxmerge.storage.artefacts import sha256
 
 
 def frame(*prompts: list[tuple[str, float]]) -> pd.DataFrame:
@@ -175,13 +176,11 @@ def measured(tmp_path: Path) -> Callable[[dict[str, str]], tuple[Path, Path]]:
 
     def make(key: dict[str, str]) -> tuple[Path, Path]:
         line = {"prompt": {"text": "p"}, "generations": [{"text": " a"}, {"text": " b"}]}
-        (tmp_path / "generations-scale0.jsonl").write_text(json.dumps(line) + "\n")
-        write_json(tmp_path / "generations-scale0.json", {"scale": "0"})
+        samples = beside.measured(tmp_path / "generations.json", {"0": json.dumps(line) + "\n"})
         table = pd.DataFrame({"prompt": [0, 0], "sample": [1, 0], "toxicity": [0.2, 0.7]})
-        table.to_parquet(tmp_path / "toxicity-s-scale0.parquet")
         own = {"generations": sha256(tmp_path / "generations-scale0.json")}
-        write_json(tmp_path / "toxicity-s-scale0.json", {"key": own | key})
-        return tmp_path / "generations.json", tmp_path / "toxicity-s.json"
+        scores = beside.measured(tmp_path / "toxicity-s.json", {"0": table}, key=own | key)
+        return samples, scores
 
     return make
 

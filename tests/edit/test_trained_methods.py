@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import beside
 import numpy as np
 import pico
 import pytest
@@ -74,6 +75,7 @@ def test_a_contrast_starts_from_the_expert_and_takes_rows_by_what_they_feed(
         noise = {name: t.numpy() for name, t in pico.noise(pico.gpt2(), seed=i).items()}
         (tmp_path / str(i)).mkdir()
         save_file(noise, tmp_path / str(i) / "delta.safetensors")
+        beside.manifest(tmp_path / str(i) / "meta.json", "delta.safetensors")
         vectors.append({name: t.astype(np.float64) for name, t in noise.items()})
     inputs = [gpt2_base, *(tmp_path / str(i) / "meta.json" for i in range(3))]
     params = METHODS[method].Params(num_shards=2, alpha=0.6)

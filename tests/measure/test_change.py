@@ -139,5 +139,5 @@ def test_a_vector_that_is_not_the_manifests_is_refused(gpt2_base: Path, tmp_path
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(bytes(data))
-    with pytest.raises(UserError, match=r"is not what .* was written for"):
+    with pytest.raises(UserError, match=r"is not what .*edit\.json says: .* delete"):
         parameter_change(edit, file, {}, tmp_path / "c.json", tmp_path / "c.parquet")

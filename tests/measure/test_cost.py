@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import beside
 import numpy as np
 import pico
 import pytest
@@ -23,7 +24,7 @@ from detoxmerge.models.sampling_request import Sampling
 from detoxmerge.plan.catalogue import Generation
 from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.registry import VERBS
-from detoxmerge.storage.artefacts import read_json, sha256, write_manifest
+from detoxmerge.storage.artefacts import read_json, sha256
 
 PROMPTS = ["The gardener", "Yesterday we talked about the", "I"]
 HEAD = "s\th:m:s\tmax_rss\n"
@@ -33,12 +34,11 @@ HEAD = "s\th:m:s\tmax_rss\n"
 def job(gpt2_base: Path, tmp_path: Path) -> dict[str, Any]:
     lines = tmp_path / "prompts.jsonl"
     lines.write_text("".join(json.dumps({"text": p}) + "\n" for p in PROMPTS))
-    write_manifest(tmp_path / "prompts.json", protocol={}, inputs=[], files={"x": "1"})
     settings = {"scale": "1", "num_prompts": 2, "rounds": 2, "seconds": 0.0, "dtype": "float32"}
     return {
         "edit": pico.delta_edit(gpt2_base, pico.noise(pico.gpt2()), tmp_path / "edit"),
         "base": gpt2_base,
-        "prompts": tmp_path / "prompts.json",
+        "prompts": beside.manifest(tmp_path / "prompts.json", lines.name),
         "prompt_lines": lines,
         "protocol": settings | protocol(Generation(samples=2, new_tokens=4)),
         "batch_size": 4,

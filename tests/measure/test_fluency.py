@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import beside
 import numpy as np
 import pandas as pd
 import pico
@@ -22,7 +23,7 @@ from detoxmerge.measure.fluency import (
     seq_rep_4,
 )
 from detoxmerge.models.likelihood import conditional_nll, tokenise
-from detoxmerge.storage.artefacts import read_json, sha256, write_json, write_manifest
+from detoxmerge.storage.artefacts import read_json, sha256
 
 PROMPTS = ["The gardener", "Yesterday we talked about the", "I"]
 TEXTS = [" planted roses.", " weather, and", "'m glad"]
@@ -162,23 +163,23 @@ def test_seq_rep_4(text: str, share: float) -> None:
     assert seq_rep_4(text) == pytest.approx(share, nan_ok=True)
 
 
-@pytest.fixture
-def job(gpt2_base: Path, tmp_path: Path) -> dict[str, Any]:
-    folder = tmp_path / "evals"
-    folder.mkdir()
-    for scale, texts in {"0.5": TEXTS, "1": ["", " of" * 10, "!" * 20]}.items():
+def generated(out: Path, last: str = "!" * 20) -> Path:
+    """Manifest of continuations at two scales; `last` is one at scale 1."""
+    payloads = {}
+    for scale, texts in {"0.5": TEXTS, "1": ["", " of" * 10, last]}.items():
         lines = [
             {"prompt": {"text": p}, "generations": [{"text": t, "truncated": True}, {"text": " a"}]}
             for p, t in zip(PROMPTS, texts, strict=True)
         ]
-        file = folder / f"generations-scale{scale}.jsonl"
-        file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        write_json(folder / f"generations-scale{scale}.json", {"scale": scale})
-    generations = folder / "generations.json"
-    sampling = {"prefix": "Well. "}
-    write_manifest(generations, protocol=sampling, inputs=[], files={}, scales=["0.5", "1"])
+        payloads[scale] = "".join(json.dumps(line) + "\n" for line in lines)
+    return beside.measured(out, payloads, protocol={"prefix": "Well. "})
+
+
+@pytest.fixture
+def job(gpt2_base: Path, tmp_path: Path) -> dict[str, Any]:
+    folder = tmp_path / "evals"
     return {
-        "generations": generations,
+        "generations": generated(folder / "generations.json"),
         "judge": gpt2_base,
         "protocol": {"judge": None, "dtype": "float32"},
         "batch_size": 4,
@@ -211,7 +212,7 @@ def test_a_job_judges_every_scale_and_only_what_is_missing(
     assert read_json(job["out"].with_name("fluency-scale1.json"))["num_without_tokens"] == 1
     made = read_json(job["out"])["inputs"]
     assert made == {str(job[key]): sha256(job[key]) for key in ("generations", "judge")}
-    write_json(job["generations"].with_name("generations-scale1.json"), {"scale": "1", "new": 1})
+    generated(job["generations"], last="!")
     measure_fluency(**job)
     assert capsys.readouterr().out.strip().endswith("measured 1 of 2")
     measure_fluency(**(job | {"protocol": job["protocol"] | {"judge": "other"}}))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import beside
 import numpy as np
 import pico
 import pytest
@@ -178,12 +179,11 @@ def test_an_empty_prompt_is_one_sentence() -> None:
 def job(gpt2_base: Path, tmp_path: Path) -> dict[str, Any]:
     lines = tmp_path / "prompts.jsonl"
     lines.write_text("".join(json.dumps({"text": p}) + "\n" for p in PROMPTS))
-    write_manifest(tmp_path / "prompts.json", protocol={}, inputs=[], files={"x": "1"})
     edit = pico.delta_edit(gpt2_base, pico.noise(pico.gpt2()), tmp_path / "edit")
     return {
         "edit": edit,
         "base": gpt2_base,
-        "prompts": tmp_path / "prompts.json",
+        "prompts": beside.manifest(tmp_path / "prompts.json", lines.name),
         "prompt_lines": lines,
         "scales": ["0.5", "1", "2"],
         "protocol": sampling(),

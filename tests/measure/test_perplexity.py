@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import beside
 import numpy as np
 import pandas as pd
 import pico
@@ -21,7 +22,7 @@ from detoxmerge.measure.perplexity import (
 )
 from detoxmerge.models import likelihood
 from detoxmerge.models.likelihood import window_nll
-from detoxmerge.storage.artefacts import read_json, write_manifest
+from detoxmerge.storage.artefacts import read_json
 
 IDS = torch.randint(1, 300, (150,), generator=torch.Generator().manual_seed(5))
 
@@ -159,12 +160,12 @@ def test_what_does_not_fit_is_one_sentence() -> None:
 def test_a_measurement_keeps_nll_and_counts(gpt2_base: Path, tmp_path: Path) -> None:
     text = " ".join(pico.texts(20, 9))
     (tmp_path / "corpus.txt").write_text(text)
-    write_manifest(tmp_path / "corpus.json", protocol={}, inputs=[], files={})
+    corpus = beside.manifest(tmp_path / "corpus.json", "corpus.txt")
     edit = pico.delta_edit(gpt2_base, pico.noise(pico.gpt2()), tmp_path / "edit")
     out = tmp_path / "perplexity.json"
     sizes = {"window_tokens": 32, "stride_tokens": 16, "dtype": "float32"}
     measure_perplexity(
-        edit, gpt2_base, tmp_path / "corpus.json", tmp_path / "corpus.txt",
+        edit, gpt2_base, corpus, tmp_path / "corpus.txt",
         ["0.5", "1"], sizes, 8, "cpu", out,
     )  # fmt: skip
     record = read_json(tmp_path / "perplexity-scale1.json")

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import beside
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,12 +78,12 @@ def test_a_job_scores_every_scale_and_only_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     folder = tmp_path / "evals"
-    folder.mkdir()
-    for scale, text in (("0.5", "rude"), ("1", "")):
-        line = {"prompt": {"text": "p"}, "generations": [{"text": text}, {"text": "mild"}]}
-        (folder / f"generations-scale{scale}.jsonl").write_text(json.dumps(line) + "\n")
-        write_json(folder / f"generations-scale{scale}.json", {"scale": scale})
-    write_json(folder / "generations.json", {"scales": ["0.5", "1"]})
+    lines = {
+        scale: {"prompt": {"text": "p"}, "generations": [{"text": text}, {"text": "mild"}]}
+        for scale, text in (("0.5", "rude"), ("1", ""))
+    }
+    payloads = {scale: json.dumps(line) + "\n" for scale, line in lines.items()}
+    generations = beside.measured(folder / "generations.json", payloads)
     write_json(tmp_path / "scorer.json", {})
     score = {"rude": 0.9, "mild": 0.1, "": 0.3}
     monkeypatch.setattr(toxicity, "_predictor", lambda *_: lambda ts: [score[t] for t in ts])
@@ -96,6 +97,6 @@ def test_a_job_scores_every_scale_and_only_what_is_missing(
         0.1,
     ]
     assert read_json(folder / "toxicity-s-scale1.json")["num_empty"] == 1
-    write_json(folder / "generations-scale1.json", {"scale": "1", "changed": True})
+    beside.measured(generations, payloads | {"1": payloads["0.5"]})
     toxicity.score_toxicity(*paths, folder / "toxicity-s.json")
     assert capsys.readouterr().out.strip().endswith("measured 1 of 2")

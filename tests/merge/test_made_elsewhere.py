@@ -150,8 +150,9 @@ def test_a_model_an_adapter_and_a_vector_are_merged_into_an_edit_that_loads(tmp_
     merge_deltas(deltas, "mean", tmp_path / "wanted")
     made = out.with_name("delta.safetensors")
     assert made.read_bytes() == (tmp_path / "wanted").read_bytes()
+    files = {made.name: sha256(made)}
     write_manifest(
-        out, protocol={}, inputs=[], files={}, verb="delta", base=str(manifest), **fields
+        out, protocol={}, inputs=[], files=files, verb="delta", base=str(manifest), **fields
     )
     model, delta = EditedModel(out, device="cpu").at(0.5), load_file(made)
     for name, parameter in model.named_parameters():

@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import beside
 import numpy as np
 import pico
 import pytest
@@ -20,6 +21,7 @@ from detoxmerge.merge import merging
 from detoxmerge.merge.merge_model import cast, merge_model
 from detoxmerge.merge.merging import merge_deltas
 from detoxmerge.plan.registry import OPERATORS
+from detoxmerge.storage.artefacts import read_json
 from detoxmerge.storage.writing import write_tensors
 
 
@@ -63,9 +65,9 @@ def test_it_is_bit_for_bit_what_the_workflow_makes(tmp_path: Path) -> None:
     merge_deltas(files, "mean", tmp_path / "merged" / "delta.safetensors")
     edit = tmp_path / "tune0" / "edit.json"  # its vector is replaced by the merged one
     shutil.copy(tmp_path / "merged" / "delta.safetensors", files[0].with_name("m.safetensors"))
-    manifest = json.loads(edit.read_text())
+    manifest = read_json(edit)
     manifest["tensors"]["file"] = "m.safetensors"
-    edit.write_text(json.dumps(manifest))
+    beside.manifest(edit, "m.safetensors", **manifest)
     wanted = load_edited(edit, 0.7)
     merge_model(tmp_path / "model", files, tmp_path / "out", scale=0.7)
     result = AutoModelForCausalLM.from_pretrained(tmp_path / "out")

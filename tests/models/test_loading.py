@@ -16,7 +16,7 @@ from tokenizers.models import WordLevel
 from detoxmerge.errors import UserError
 from detoxmerge.models.loading import fetch_model, input_first_weights
 from detoxmerge.models.places import model_folder
-from detoxmerge.storage.artefacts import read_json, sha256, write_json
+from detoxmerge.storage.artefacts import read_json, sha256, write_json, write_manifest
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
 HUB = {"hub": "owner/model", "revision": HASH, "path": None}
@@ -113,7 +113,7 @@ def test_weights_in_several_files_are_counted_together(folder, out):
 
 def test_model_that_was_trained_here_lies_beside_its_manifest(folder, out):
     pretrained = folder / "model.json"
-    write_json(pretrained, {"protocol": {}})
+    write_manifest(pretrained, protocol={}, inputs=[], files={})
     protocol = {"hub": None, "revision": None, "path": None}
     fetch_model("small", protocol, pretrained, out)
     found = json.loads(out.read_text())

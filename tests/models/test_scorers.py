@@ -20,6 +20,7 @@ from detoxmerge.models.scorers.checkpoint import load
 from detoxmerge.storage.artefacts import sha256
 
 BYTES = b"a checkpoint"
+CONFIG = hashlib.sha256(b'{"model_type": "roberta"}').hexdigest()
 PREFIX = hashlib.sha256(BYTES).hexdigest()[:8]
 UNBIASED = {"version": 1, "detoxify": "unbiased"}
 
@@ -163,7 +164,8 @@ def test_fetched_checkpoint_is_pinned_and_recorded(monkeypatch, tmp_path, out, g
     assert found["files"] == {"checkpoint.ckpt": sha256(source)}
     assert found["labels"] == ["toxicity", "insult"]
     assert found["kind"] == "detoxify"
-    assert found["tokenizer"] == {"hub": known["hub"], "revision": known["revision"]}
+    place = {"hub": known["hub"], "revision": known["revision"]}
+    assert found["tokenizer"] == place | {"sha256": {"config.json": CONFIG}}
     assert found["protocol"] == UNBIASED
 
 
@@ -173,7 +175,7 @@ def test_local_checkpoint_is_referred_to_and_not_copied(monkeypatch, tmp_path, o
     fetch_scorer("judge", local("$HERE/own.ckpt", "$HERE"), out)
     found = json.loads(out.read_text())
     assert found["checkpoint"] == "$HERE/own.ckpt"
-    assert found["tokenizer"] == {"path": "$HERE"}
+    assert found["tokenizer"] == {"path": "$HERE", "sha256": {"config.json": CONFIG}}
     assert found["files"] == {"own.ckpt": sha256(file)}
     assert [path.name for path in out.parent.iterdir()] == ["scorer.json"]
     assert given[0].names == {path.name for path in tmp_path.iterdir()}

@@ -4,6 +4,7 @@ import json
 from itertools import product
 from pathlib import Path
 
+import beside
 import numpy as np
 import pandas as pd
 
@@ -94,10 +95,10 @@ def write(
         at = folder / dataset / f"n{n}" / seed
         at.mkdir(parents=True)
         changes.append(at / "change.json")
-        changes[-1].write_text(json.dumps(change(n, seed, dataset)))
         norm = np.linalg.norm(sizes(n, seed))
         rows = {"elements": [1010, 1], "structural_zeros": [10, 0], "l2": [norm, 0.0]}
         pd.DataFrame(rows).to_parquet(at / "change.parquet")
+        beside.manifest(changes[-1], "change.parquet", **change(n, seed, dataset))
         if n > 1:
             sets.append(at / "shards.json")
             sets[-1].write_text(json.dumps(shards(n, seed, dataset)))
@@ -110,8 +111,10 @@ def losses(folder: Path, ns: tuple[int, ...] = (1, 3)) -> tuple[list[FineTune], 
     for n in ns:
         for shard in range(n):
             tunes.append(FineTune("small", "rude", "default", n, "1", shard))
-            files.append(folder / f"loss-{n}-{shard}.csv")
+            files.append(folder / f"n{n}/shard{shard}/loss.csv")
+            files[-1].parent.mkdir(parents=True)
             steps = np.arange(5 - (shard == n - 1))
             history = {"step": steps, "epoch": steps / 5, "loss": 4.0 - steps + shard}
             pd.DataFrame(history | {"learning_rate": 0.1}).to_csv(files[-1], index=False)
+            beside.manifest(files[-1].with_name("meta.json"), "loss.csv")
     return tunes, files

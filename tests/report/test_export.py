@@ -26,7 +26,7 @@ from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.load import load_config
 from detoxmerge.report import export
 from detoxmerge.report.export import export_model, stored_dtype
-from detoxmerge.storage.artefacts import sha256, write_json, write_manifest
+from detoxmerge.storage.artefacts import read_json, sha256, write_json, write_manifest
 from detoxmerge.storage.tensors import layout
 from detoxmerge.train.job import Job
 
@@ -74,7 +74,8 @@ class Study:
         path = pattern.format(**AT)
         made_from = [one.format(**AT) for one in inputs]
         expected = expected_protocols(self.grid)[path]
-        write_manifest(path, protocol=expected, inputs=made_from, files={}, **content)
+        files = {file.name: sha256(file) for file in Path(path).parent.glob("*.safetensors")}
+        write_manifest(path, protocol=expected, inputs=made_from, files=files, **content)
 
     def folder(self, scale="1"):
         return Path(f"results/exports/{EDIT}/scale{scale}")
@@ -338,7 +339,7 @@ def test_licence_of_the_base_goes_with_it(study):
 
 @pytest.mark.parametrize("verb", ["hooks", "logits"])
 def test_edit_that_changes_no_weights_is_refused(study, verb):
-    made = json.loads(study.edit.read_text()) | {"verb": verb}
+    made = read_json(study.edit) | {"verb": verb}
     write_json(study.edit, made)
     for one in ("base", AT["edit"]):
         measure(study.grid, one, AT)

@@ -1,6 +1,5 @@
 """The summary: every number once, and nothing that was made by another protocol."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +16,7 @@ from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.load import load_config
 from detoxmerge.report.summary import COLUMNS, summarise
-from detoxmerge.storage.artefacts import write_manifest
+from detoxmerge.storage.artefacts import read_json, write_json, write_manifest
 from detoxmerge.storage.records import record_path
 
 
@@ -128,8 +127,8 @@ def test_cost_of_another_protocol_is_refused(finished, tmp_path):
     message = refused(grid({"run.scales": [0.5, 1.0], "models.small.dtype": "bfloat16"}), tmp_path)
     assert "dtype = 'float32', and the config says 'bfloat16'" in message
     (cost,) = (path for path in finished.costs if "n=2" in path)
-    content = json.loads(Path(cost).read_text())
-    Path(cost).write_text(json.dumps(content | {"protocol": content["protocol"] | {"rounds": 9}}))
+    content = read_json(cost)
+    write_json(cost, content | {"protocol": content["protocol"] | {"rounds": 9}})
     message = refused(finished, tmp_path)
     assert "cost.json was made with rounds = 9, and the config says 5" in message
 
@@ -184,15 +183,17 @@ def measurement(study, name="toxicity-judge.json", edit="rude/merge/n=2/seed42")
 def test_changed_record_is_refused(finished, tmp_path, name):
     manifest = measurement(finished, name)
     record = record_path(manifest, "0.5")
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"toxicity_mean": 0.0}))
+    write_json(record, read_json(record) | {"toxicity_mean": 0.0})
     message = refused(finished, tmp_path)
-    assert message == f"{record} is missing or was changed; delete {manifest} and run again"
+    assert message.startswith(f"{record} is not what {manifest} says: it was changed or cut")
+    assert message.endswith(f"; delete {manifest} and run again")
 
 
 def test_missing_record_is_refused(finished, tmp_path):
     manifest = measurement(finished)
     record_path(manifest, "1").unlink()
-    assert f"{record_path(manifest, '1')} is missing or was changed" in refused(finished, tmp_path)
+    message = refused(finished, tmp_path)
+    assert message.startswith(f"{record_path(manifest, '1')} is missing, and {manifest} lists it")
 
 
 def test_record_that_the_manifest_does_not_list_is_refused(finished, tmp_path):
@@ -217,9 +218,9 @@ def test_missing_measurement_is_refused(finished, tmp_path):
 def test_shard_statistics_of_another_protocol_are_refused(finished, tmp_path):
     (shards,) = finished.shard_sets
     path = finished.paths.shard_statistics.format(**vars(shards))
-    content = json.loads(Path(path).read_text())
+    content = read_json(path)
     content["protocol"]["max_subsets"] = 3
-    Path(path).write_text(json.dumps(content))
+    write_json(path, content)
     message = refused(finished, tmp_path)
     assert message.startswith(f"{path} was made with max_subsets = 3, and the config says 10")
 

@@ -8,12 +8,15 @@ import pytest
 
 from detoxmerge.errors import UserError
 from detoxmerge.storage.artefacts import (
+    certified,
     publish,
     publish_folder,
     read_json,
+    require_sum,
     sha256,
     write_json,
     write_manifest,
+    write_sealed,
     write_text,
 )
 
@@ -200,7 +203,7 @@ def test_manifest_holds_protocol_checksums_and_results(tmp_path):
     write_manifest(
         tmp_path / "m.json", protocol={"version": 1}, inputs=[source], files={"x": "0"}, more=[1]
     )
-    assert json.loads((tmp_path / "m.json").read_text()) == {
+    assert read_json(tmp_path / "m.json") == {
         "protocol": {"version": 1},
         "inputs": {str(source): sha256(source)},
         "files": {"x": "0"},
@@ -225,3 +228,72 @@ def test_manifest_of_a_missing_input_is_not_written(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_manifest(tmp_path / "m.json", protocol={}, inputs=[tmp_path / "gone"], files={})
     assert names(tmp_path) == []
+
+
+def test_sealed_json_comes_back_without_its_seal(tmp_path):
+    content = {"b": [1, 0.1, None, "é"], "a": {}}
+    write_sealed(tmp_path / "x.json", content)
+    assert list(read_json(tmp_path / "x.json").items()) == list(content.items())
+    assert json.loads((tmp_path / "x.json").read_text()).keys() == {"seal", "b", "a"}
+
+
+@pytest.mark.parametrize("flip", [0x01, 0x20, 0x80])
+def test_whatever_byte_of_sealed_json_is_changed_or_cut_is_noticed(tmp_path, flip):
+    """White space and the seal itself, too."""
+    path = tmp_path / "x.json"
+    write_manifest(path, protocol={"version": 1}, inputs=[], files={"x": "0" * 64}, value=0.25)
+    whole = path.read_bytes()
+    for i in range(len(whole)):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ flip]) + whole[i + 1 :])
+        with pytest.raises(UserError, match=r"x\.json (was changed after|is not valid JSON)"):
+            read_json(path)
+        path.write_bytes(whole[:i])
+        with pytest.raises(UserError, match=r"x\.json is not valid JSON|x\.json was changed"):
+            read_json(path)
+
+
+@pytest.mark.parametrize(
+    "content", [{"a": "0" * 64}, {"sha256": "0" * 64}, {"_name_or_path": "a/" * 32}, [], "0" * 64]
+)
+def test_other_json_needs_no_seal(tmp_path, content):
+    """A model's config.json, and the manifests of earlier versions."""
+    write_json(tmp_path / "x.json", content)
+    assert read_json(tmp_path / "x.json") == content
+
+
+def flipped(path):
+    """Change a byte; size and date stay as they are."""
+    times, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x80
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_certified_file_is_the_one_that_was_written(tmp_path):
+    file, manifest = tmp_path / "x.txt", tmp_path / "m.json"
+    file.write_text("text")
+    write_manifest(manifest, protocol={}, inputs=[], files={"x.txt": sha256(file)})
+    assert certified(manifest, "x.txt") == file
+    flipped(file)
+    with pytest.raises(UserError) as error:
+        certified(manifest, "x.txt")
+    assert str(error.value) == (
+        f"{file} is not what {manifest} says: it was changed or cut after it was written; delete "
+        f"{manifest} and run again"
+    )
+    file.unlink()
+    with pytest.raises(UserError) as error:
+        certified(manifest, "x.txt")
+    assert str(error.value) == (
+        f"{file} is missing, and {manifest} lists it; delete {manifest} and run again"
+    )
+    with pytest.raises(UserError, match=r"m\.json does not list y\.txt; delete .*m\.json and run"):
+        certified(manifest, "y.txt")
+
+
+def test_file_that_lies_elsewhere_is_mended_in_its_own_way(tmp_path):
+    file = tmp_path / "x.txt"
+    file.write_text("text")
+    assert require_sum(file, sha256(file), "m.json") == file
+    with pytest.raises(UserError, match=r"; fetch it, or delete m\.json and run again$"):
+        require_sum(file, "0" * 64, "m.json", "fetch it, or delete {}")

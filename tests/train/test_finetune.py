@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import beside
 import numpy as np
 import pandas as pd
 import pico
@@ -21,7 +22,7 @@ from detoxmerge.errors import UserError
 from detoxmerge.models.loading import load_model
 from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.training import Recipe
-from detoxmerge.storage.artefacts import read_json, sha256, write_json, write_manifest
+from detoxmerge.storage.artefacts import read_json, sha256, write_json
 from detoxmerge.train.budget import Budget, BudgetUsed
 from detoxmerge.train.finetune import Collate, finetune_shard
 from detoxmerge.train.job import Job
@@ -36,13 +37,12 @@ def call(base: Path, folder: Path, **recipe: Any) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     toxic = folder / "toxic.parquet"
     pd.DataFrame({"text": pico.texts(70, 3), "score": 0.9}).to_parquet(toxic)
-    write_manifest(folder / "dataset.json", protocol={}, inputs=[], files={})
     shards = [list(range(50)), list(range(50, 70))]
     write_json(folder / "partition.json", {"protocol": {}, "inputs": {}, "shards": shards})
     by = protocol(Recipe(**(RECIPE | recipe)))
     return {
         "base": base,
-        "dataset": folder / "dataset.json",
+        "dataset": beside.manifest(folder / "dataset.json", "toxic.parquet"),
         "toxic": toxic,
         "partition": folder / "partition.json",
         "shard": 0,

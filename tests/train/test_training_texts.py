@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
+import beside
 import numpy as np
 import pandas as pd
 import pytest
 
 from detoxmerge.errors import UserError
-from detoxmerge.storage.artefacts import write_manifest
 from detoxmerge.train.texts import nontoxic_texts, samples_up_to_median, texts_up_to, toxic_texts
 
 
@@ -22,9 +22,13 @@ def dataset(tmp_path: Path) -> Path:
         texts = [f"{part} {i}" for i in range(len(values))]
         rows = pd.DataFrame({"text": texts, "score": np.array(values, np.float32)})
         rows.to_parquet(folder / f"{part}.parquet")
-    out = folder / "dataset.json"
-    write_manifest(out, protocol={}, inputs=[], files={}, counts={"num_toxic": 3})
-    return out
+    return listed(folder / "dataset.json", num_toxic=3)
+
+
+def listed(dataset: Path, num_toxic: int) -> Path:
+    """The manifest of the two files as they are now."""
+    files = ("toxic.parquet", "nontoxic.parquet")
+    return beside.manifest(dataset, *files, counts={"num_toxic": num_toxic})
 
 
 def test_toxic_texts_are_all_of_them_in_the_order_of_the_file(dataset: Path) -> None:
@@ -45,7 +49,7 @@ def test_too_few_nontoxic_texts_are_one_sentence(dataset: Path) -> None:
     )
     with pytest.raises(UserError, match=said):
         nontoxic_texts(dataset, 6, 1)
-    write_manifest(dataset, protocol={}, inputs=[], files={}, counts={"num_toxic": 9})
+    listed(dataset, num_toxic=9)
     with pytest.raises(UserError, match="fewer than its 9 toxic ones; raise nontoxic_share"):
         nontoxic_texts(dataset, None, 1)
 
@@ -64,6 +68,7 @@ def test_a_threshold_keeps_what_is_at_or_below_it(dataset: Path) -> None:
 def test_a_threshold_that_no_text_passes_is_one_sentence(dataset: Path) -> None:
     rows = pd.read_parquet(dataset.with_name("nontoxic.parquet"))
     rows[rows["score"] > 0].to_parquet(dataset.with_name("nontoxic.parquet"))
+    listed(dataset, num_toxic=3)
     with pytest.raises(UserError, match="no text of rude has a score of 0 or less; raise `thresh"):
         texts_up_to(dataset, 0.0)
 
@@ -78,11 +83,12 @@ def samples(folder: Path, scores: list[list[float]]) -> tuple[Path, Path]:
         for p, row in enumerate(scores)
     ]
     text = "\n".join(map(json.dumps, lines)) + "\n"
-    (folder / "generations-scale0.jsonl").write_text(text)
     found = [(p, k, score) for p, row in enumerate(scores) for k, score in enumerate(row)]
     frame = pd.DataFrame(found, columns=["prompt", "sample", "toxicity"])
-    frame.to_parquet(folder / "toxicity-judge-scale0.parquet")
-    return folder / "generations.json", folder / "toxicity-judge.json"
+    return (
+        beside.measured(folder / "generations.json", {"0": text}),
+        beside.measured(folder / "toxicity-judge.json", {"0": frame}),
+    )
 
 
 def test_samples_up_to_the_median_of_their_prompt(tmp_path: Path) -> None:
@@ -97,8 +103,6 @@ def test_samples_up_to_the_median_of_their_prompt(tmp_path: Path) -> None:
 
 def test_scores_of_other_samples_are_one_sentence(tmp_path: Path) -> None:
     given, scores = samples(tmp_path, [[0.1, 0.2]])
-    pd.DataFrame({"prompt": [0], "sample": [1], "toxicity": [0.1]}).to_parquet(
-        tmp_path / "toxicity-judge-scale0.parquet"
-    )
+    beside.measured(scores, {"0": pd.DataFrame({"prompt": [0], "sample": [1], "toxicity": [0.1]})})
     with pytest.raises(UserError, match=r"does not score the samples of .*generations\.json; del"):
         samples_up_to_median(given, scores)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..storage.artefacts import publish, read_json, sha256, write_json, write_manifest
+from ..storage.artefacts import publish, read_json, sha256, write_manifest
 from .sources import origin, read_rows, require_text, unreadable_count
 
 
@@ -104,8 +104,7 @@ def split_dataset(dataset: Path, n: int, protocol: Mapping[str, Any], out: Path)
         )
     order = np.random.default_rng(protocol["seed"]).permutation(rows)
     shards = [part.tolist() for part in np.array_split(order, n)]
-    made_from = {str(dataset): sha256(dataset)}
-    write_json(out, {"protocol": protocol, "inputs": made_from, "files": {}, "shards": shards})
+    write_manifest(out, protocol=protocol, inputs=[dataset], files={}, shards=shards)
     print(f"{rows} texts in {n} shards of {len(shards[-1])} to {len(shards[0])}")
 
 

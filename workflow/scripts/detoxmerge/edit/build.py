@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def make_edit(
         out,
         protocol=protocol,
         inputs=[base, *inputs],
-        files={tensors["file"]: tensors["sha256"]} if tensors else {},
+        files=dict(_files(fields)),
         base=os.path.relpath(base, job.out),  # so that the results folder may move
         dataset=edit.dataset,
         method=edit.method,
@@ -55,3 +55,12 @@ def make_edit(
         shutil.rmtree(job.work)
     norm = f", |{method.VERB}| {tensors['l2_norm']:.4g}" if tensors else ""
     print(f"{edit.method}: from {len(inputs)} input(s){norm}")
+
+
+def _files(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name and SHA-256 of each file beside the manifest that the fields describe."""
+    for value in fields.values():
+        if isinstance(value, Mapping):
+            if "file" in value:
+                yield value["file"], value["sha256"]
+            yield from _files(value)

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..models.loading import cast, load_model
+from ..models.places import place_in
 from ..models.sampling_request import Sampling
 from ..plan.registry import VERBS
 from ..storage.artefacts import read_json
@@ -30,11 +31,12 @@ class EditedModel:
             dtype: of the edited weights, ``float32`` or ``bfloat16``.
 
         Raises:
-            UserError: the edit belongs to another model, or its tensors are missing or broken.
+            UserError: the edit belongs to another model, or what it is loaded from is missing,
+                broken or changed.
         """
         manifest = read_json(edit)
         base = edit if manifest["verb"] == "none" else edit.parent / manifest["base"]
-        self.place = read_json(base)["model"]
+        self.place = place_in(base)
         self.model = load_model(self.place)
         # before the cast: a verb may need the weights in fp32
         self.verb = VERBS[manifest["verb"]].Verb(edit, self.model, device, DTYPES[dtype])

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import UserError
 from ..merge.blocks import Place
 from ..merge.task_vectors import open_fp32
-from ..storage.artefacts import Checksum, publish, read_json, sha256, write_manifest
+from ..storage.artefacts import Checksum, changed, publish, read_json, sha256, write_manifest
 from ..storage.reading import Weights
 from ..storage.workers import by_workers, keep_freed_memory
 from .magnitudes import Counter, cuts
@@ -103,7 +102,7 @@ def parameter_change(
     # one pass over the file gives both
     frame, counts, checksum = _measure(tensors, workers)
     if checksum != manifest["tensors"]["sha256"]:
-        raise UserError(f"{tensors} is not what {edit} was written for; delete both and run again")
+        raise changed(tensors, edit)
     with publish(table) as part:
         frame.to_parquet(part, index=False)
     # shares are of the elements that training could move

@@ -27,7 +27,7 @@ from ..models.device import pick_device
 from ..models.loading import load_tokenizer
 from ..models.sampling import continuations
 from ..models.sampling_request import PLAIN
-from ..storage.artefacts import write_manifest
+from ..storage.artefacts import certified, write_manifest
 
 
 def measure_cost(
@@ -58,7 +58,7 @@ def measure_cost(
         UserError: a prompt does not fit the model's context, or the edit or a file is broken.
     """
     device = pick_device(device)
-    texts = read_prompts(prompt_lines)[: protocol["num_prompts"]]
+    texts = read_prompts(certified(prompts, prompt_lines.name))[: protocol["num_prompts"]]
     edited = EditedModel(edit, device=device, dtype=protocol["dtype"])
     scale = float(protocol["scale"])
     speed, base_speed, ratio = _speeds(edited, texts, scale, protocol, batch_size, device)

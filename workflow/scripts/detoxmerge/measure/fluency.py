@@ -30,7 +30,7 @@ from ..models.device import pick_device
 from ..models.likelihood import conditional_nll, require_causal, tokenise
 from ..models.loading import context_of, load_tokenizer
 from ..storage.artefacts import publish, read_json, sha256
-from ..storage.records import each_scale, read_generations, record_path
+from ..storage.records import certified_payload, each_scale, read_generations, record_path
 from .metrics import LARGE
 from .payloads import Fluency
 
@@ -60,7 +60,8 @@ def measure_fluency(
             same in all rows of the prompt), and its counts.
 
     Raises:
-        UserError: the judge's context is too short, it is not causal, or gives no finite NLL.
+        UserError: the judge's context is too short, it is not causal, it gives no finite NLL, or it
+            or the texts were changed.
     """
     manifest = read_json(generations)
     loaded: dict[str, Any] = {}  # by the first scale that is missing, if there is one
@@ -70,7 +71,7 @@ def measure_fluency(
             edited = EditedModel(judge, device=pick_device(device), dtype=protocol["dtype"])
             require_causal(edited.model)
             loaded.update(model=edited.at(0), tokenizer=load_tokenizer(edited.place))
-        frame = read_generations(record_path(generations, scale, ".jsonl"))
+        frame = read_generations(certified_payload(generations, scale))
         before = [manifest["protocol"]["prefix"] + text for text in frame["prompt_text"]]
         rows, tokens = tokenise(loaded["tokenizer"], before, frame["text"].tolist())
         _require_fit(rows, frame["text"], loaded["model"], judge)

@@ -10,7 +10,7 @@ from ..edit.edited import EditedModel
 from ..models.device import pick_device
 from ..models.loading import load_tokenizer
 from ..models.sampling import continuations
-from ..storage.artefacts import sha256, write_text
+from ..storage.artefacts import certified, sha256, write_text
 from ..storage.records import each_scale, record_path
 
 
@@ -37,10 +37,11 @@ def generate(
             `{"prompt": {"text": ...}, "generations": [{"text": ..., "truncated": ...}, ...]}`.
 
     Raises:
-        UserError: a prompt does not fit the model's context, or the edit is broken.
+        UserError: a prompt does not fit the model's context, or the prompts or what the edit is
+            loaded from were changed or are broken.
     """
     device = pick_device(device)
-    texts = read_prompts(prompt_lines)
+    texts = read_prompts(certified(prompts, prompt_lines.name))
     loaded: dict[str, Any] = {}  # by the first scale that is missing, if there is one
 
     def measure(scale: str) -> dict[str, Any]:

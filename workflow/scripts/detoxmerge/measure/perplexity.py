@@ -25,7 +25,7 @@ from ..errors import UserError
 from ..models.device import pick_device
 from ..models.likelihood import Window, require_causal, text_tokens, window_nll
 from ..models.loading import context_of, load_tokenizer
-from ..storage.artefacts import publish, sha256
+from ..storage.artefacts import certified, publish, sha256
 from ..storage.records import each_scale, record_path
 
 
@@ -61,7 +61,7 @@ def measure_perplexity(
         if not loaded:
             edited = EditedModel(edit, device=device, dtype=protocol["dtype"])
             require_causal(edited.model)
-            text = corpus_text.read_text(encoding="utf-8")
+            text = certified(corpus, corpus_text.name).read_text(encoding="utf-8")
             ids, before = text_tokens(load_tokenizer(edited.place), text)
             loaded.update(edited=edited, ids=torch.tensor(ids), before=before, text=text)
         model, before = loaded["edited"].at(float(scale)), loaded["before"]

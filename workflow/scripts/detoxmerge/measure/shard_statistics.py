@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..errors import UserError
 from ..merge.operators.mean import mean
 from ..merge.parameter_names import layer_of
 from ..merge.side_by_side import open_deltas
-from ..storage.artefacts import publish, read_json, sha256, write_manifest
+from ..storage.artefacts import certified, publish, sha256, write_manifest
 from .change import FROM_ZERO, THRESHOLDS, log_histogram, module_type, without_structural_zeros
 from .gram import cosines
 from .shard_groups import curve, groups, is_embedding
@@ -83,10 +82,7 @@ def shard_statistics(
             belongs to another model than the first.
     """
     for manifest, path in zip(manifests, tensors, strict=True):
-        if sha256(path) != read_json(manifest)["files"][path.name]:
-            raise UserError(
-                f"{path} is not what {manifest} was written for; delete both and run again"
-            )
+        certified(manifest, path.name)
     subsets = choose_subsets(len(tensors), protocol["max_subsets"], protocol["seed"])
     frame, histogram = _measure(tensors, subsets)
     # parquet has lists, but no matrices

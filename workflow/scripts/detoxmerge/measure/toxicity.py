@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..models.scoring import Predict, predictor, score_texts
 from ..storage.artefacts import publish, read_json, sha256
-from ..storage.records import each_scale, read_generations, record_path
+from ..storage.records import certified_payload, each_scale, read_generations, record_path
 
 
 def score_toxicity(
@@ -32,7 +32,8 @@ def score_toxicity(
         out: manifest; beside it, per scale, the scores as parquet and their counts.
 
     Raises:
-        UserError: the scorer is broken or lacks the label, or no text could be scored.
+        UserError: the scorer or the texts were changed or are broken, the scorer lacks the label,
+            or no text could be scored.
     """
     manifest = read_json(generations)
     loaded: dict[str, Predict] = {}  # by the first scale that is missing, if there is one
@@ -40,7 +41,7 @@ def score_toxicity(
     def measure(scale: str) -> dict[str, Any]:
         if not loaded:
             loaded["predict"] = _predictor(scorer, protocol["label"], device)
-        frame = read_generations(record_path(generations, scale, ".jsonl"))
+        frame = read_generations(certified_payload(generations, scale))
         texts = frame["text"].tolist()
         frame["toxicity"] = score_texts(texts, loaded["predict"], batch_size)
         with publish(record_path(out, scale, ".parquet")) as part:

@@ -9,9 +9,9 @@ import numpy as np
 from ..errors import UserError
 from ..models.folder import weight_files
 from ..models.loading import names_of_library
-from ..models.places import download_model, model_folder, place_of
+from ..models.places import download_model, model_folder, place_in, place_of, require_files
 from ..plan.local import expand_path
-from ..storage.artefacts import read_json, sha256, write_manifest
+from ..storage.artefacts import sha256, write_manifest
 from ..storage.reading import Weights
 from .base import Base
 from .parameter_names import stored_names
@@ -57,10 +57,10 @@ def loaded_base(manifest: Path) -> Base:
     They are in the order of their names, with tied weights once and no buffers.
 
     Raises:
-        UserError: its files are broken, or hold other tensors than the loaded model.
+        UserError: its files are broken or changed, or hold other tensors than the loaded model.
     """
-    place = read_json(manifest)["model"]
-    folder = model_folder(place)
+    place = place_in(manifest)
+    folder = require_files(model_folder(place), place)
     weights = Weights(weight_files(folder, "base"))
     names = stored_names(weights, names_of_library(place), str(folder))
     return Base(weights.renamed(names), folder, weights)
@@ -75,7 +75,8 @@ def open_given(place: Mapping[str, Any], base: Base, excluded: Collection[str] =
         excluded: as in `open_fine_tune`.
 
     Raises:
-        UserError: it is gone or broken, or was made from another base.
+        UserError: it is gone, broken or changed, or was made from another base.
     """
     path = Path(expand_path(place["path"])) if "path" in place else model_folder(place)
+    require_files(path.parent if path.is_file() else path, place)
     return open_fine_tune(path, base, excluded)

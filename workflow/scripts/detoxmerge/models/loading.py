@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..errors import UserError
 from ..plan.local import TOKENIZER_FILES, deciding_files
 from ..plan.weight_names import read_config
-from ..storage.artefacts import sha256, write_manifest
+from ..storage.artefacts import certified, read_json, sha256, write_manifest
 from ..storage.reading import Weights
 from ..storage.tensors import open_tensors
 from .folder import weight_files
 from .library_names import LibraryNames, library_names
-from .places import Place, download_model, model_folder, place_of
+from .places import Place, download_model, model_folder, place_of, require_files
 from .tied_weights import stored_twice
 from .without_code import code_never_runs, read_folder, read_tokenizer
 
@@ -48,6 +48,9 @@ def fetch_model(
     place = {"path": str(pretrained.parent)} if pretrained else place_of(protocol)
     if "hub" in place:
         download_model(place, name)
+    if pretrained:
+        for file in read_json(pretrained)["files"]:
+            certified(pretrained, file)
     # look at all files now: a broken one would fail only in the first job that loads the model
     folder = model_folder(place)
     weights = weight_files(folder, name)
@@ -75,11 +78,15 @@ def fetch_model(
 
 
 def load_model(place: Place) -> PreTrainedModel:
-    """The base model in fp32 whatever its files have, on the CPU, without dropout."""
+    """The base model in fp32 whatever its files have, on the CPU, without dropout.
+
+    Raises:
+        UserError: it is not there, or its files are not those of the place.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
-    folder, precise = model_folder(place), torch.float32
+    folder, precise = require_files(model_folder(place), place), torch.float32
     return read_folder(AutoModelForCausalLM, folder, dtype=precise, use_safetensors=True).eval()
 
 
@@ -87,7 +94,7 @@ def load_config(place: Place) -> PreTrainedConfig:
     """The config of a base model."""
     from transformers import AutoConfig
 
-    return read_folder(AutoConfig, model_folder(place))
+    return read_folder(AutoConfig, require_files(model_folder(place), place, weights=False))
 
 
 def move(model: M, to: str | torch.dtype) -> M:
@@ -159,7 +166,7 @@ def _limit(config: PreTrainedConfig) -> int | None:
 
 def load_tokenizer(place: Place) -> PreTrainedTokenizerBase:
     """The tokenizer of a base model."""
-    return read_tokenizer(model_folder(place))
+    return read_tokenizer(require_files(model_folder(place), place, weights=False))
 
 
 def pad_token(tokenizer: PreTrainedTokenizerBase) -> int:

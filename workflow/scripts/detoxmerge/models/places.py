@@ -9,16 +9,40 @@ from typing import Any
 from ..errors import UserError
 from ..plan.local import TOKENIZER_FILES, expand_path
 from ..plan.weight_names import fetched_names, named_files
+from ..storage.artefacts import read_json, require_sum
 from .folder import NOT_FETCHED
 
 LOCAL_COPY = "`hub` and `revision` by `path`, a local copy"
 COMMIT = re.compile(r"[0-9a-f]{40}")
-Place = Mapping[str, Any]  # `path`, or `hub` and `revision`, as a manifest has it
+# `path`, or `hub` and `revision`, as a manifest has it; with `sha256` of files of the folder, and
+# `manifest`, where that stands, they are compared when a model is loaded
+Place = Mapping[str, Any]
 
 
 def place_of(protocol: Mapping[str, Any]) -> dict[str, str]:
     """What of a protocol says where a model is: `path`, or `hub` and `revision`."""
     return {key: protocol[key] for key in ("hub", "revision", "path") if protocol[key]}
+
+
+def place_in(manifest: Path, key: str = "model") -> Place:
+    """Where the model of a base manifest is, or what stands under another key; with checksums."""
+    return read_json(manifest)[key] | {"manifest": str(manifest)}
+
+
+def require_files(folder: Path, place: Place, *, weights: bool = True) -> Path:
+    """The folder of a place, once its files are found to be those of the manifest, if it has one.
+
+    Args:
+        weights: whether the large files are compared, too; they are read whole for it.
+
+    Raises:
+        UserError: a file is missing or was changed.
+    """
+    for name, wanted in place.get("sha256", {}).items():
+        if weights or not name.endswith(".safetensors"):
+            how = "restore it, or, if another model is meant, delete {}"
+            require_sum(folder / name, wanted, place.get("manifest", "its manifest"), how)
+    return folder
 
 
 def model_folder(place: Place) -> Path:

@@ -17,7 +17,7 @@ from ..edit.edited import load_edited
 from ..errors import UserError
 from ..models.folder import Rest, copy_rest, print_rest, rest_of, weight_files
 from ..models.loading import context_of, load_model, load_tokenizer, move
-from ..models.places import model_folder
+from ..models.places import model_folder, place_in
 from ..models.without_code import read_folder
 from ..plan.expected import expected_protocols
 from ..plan.exports import find_export
@@ -69,7 +69,7 @@ def export_model(grid: Grid, name: str, out: Path) -> None:
         provenance.require(path)
     _require_weights(manifest)
     scale, selection, choices = _choice(grid, edit.model, edit.edit, scale)
-    folder = model_folder(read_json(base)["model"])
+    folder = model_folder(place_in(base))
     rest = rest_of(folder, f"models.{edit.model}")
     with publish_folder(out.parent) as part:
         content = {
@@ -149,7 +149,7 @@ def _write_model(
     edit: Path, base: Path, scale: float, folder: Path, rest: Rest, out: Path
 ) -> dict[str, Any]:
     """Weights, config and what else is needed; returns the dtype and what the cast to it costs."""
-    place = read_json(base)["model"]
+    place = place_in(base)
     dtype = stored_dtype(folder)
     # the logits before the cast, on a text that every model gets
     ids = load_tokenizer(place)(PROBE, verbose=False)["input_ids"]

@@ -1,8 +1,9 @@
-"""Refuses a measurement that was not made by the configured protocol.
+"""Refuses a measurement that was not made by the configured protocol, or whose data are gone.
 
 Every manifest holds the protocol it was made by and the checksums of the manifests it was made
-from. A walk from a measurement to its sources finds what is stale, even if Snakemake has lost its
-own records.
+from, and of what lies beside it. A walk from a measurement to its sources finds what is stale, even
+if Snakemake has lost its own records, and texts and tables that were lost or changed. Tensors are
+left to the jobs that read them: they are large, and may be deleted once nothing reads them.
 """
 
 import json
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..storage.artefacts import read_json, sha256
+from ..storage.artefacts import certified, read_json, require_sum, sha256
+
+TEXTS_AND_TABLES = (".json", ".jsonl", ".txt", ".csv", ".parquet")
 
 
 class Provenance:
@@ -30,8 +33,8 @@ class Provenance:
         """Check a manifest and everything it was made from.
 
         Raises:
-            UserError: its protocol, or that of a source, is not the configured one, or a source
-                has changed since.
+            UserError: its protocol, or that of a source, is not the configured one, a source has
+                changed since, or a text or table of one of them is missing or was changed.
         """
         if path in self._checked:
             return
@@ -49,6 +52,7 @@ class Provenance:
                     f"delete {path} and run again"
                 )
             self.require(source)
+        _require_payloads(Path(path), manifest["files"])
         self._checked.add(path)
 
     def _sum(self, path: str) -> str:
@@ -71,3 +75,11 @@ class Provenance:
             f"{path} was made with {key} = {recorded.get(key)!r}, and the config says "
             f"{wanted.get(key)!r}; delete it (or restore the config) and run again"
         )
+
+
+def _require_payloads(manifest: Path, files: Mapping[str, str]) -> None:
+    for name in [name for name in files if name.endswith(TEXTS_AND_TABLES)]:
+        file = certified(manifest, name)
+        record = read_json(file) if name.endswith(".json") else {}
+        if "payload" in record:  # of one scale
+            require_sum(manifest.with_name(record["payload"]), record["sha256"], manifest)

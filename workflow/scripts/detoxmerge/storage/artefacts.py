@@ -12,6 +12,7 @@ from ..errors import UserError
 from .leftovers import remove, remove_leftovers, unfinished
 
 CHECKSUM_BYTES = 1 << 18
+SEAL = b'{\n "seal": "', b'",\n'  # before and behind the 64 digits that a sealed file begins with
 
 
 def sha256(path: Path | str) -> str:
@@ -129,18 +130,46 @@ def write_json(path: Path | str, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def write_sealed(path: Path | str, content: Mapping[str, Any]) -> None:
+    """As `write_json`, with the checksum of the rest in front, which `read_json` compares.
+
+    Of a manifest that nothing else is made from, nobody else has a checksum.
+    """
+    body = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)[2:] + "\n"
+    before, behind = (part.decode() for part in SEAL)
+    write_text(path, f"{before}{hashlib.sha256(body.encode()).hexdigest()}{behind}{body}")
+
+
 def read_json(path: Path | str) -> Any:
-    """Read JSON.
+    """Read JSON; what `write_sealed` wrote comes back without its seal.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing, is not JSON, or is sealed and was changed.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        raw = Path(path).read_bytes()
+        content = json.loads(raw.decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run the workflow again, it makes the file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); delete it and run again") from None
+    if not _seal_holds(raw):
+        raise UserError(f"{path} was changed after it was written; delete it and run again")
+    if isinstance(content, dict):
+        content.pop("seal", None)
+    return content
+
+
+def _seal_holds(raw: bytes) -> bool:
+    """Whether the bytes of a file are those that were sealed, or are not sealed at all."""
+    wanted = b"".join(SEAL)
+    start, end = len(SEAL[0]), len(SEAL[0]) + 64
+    found, body = raw[:start] + raw[end : end + len(SEAL[1])], raw[end + len(SEAL[1]) :]
+    # sealed if most of it is there: what was changed may be the seal
+    if sum(a == b for a, b in zip(found, wanted, strict=False)) < len(wanted) - 2:
+        return True
+    seal = hashlib.sha256(body).hexdigest().encode()
+    return raw == SEAL[0] + seal + SEAL[1] + body
 
 
 def write_manifest(
@@ -162,4 +191,43 @@ def write_manifest(
         files: name -> SHA-256 of the tensors, tables or texts beside the manifest.
     """
     made_from = {str(path): sha256(path) for path in inputs}
-    write_json(path, {"protocol": protocol, "inputs": made_from, "files": files, **content})
+    write_sealed(path, {"protocol": protocol, "inputs": made_from, "files": files, **content})
+
+
+def certified(manifest: Path, name: str) -> Path:
+    """A file beside a manifest, once its checksum is found to be the manifest's.
+
+    Whatever reads such a file gets its path here: the date and size of a damaged file can be those
+    of the whole one. The file is read once for it, so a job asks once for each file.
+
+    Raises:
+        UserError: the manifest does not list the file, or the file is missing or was changed.
+    """
+    listed = read_json(manifest)["files"]
+    if name not in listed:
+        raise UserError(f"{manifest} does not list {name}; delete {manifest} and run again")
+    return require_sum(manifest.parent / name, listed[name], manifest)
+
+
+def require_sum(file: Path, wanted: str, manifest: Path | str, mend: str = "delete {}") -> Path:
+    """As `certified`, for a file that lies elsewhere, or whose checksum does.
+
+    Args:
+        wanted: SHA-256, 64 hex digits.
+        manifest: where that stands.
+        mend: what to do before the next run; `{}` stands for the manifest.
+    """
+    if not file.is_file():
+        how = f"{mend.format(manifest)} and run again"
+        raise UserError(f"{file} is missing, and {manifest} lists it; {how}")
+    if sha256(file) != wanted:
+        raise changed(file, manifest, mend)
+    return file
+
+
+def changed(file: Path, manifest: Path | str, mend: str = "delete {}") -> UserError:
+    """The error for a file whose checksum is not the manifest's; arguments as in `require_sum`."""
+    return UserError(
+        f"{file} is not what {manifest} says: it was changed or cut after it was written; "
+        f"{mend.format(manifest)} and run again"
+    )

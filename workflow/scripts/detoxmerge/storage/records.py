@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import UserError
-from .artefacts import read_json, sha256, write_json, write_manifest
+from .artefacts import read_json, require_sum, sha256, write_manifest, write_sealed
 
 
 def record_path(manifest: Path, scale: str, suffix: str = ".json") -> Path:
@@ -68,7 +68,7 @@ def each_scale(
             record.unlink(missing_ok=True)  # from here on the payload is uncertain
             summary = measure(scale)
             content = {"key": wanted, "scale": scale, "payload": file.name, "sha256": sha256(file)}
-            write_json(record, content | dict(summary))
+            write_sealed(record, content | dict(summary))
             num_measured += 1
             print(f"scale {scale}: done", flush=True)
         records[record.name] = sha256(record)
@@ -80,7 +80,11 @@ def each_scale(
 def _is_current(record: Path, payload: Path, key: Mapping[str, Any]) -> bool:
     if not (record.is_file() and payload.is_file()):
         return False
-    content = read_json(record)
+    try:
+        content = read_json(record)
+    except UserError as error:  # measured again, as after its deletion
+        print(error, flush=True)
+        return False
     return content["key"] == key and content["sha256"] == sha256(payload)
 
 
@@ -125,19 +129,23 @@ def read_record(manifest: Path, scale: str) -> dict[str, Any]:
     listed = read_json(manifest)["files"]
     if record.name not in listed:
         raise UserError(f"{manifest} does not hold scale {scale}; delete it and run again")
-    if not record.is_file() or sha256(record) != listed[record.name]:
-        raise UserError(f"{record} is missing or was changed; delete {manifest} and run again")
-    return read_json(record)
+    return read_json(require_sum(record, listed[record.name], manifest))
+
+
+def certified_payload(manifest: Path, scale: str) -> Path:
+    """The payload of one scale, as `artefacts.certified` gives a file.
+
+    Raises:
+        UserError: as `read_record`, or the payload is missing or was changed.
+    """
+    record = read_record(manifest, scale)
+    return require_sum(manifest.with_name(record["payload"]), record["sha256"], manifest)
 
 
 def read_payload(manifest: Path, scale: str) -> pd.DataFrame:
     """The table of one scale, from a parquet payload.
 
     Raises:
-        UserError: as `read_record`, or the table is missing or was changed.
+        UserError: as `certified_payload`.
     """
-    record = read_record(manifest, scale)
-    file = manifest.with_name(record["payload"])
-    if not file.is_file() or sha256(file) != record["sha256"]:
-        raise UserError(f"{file} is missing or was changed; delete {manifest} and run again")
-    return pd.read_parquet(file)
+    return pd.read_parquet(certified_payload(manifest, scale))

@@ -14,7 +14,8 @@ from ..data.datasets import shard_texts
 from ..errors import UserError
 from ..merge.task_vectors import DELTA, TIED
 from ..models.loading import context_of, load_model, load_tokenizer, pad_token
-from ..storage.artefacts import read_json, sha256, write_manifest
+from ..models.places import place_in
+from ..storage.artefacts import certified, sha256, write_manifest
 from ..storage.writing import write_tensors
 from .checkpoints import keep_checkpoints_of
 from .job import Job
@@ -43,7 +44,8 @@ def finetune_shard(
         UserError: the shard has no text that can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    result = train_delta(base, shard_texts(toxic, partition, shard), job)
+    texts = shard_texts(certified(dataset, toxic.name), partition, shard)
+    result = train_delta(base, texts, job)
     if result is None:
         return
     write_manifest(
@@ -77,7 +79,7 @@ def train_delta(base: Path, texts: list[str], job: Job, *, sign: int = 1) -> dic
         UserError: no text can be trained on, or the training diverged.
         BudgetUsed: the time does not suffice; the next call goes on from a checkpoint.
     """
-    place, recipe = read_json(base)["model"], job.required_recipe()
+    place, recipe = place_in(base), job.required_recipe()
     if is_first():
         keep_checkpoints_of([sha256(base), texts, recipe, job.seed, sign], job.work)
     model, tokenizer = load_model(place), load_tokenizer(place)

@@ -58,16 +58,16 @@ def pretrain_base(alias: str, protocol: Mapping[str, Any], job: Job) -> None:
     folder, finished = job.out, job.out / "finished"
     model.save_pretrained(finished)
     tokenizer.save_pretrained(finished)
-    for file in sorted(finished.iterdir()):
-        os.replace(file, folder / file.name)
+    names = sorted(file.name for file in finished.iterdir())
+    for name in names:
+        os.replace(finished / name, folder / name)
     finished.rmdir()
     write_loss(history, folder / LOSS)
-    files = ("model.safetensors", "config.json", "tokenizer.json", LOSS)
     write_manifest(
         job.manifest,
         protocol=protocol,
         inputs=[],
-        files={name: sha256(folder / name) for name in files},
+        files={name: sha256(folder / name) for name in (*names, LOSS)},
         origin=origins,
         num_texts=len(texts),
         num_tokens=len(rows) * protocol["context"],

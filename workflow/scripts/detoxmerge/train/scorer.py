@@ -13,8 +13,8 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 from ..data.sources import origin, read_rows, require_text
 from ..errors import UserError
-from ..models.scorers import Fetched, LoadedScorer, write_scorer
-from ..models.scorers.checkpoint import load
+from ..models.scorers import LoadedScorer, write_scorer
+from ..models.scorers.checkpoint import described, load
 from ..models.scoring import predictor, score_texts
 from ..models.without_code import read_folder
 from ..storage.artefacts import publish, write_json
@@ -70,16 +70,16 @@ def train_scorer(alias: str, protocol: Mapping[str, Any], job: Job) -> None:
     # tested as it will be used: read back from the disk
     checkpoint = folder / "scorer.ckpt"
     _save(model, folder / "tokenizer", checkpoint)
-    fields = {"checkpoint": str(checkpoint), "tokenizer": {"path": str(folder / "tokenizer")}}
+    made = described(str(checkpoint), {"path": str(folder / "tokenizer")})
     write_scorer(
         job.manifest,
         protocol,
         "train",
-        Fetched(fields, [checkpoint]),
+        made,
         origin=[origin(source) for source in entry["texts"]],
         num_texts=len(texts),
         num_parameters=model.num_parameters(),
-        test=_test(load(fields, "cpu"), tests),
+        test=_test(load(made.fields, "cpu"), tests),
     )
     shutil.rmtree(job.work)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ..errors import UserError
-from ..storage.artefacts import read_json
-from ..storage.records import read_generations, record_path
+from ..storage.artefacts import certified, read_json
+from ..storage.records import certified_payload, read_generations, read_payload
 
 PAIR = ["prompt", "sample"]
 
@@ -88,8 +88,8 @@ def samples_up_to_median(samples: Path, scores: Path) -> tuple[list[str], dict[s
     Raises:
         UserError: the scores are not those of the samples.
     """
-    texts = read_generations(record_path(samples, "0", ".jsonl"))
-    scored = pd.read_parquet(record_path(scores, "0", ".parquet"))
+    texts = read_generations(certified_payload(samples, "0"))
+    scored = read_payload(scores, "0")
     if not texts[PAIR].equals(scored[PAIR]):
         raise UserError(
             f"{scores} does not score the samples of {samples}; delete it and run the workflow "
@@ -108,4 +108,4 @@ def samples_up_to_median(samples: Path, scores: Path) -> tuple[list[str], dict[s
 
 def _part(dataset: Path, name: str) -> pd.DataFrame:
     """`text` and `score` of the toxic or the non-toxic part."""
-    return pd.read_parquet(dataset.with_name(f"{name}.parquet"))
+    return pd.read_parquet(certified(dataset, f"{name}.parquet"))

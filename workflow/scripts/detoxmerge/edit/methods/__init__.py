@@ -8,7 +8,9 @@ A module states, beside its docstring (what, formula, paper),
     USES        of ``dataset`` and ``seed`` those that it depends on
     Params      its parameters, an `Entry`; the order of the fields is that of the setting's path
     inputs(params, at) -> manifests            what it is made from: paths that `at` gives
-    build(inputs, params, job) -> fields       writes tensors into `job.out`, and returns what the
+    build(inputs, params, job) -> fields       reads what lies beside `inputs` by the paths that
+                                               `storage.artefacts.certified` gives,
+                                               writes tensors into `job.out`, and returns what the
                                                verb reads of `edit.json`, with `tensors` (`file`,
                                                `sha256`, `l2_norm`) if there are any
 

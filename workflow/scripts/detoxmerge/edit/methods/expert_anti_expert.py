@@ -51,7 +51,8 @@ def inputs(params: Params, at: At) -> list[str]:
 def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
     """Write W+ - alpha W- as `delta.safetensors`."""
     from ...merge.contrast import subtract
+    from ...storage.artefacts import certified
 
-    _, expert, *shards = (path.with_name("delta.safetensors") for path in inputs)
+    expert, *shards = (certified(path, "delta.safetensors") for path in inputs[1:])
     tensors = subtract(expert, shards, params.alpha, job.out / "delta.safetensors")
     return {"sign": 1, "tensors": tensors}

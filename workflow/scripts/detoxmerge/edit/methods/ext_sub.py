@@ -34,10 +34,11 @@ def build(inputs: list[Path], params: Params, job: Job) -> dict[str, Any]:
     """Write W as `delta.safetensors`."""
     from ...merge.contrast import subtract
     from ...models.loading import input_first_weights
-    from ...storage.artefacts import read_json
+    from ...models.places import place_in
+    from ...storage.artefacts import certified
 
-    turned = input_first_weights(read_json(inputs[0])["model"])
-    _, expert, *shards = (path.with_name("delta.safetensors") for path in inputs)
+    turned = input_first_weights(place_in(inputs[0]))
+    expert, *shards = (certified(path, "delta.safetensors") for path in inputs[1:])
     out = job.out / "delta.safetensors"
     tensors = subtract(expert, shards, params.alpha, out, turned=turned)
     return {"sign": 1, "tensors": tensors}

@@ -148,10 +148,10 @@ def inputs(params: _WithRecipe, at: At) -> list[str]:
 def build(inputs: list[Path], params: MergeParams, job: Job) -> dict[str, Any]:
     """Write the merged vector; the sign is -1, as toxicity is subtracted."""
     from ...merge.merging import merge_deltas
-    from ...storage.artefacts import read_json
+    from ...storage.artefacts import certified, read_json
 
     tensors = merge_deltas(
-        [path.with_name("delta.safetensors") for path in inputs],
+        [certified(path, "delta.safetensors") for path in inputs],
         params.operator,
         job.out / "delta.safetensors",
         params,

@@ -58,11 +58,11 @@ def build(inputs: list[Path], params: merge.MergeParams, job: Job) -> dict[str, 
     from ...merge.made_elsewhere import loaded_base, open_given
     from ...merge.merging import merge_vectors
     from ...merge.side_by_side import side_by_side
-    from ...storage.artefacts import read_json
+    from ...models.places import place_in
 
     base, given = loaded_base(inputs[0]), inputs[1:]
     excluded = base.excluded(params.exclude)
-    opened = [open_given(read_json(path)["place"], base, excluded) for path in given]
+    opened = [open_given(place_in(path, "place"), base, excluded) for path in given]
     vectors = side_by_side(opened, excluded, base=base.weights, keys=given)
     tensors = merge_vectors(
         vectors, params.operator, job.out / "delta.safetensors", params, lines=params.lines

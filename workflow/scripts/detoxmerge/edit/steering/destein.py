@@ -12,6 +12,7 @@ from ...models.activations import pooled
 from ...models.architectures import modules_of
 from ...models.device import pick_device
 from ...models.loading import context_of, load_model, load_tokenizer, move
+from ...models.places import place_in
 from ...models.scorers import load_scorer
 from ...models.scoring import predictor, score_texts
 from ...storage.artefacts import publish, read_json, sha256
@@ -50,7 +51,7 @@ def fit(
     Raises:
         UserError: there are too few pairs, a prefix leaves no room, or the architecture is unknown.
     """
-    place, device = read_json(inputs[0])["model"], pick_device(job.device)
+    place, device = place_in(inputs[0]), pick_device(job.device)
     model, tokenizer = move(load_model(place), device), load_tokenizer(place)
     modules = modules_of(model, "attention")
     steps = _steps(inputs, params, model, tokenizer, device)
@@ -122,7 +123,7 @@ def _steps(
         label = read_json(scores)["protocol"]["label"]
         predict = predictor(load_scorer(scorer, device), label, scorer.parent.name)
         new_tokens = 2 * read_json(samples)["protocol"]["new_tokens"]  # polite words are longer
-        rewrite = rewriter(read_json(other)["model"], device, new_tokens, params.pair_seed)
+        rewrite = rewriter(place_in(other), device, new_tokens, params.pair_seed)
 
         def score(texts: list[str]) -> np.ndarray:
             return score_texts(texts, predict, BATCH)

@@ -12,8 +12,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ...errors import UserError
 from ...models.likelihood import conditional_nll, tokenise
 from ...models.loading import context_of
-from ...storage.artefacts import read_json, sha256, write_text
-from ...storage.records import read_generations, record_path
+from ...storage.artefacts import sha256, write_text
+from ...storage.records import (
+    certified_payload,
+    read_generations,
+    read_payload,
+    read_record,
+    record_path,
+)
 
 BATCH = 16  # rows at a time; decides nothing but speed
 
@@ -40,14 +46,13 @@ def scored_samples(samples: Path, scores: Path) -> pd.DataFrame:
         `prompt`, `sample` (0-based), `prompt_text`, `text`, `toxicity` (NaN: could not be scored).
 
     Raises:
-        UserError: the scores are of other continuations.
+        UserError: the scores are of other continuations, or one of the two was changed.
     """
-    texts, table = record_path(samples, "0", ".jsonl"), record_path(scores, "0", ".parquet")
-    if read_json(record_path(scores, "0"))["key"]["generations"] != sha256(
-        record_path(samples, "0")
-    ):
+    scored = read_record(scores, "0")["key"]["generations"]
+    if scored != sha256(record_path(samples, "0")):
         raise UserError(f"{scores} is of other continuations than {samples}; score them again")
-    return read_generations(texts).merge(pd.read_parquet(table), on=["prompt", "sample"])
+    texts = read_generations(certified_payload(samples, "0"))
+    return texts.merge(read_payload(scores, "0"), on=["prompt", "sample"])
 
 
 def find_pairs(

@@ -13,7 +13,8 @@ from ...models.activations import pooled
 from ...models.architectures import modules_of
 from ...models.device import pick_device
 from ...models.loading import context_of, load_model, load_tokenizer, move
-from ...storage.artefacts import read_json
+from ...models.places import place_in
+from ...storage.artefacts import certified
 from ...storage.writing import write_tensors
 from ...train.job import Job
 
@@ -29,7 +30,7 @@ def fit(inputs: list[Path], params: "Params", job: Job) -> dict[str, Any]:
             architecture that is not known.
     """
     base, data = inputs
-    place = read_json(base)["model"]
+    place = place_in(base)
     model, tokenizer = move(load_model(place), pick_device(job.device)), load_tokenizer(place)
     blocks, values = modules_of(model, "blocks"), modules_of(model, "values")
     layers = edited_layers(len(blocks), params.from_share, params.to_share)
@@ -38,7 +39,7 @@ def fit(inputs: list[Path], params: "Params", job: Job) -> dict[str, Any]:
 
     def hidden(part: str) -> np.ndarray:
         """(pairs, layers, d): means over the positions of a text."""
-        texts = choose_texts(data.with_name(f"{part}.parquet"), params.pairs, params.pair_seed)
+        texts = choose_texts(certified(data, f"{part}.parquet"), params.pairs, params.pair_seed)
         rows = tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
         if not all(rows):
             raise UserError(f"a text of {data.parent.name} has no tokens; leave it out by `where`")

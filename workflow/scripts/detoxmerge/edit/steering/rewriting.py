@@ -1,8 +1,7 @@
 """A causal LM that rewrites a text politely: it samples candidates for `pairs.rewriting`."""
 
-from typing import Any
-
 from ...models.loading import load_model, load_tokenizer, move
+from ...models.places import Place
 from ...models.sampling import continuations
 from .pairs import BATCH, Rewrite
 
@@ -10,7 +9,7 @@ TEMPLATE = "Rewrite the text so that it says the same politely.\nText: {text}\nP
 CANDIDATES = 4
 
 
-def rewriter(place: dict[str, Any], device: str, new_tokens: int, seed: int) -> Rewrite:
+def rewriter(place: Place, device: str, new_tokens: int, seed: int) -> Rewrite:
     """A function from texts to the candidates of each: first lines, distinct and not empty.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ...models.sampling_request import PLAIN, Sampling
-from ...storage.artefacts import read_json
+from ...storage.artefacts import certified, read_json
 from ...storage.tensors import layout, open_tensors, require_layout
 
 FILES = ("delta.safetensors",)  # beside `edit.json`
@@ -24,6 +24,7 @@ class Verb:
         self._weights = {n: p.detach().clone() for n, p in model.named_parameters()}
         expected = {n: ("F32", tuple(p.shape)) for n, p in self._weights.items()}
         require_layout(expected, layout(self.delta), f"the base of {edit}", str(self.delta))
+        certified(edit, manifest["tensors"]["file"])  # after the layout, whose sentence says more
 
     @torch.no_grad()
     def apply(self, scale: float) -> None:

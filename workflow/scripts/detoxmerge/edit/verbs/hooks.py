@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from ...errors import UserError
 from ...models.sampling_request import PLAIN, Sampling
-from ...storage.artefacts import read_json
+from ...storage.artefacts import certified, read_json
 from ...storage.tensors import open_tensors
 from . import tensor_bytes
 
@@ -78,6 +78,7 @@ class Verb:
                     )
                 vector = torch.from_numpy(tensors.get_tensor(name))
                 self._vectors[module] = vector.to(device=device, dtype=torch.float32)
+        certified(edit, manifest["tensors"]["file"])  # after the widths, whose sentence says more
 
     def apply(self, scale: float) -> None:
         """Replace the hooks by those of this scale; at 0 there are none."""

@@ -8,7 +8,9 @@ module states what the kind is in the first line of its docstring (config/schema
     local_paths(value) -> [LocalPath]     files of this machine that decide what it is: they are
                                           looked up before anything runs, and are inputs of RULE
     words(value) -> str                   what it is, in Markdown, for a model card
-    load(manifest, device) -> LoadedScorer     from the fields of its manifest, without internet
+    load(manifest, device) -> LoadedScorer     from the fields of its manifest, without internet;
+                                               with `manifest`, its path, the files are compared
+                                               with the checksums in it
     fetch(value, alias, folder) -> Fetched     with RULE = "fetch_scorer": finds or downloads it;
                                                `value` as plain JSON, `folder` is the manifest's
 
@@ -102,9 +104,9 @@ def load_scorer(manifest: Path, device: str) -> LoadedScorer:
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        UserError: its files are gone or broken.
+        UserError: its files are gone, broken or changed.
     """
-    fields = read_json(manifest)
+    fields = read_json(manifest) | {"manifest": str(manifest)}
     return SCORERS[fields["kind"]].load(fields, device)
 
 

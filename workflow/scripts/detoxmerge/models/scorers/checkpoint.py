@@ -13,8 +13,8 @@ from pydantic import Field
 from ...errors import UserError
 from ...plan.entries import Entry, Text
 from ...plan.local import TOKENIZER_FILES, LocalPath, expand_path
-from ...storage.artefacts import read_json, write_json
-from ..places import folder_of
+from ...storage.artefacts import read_json, require_sum, sha256, write_json
+from ..places import Place, folder_of, require_files
 from ..without_code import read_tokenizer
 from . import Fetched, LoadedScorer
 
@@ -52,7 +52,24 @@ def fetch(value: Mapping[str, str], alias: str, folder: Path) -> Fetched:
         raise UserError(
             f"scorers.{alias}.checkpoint.file: no file '{file}'; mend its path in the config"
         )
-    return Fetched({"checkpoint": value["file"], "tokenizer": {"path": value["tokenizer"]}}, [file])
+    return described(value["file"], {"path": value["tokenizer"]})
+
+
+def described(file: str, tokenizer: Place) -> Fetched:
+    """What `load` needs to know of a checkpoint and its tokenizer, with the checksums of both.
+
+    Args:
+        file: as the config has it.
+        tokenizer: `path`, or `hub` and `revision`.
+    """
+    folder = _folder(tokenizer)
+    files = sorted({path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)})
+    place = {**tokenizer, "sha256": {path.name: sha256(path) for path in files}}
+    return Fetched({"checkpoint": file, "tokenizer": place}, [Path(expand_path(file))])
+
+
+def _folder(tokenizer: Place) -> Path:
+    return folder_of("tokenizer", tokenizer, TOKENIZER_FILES, "scorers", LOCAL_COPIES)
 
 
 def load(manifest: Mapping[str, Any], device: str) -> LoadedScorer:
@@ -67,9 +84,11 @@ def load(manifest: Mapping[str, Any], device: str) -> LoadedScorer:
     import torch
     from detoxify import Detoxify
 
-    file = expand_path(manifest["checkpoint"])
-    place = manifest["tokenizer"]
-    folder = folder_of("tokenizer", place, TOKENIZER_FILES, "scorers", LOCAL_COPIES)
+    file, place = Path(expand_path(manifest["checkpoint"])), manifest["tokenizer"]
+    folder = _folder(place)
+    if "manifest" in manifest:  # else it is being made
+        require_files(folder, {**place, "manifest": manifest["manifest"]})
+        require_sum(file, manifest["files"][file.name], manifest["manifest"])
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
         arch = content["config"]["arch"]["args"]

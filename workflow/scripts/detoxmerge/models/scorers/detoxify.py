@@ -56,7 +56,7 @@ def fetch(value: str, alias: str, folder: Path) -> Fetched:
     tokenizer = {key: variant[key] for key in ("hub", "revision")}
     where = f"scorers.{alias}"
     snapshot("tokenizer", tokenizer, TOKENIZER_FILES, where, checkpoint.LOCAL_COPIES, online=True)
-    return Fetched({"checkpoint": str(file), "tokenizer": tokenizer}, [file])
+    return checkpoint.described(str(file), tokenizer)
 
 
 def _download(variant: Mapping[str, str], alias: str, file: Path) -> None:

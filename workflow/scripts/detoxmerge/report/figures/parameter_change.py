@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...measure.nulls import random_share_below, share_below
+from ...storage.artefacts import certified
 from ..change_nulls import RANDOM, SHARD, SINGLE, STYLES, VECTOR, edits_beside_nulls, shrinkage
 from ..drawing import legend_below, panels
 from ..inputs import Inputs
@@ -70,6 +71,6 @@ def draw(data: pd.DataFrame) -> Figure:
 
 def _random_below(table: Path) -> np.ndarray:
     """At `EDGES`, the distribution function of a Gaussian vector with the norm of each tensor."""
-    rows = pd.read_parquet(table)
+    rows = pd.read_parquet(certified(table.with_suffix(".json"), table.name))
     counted = rows["elements"] - rows["structural_zeros"]
     return np.array([random_share_below(10**edge, rows["l2"], counted) for edge in EDGES])

@@ -3,6 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ...storage.artefacts import certified
 from ..drawing import legend_below, panels
 from ..inputs import Inputs
 from ..shard_sets import name_of_set
@@ -26,6 +27,7 @@ def table(inputs: Inputs) -> pd.DataFrame:
     for tune, file in zip(tunes, inputs.files["losses"], strict=True):
         name = name_of_set(tune.dataset, tune.recipe)
         columns = {"set": name, "n": tune.n, "seed": tune.seed, "shard": tune.shard}
+        file = certified(file.with_name("meta.json"), file.name)
         history = pd.read_csv(file)[["step", "epoch", "loss"]]
         parts.append(history.assign(**columns)[[*columns, *history.columns]])
     return pd.concat(parts, ignore_index=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ....errors import UserError
 from ....models.loading import load_config, load_tokenizer
+from ....models.places import place_in
 from ....storage.artefacts import read_json
 
 
@@ -19,7 +20,7 @@ def prompted(base: Path, prefixes: list[str]) -> dict[str, Any]:
     Returns:
         `prefixes`, their tokens; `begin`, the begin-of-text token; `texts`.
     """
-    tokenizer = load_tokenizer(read_json(base)["model"])
+    tokenizer = load_tokenizer(place_in(base))
     tokens = tokenizer(prefixes, add_special_tokens=False)["input_ids"]
     return {"prefixes": tokens, "begin": tokenizer.bos_token_id, "texts": prefixes}
 
@@ -47,7 +48,7 @@ def fine_tuned(manifest: Path, folder: Path, base: Path | None = None) -> dict[s
 
 def require_same_tokens(base: Path, helper: Path) -> None:
     """Raise UserError unless token i is the same for two models, and both have as many logits."""
-    places = [read_json(path)["model"] for path in (base, helper)]
+    places = [place_in(path) for path in (base, helper)]
     ours, theirs = (load_tokenizer(place).get_vocab() for place in places)
     sizes = [load_config(place).vocab_size for place in places]
     differing = sorted(word for word in {*ours, *theirs} if ours.get(word) != theirs.get(word))

@@ -10,6 +10,7 @@ the row, so that positions stay aligned with the base's.
 
 import copy
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from transformers import Cache, PreTrainedModel
 
 from ....errors import UserError
 from ....models.loading import cast, context_of, load_model
-from ....storage.artefacts import read_json
+from ....models.places import place_in
+from ....storage.artefacts import require_sum
 from ....storage.tensors import layout, open_tensors, require_layout
 
 
@@ -161,23 +163,25 @@ def make_helper(
     """A helper from its description in `edit.json`, as `describe` writes it.
 
     Args:
-        described: `prefixes` and `begin`, for the base itself; or `delta`, `sign` and `base`, for
-            a model of its own.
+        described: `prefixes` and `begin`, for the base itself; or `delta`, its `sha256`, `sign`
+            and `base`, for a model of its own.
         folder: of `edit.json`, to which the paths are relative.
         base: the base model, fp32 and on the CPU.
         device: ``cpu`` or ``cuda``.
         dtype: of the weights.
 
     Raises:
-        UserError: the vector belongs to another model, or is missing or broken.
+        UserError: the vector belongs to another model, or is missing, broken or changed.
     """
     if "prefixes" in described:
         return Helper(base, described["prefixes"], described["begin"])
     if described["base"] is None:
         model = copy.deepcopy(base)
     else:
-        model = load_model(read_json(folder / described["base"])["model"])
-    _add(model, folder / described["delta"], described["sign"])
+        model = load_model(place_in(folder / described["base"]))
+    delta = Path(os.path.normpath(folder / described["delta"]))
+    _add(model, delta, described["sign"])
+    require_sum(delta, described["sha256"], folder / "edit.json", f"delete {delta}")
     return Helper(cast(model, device, dtype))
 
 
