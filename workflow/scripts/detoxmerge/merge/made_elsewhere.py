@@ -38,6 +38,7 @@ def fetch_finetune(name: str, protocol: Mapping[str, Any], base: Path, out: Path
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     weights = [file for file in vector.files if file.suffix == ".safetensors"]
+    folder = _folder(Path(vector.label))
     shapes = [shape for _, shape in Weights(weights).layout.values()]
     write_manifest(
         out,
@@ -45,7 +46,7 @@ def fetch_finetune(name: str, protocol: Mapping[str, Any], base: Path, out: Path
         inputs=[base],
         files={},
         kind=vector.kind,
-        place=place | {"sha256": {file.name: sha256(file) for file in vector.files}},
+        place=place | {"sha256": {str(f.relative_to(folder)): sha256(f) for f in vector.files}},
         num_elements=sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes),
     )
     print(f"{name}: {vector.label}, a {vector.kind} in {len(weights)} file(s)")
@@ -78,5 +79,10 @@ def open_given(place: Mapping[str, Any], base: Base, excluded: Collection[str] =
         UserError: it is gone, broken or changed, or was made from another base.
     """
     path = Path(expand_path(place["path"])) if "path" in place else model_folder(place)
-    require_files(path.parent if path.is_file() else path, place)
+    require_files(_folder(path), place)
     return open_fine_tune(path, base, excluded)
+
+
+def _folder(path: Path) -> Path:
+    """The folder of a fine-tune; of a vector, the one that it lies in."""
+    return path.parent if path.is_file() else path
