@@ -3,7 +3,6 @@
 import json
 from itertools import chain
 
-import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,11 +13,6 @@ from detoxmerge.errors import UserError
 from detoxmerge.storage.artefacts import sha256
 
 GENERATED = {"generated": {"kind": "comments", "rows": 120, "seed": 7}}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def prepare(folder, **source):

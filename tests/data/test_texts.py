@@ -2,7 +2,6 @@
 
 import json
 
-import datasets
 import pandas as pd
 import pytest
 from data.entries import corpus, prompts
@@ -10,11 +9,6 @@ from data.entries import corpus, prompts
 from detoxmerge.data.texts import prepare_corpus, prepare_prompts, read_prompts
 from detoxmerge.errors import UserError
 from detoxmerge.storage.artefacts import sha256
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def write(folder, texts):
