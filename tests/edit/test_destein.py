@@ -267,7 +267,7 @@ def test_an_unknown_architecture_is_refused(
 def test_what_the_config_must_have() -> None:
     ours = {"run.methods": ["destein"], "prompts.seeds": prompts(part="validation")}
     ours |= {"prompts.openings": prompts(part="test")}
-    entry = {"prompts": "seeds", "scorer": "judge"}
+    entry = {"prompts": "seeds", "scorer": "judge", "count": 5}
     ours["prompts.seeds"]["generate"] = {"samples": 1}
     assert refusal(ours | {"methods.destein": entry}) == (
         "methods.destein: prompts.seeds has one sample per prompt, and a pair takes two; raise "

@@ -178,10 +178,8 @@ def test_what_is_refused_is_one_sentence(
         "rude has 20 texts in nontoxic.parquet, fewer than pairs = 21; lower pairs in "
         "methods.profs, or keep more of the data set"
     )
-    assert said(rank=13) == (
-        "rank 13 exceeds 12, the dimensions that 12 pairs of activations of width 16 span; lower "
-        "rank in methods.profs, or take more pairs"
-    )
+    with pytest.raises(ValueError, match="rank 13 of 12 pairs; lower rank, or raise pairs"):
+        build(gpt2_base, tmp_path, rank=13)
     assert "exceeds 15" in said(rank=16, pairs=20)
     assert said(from_share=0.1, to_share=0.2) == (
         "no layer of 2 lies between the shares 0.1 and 0.2; lower from_share or raise to_share in "

@@ -189,7 +189,7 @@ def test_every_window_begins_as_the_tokenizer_begins_a_text(
     tokenizer.save_pretrained(tmp_path / "model")
     text = " ".join(pico.texts(12, 9))
     (tmp_path / "corpus.txt").write_text(text)
-    write_manifest(tmp_path / "corpus.json", protocol={}, inputs=[], files={})
+    beside.manifest(tmp_path / "corpus.json", "corpus.txt")
     sizes = {"window_tokens": window, "stride_tokens": stride, "dtype": "float32"}
     out = tmp_path / "perplexity.json"
     measure_perplexity(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import beside
 import pico
 import pytest
 import torch
@@ -177,7 +178,7 @@ def test_vectors_of_the_workflow_know_the_other_name(tmp_path: Path) -> None:
     base, tune = tied_llama(), moved(tied_llama(), 3)
     before = {name: p.detach() for name, p in base.named_parameters()}
     write_delta(tune, before, tmp_path / "shard0" / "delta.safetensors")
-    (tmp_path / "shard0" / "meta.json").write_text("{}")
+    beside.manifest(tmp_path / "shard0" / "meta.json", "delta.safetensors")
     for part in ("lm_head", "embed_tokens"):
         record = merge.build(
             [tmp_path / "shard0" / "meta.json"],
