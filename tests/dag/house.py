@@ -119,7 +119,7 @@ class House:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=600,
+            timeout=1800,
         )
 
     def environment(self) -> dict[str, str]:
@@ -167,6 +167,13 @@ class House:
                 edit = re.sub(r"^logs/evals/\w+/(.*)/[^/]+/[^/]+$", r"\1", log)
                 found[edit, Path(log).stem] = tuple(map(int, lines[-1]))
         return found
+
+
+def merged(below: Any, above: Any) -> Any:
+    """Two configs as `--configfile` lays them over each other."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {key: merged(below.get(key), value) for key, value in above.items()}
 
 
 def environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from dag.conftest import build
-from dag.house import LIBRARY, REPORT, House
+from dag.house import LIBRARY, REPORT, House, merged
 
 pytestmark = pytest.mark.dag
 
@@ -65,13 +65,6 @@ def build(inputs, params, job):
         "tensors": {"file": file.name, "sha256": sha256(file), "l2_norm": 4 * params.size},
     }
 '''
-
-
-def merged(below, above):
-    """Two configs as `--configfile` lays them over each other."""
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return above
-    return below | {key: merged(below.get(key), value) for key, value in above.items()}
 
 
 @pytest.fixture(scope="module")

@@ -3,74 +3,13 @@
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
-import pico
 import pytest
-import yaml
-from dag.conftest import HERE, write_comments
+from dag.conftest import HERE
 from dag.house import ROOT, House, job_stats
+from dag.importer import PREFIX, TRIGGERS, Importer
 
 pytestmark = pytest.mark.dag
-
-BY_PATH = f'"{ROOT}/workflow/Snakefile"'
-MODULE = """
-configfile: "importer.yaml"
-
-
-rule first:
-    input:
-        "{results}/tables/main.csv",
-    output:
-        "header.txt",
-    shell:
-        "head -n 1 {{input}} > {{output}}"
-
-
-module detoxmerge:
-    snakefile:
-        {snakefile}
-    config:
-        config["detoxmerge"]
-{prefix}
-
-use rule * from detoxmerge as detox_*
-"""
-PREFIX = """    prefix:
-        "detox"
-"""
-# the triggers of profiles/default, which an importer does not read
-TRIGGERS = ("--rerun-triggers", "mtime", "params", "input", "software-env")
-
-
-class Importer(House):
-    """A folder with a workflow of its own that imports this one for the toy study."""
-
-    @classmethod
-    def write(cls, folder: Path, *, prefix: str = PREFIX, snakefile: str = BY_PATH) -> "House":
-        """Everything but results.
-
-        Args:
-            folder: is made.
-            prefix: of the module, as its lines stand in the Snakefile; or "".
-            snakefile: of the module, as it stands in the Snakefile.
-        """
-        house = cls(folder)
-        house.results = folder / ("detox/results/toy" if prefix else "results/toy")
-        pico.save(pico.gpt2(), house.path("models/pico"))
-        write_comments(house.path("raw/comments.jsonl"), rows=120, seed=2)
-        config = {"detoxmerge": yaml.safe_load((HERE / "toy.yaml").read_text())}
-        house.path("importer.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        text = MODULE.format(
-            snakefile=snakefile, prefix=prefix, results=house.results.relative_to(folder)
-        )
-        house.path("Snakefile").write_text(text)
-        return house
-
-    def append(self, text: str) -> None:
-        """Add to the importer's Snakefile."""
-        with self.path("Snakefile").open("a") as file:
-            file.write(text)
 
 
 def jobs(screen: str) -> set[tuple[str, str]]:
@@ -111,31 +50,6 @@ def test_module_without_new_names_is_the_default_target_of_an_importer_without_r
     planned = importer.planned()
     assert planned["finetune_shard"] == 1 + 4
     assert "first" not in planned
-
-
-def test_module_runs_to_its_end_with_the_numbers_of_the_plain_run(finished, tmp_path):
-    importer = Importer.write(tmp_path / "importer")
-    importer.run(*TRIGGERS, "--", "first", "detox_all")
-    assert importer.path("header.txt").read_text().startswith("model,")
-    assert sorted(path.name for path in importer.folder.iterdir() if path.is_dir()) == [
-        ".snakemake",
-        "detox",
-        "models",
-        "raw",
-    ]
-
-    def files(house: House) -> dict[str, Path]:
-        found = (path for path in house.results.rglob("*") if path.is_file())
-        return {str(path.relative_to(house.results)): path for path in found}
-
-    there, here = files(importer), files(finished)
-    assert there.keys() == here.keys()
-    # not what the scorer decides: its training numbers the tokens in another order each time
-    numbers = [name for name in here if Path(name).suffix in (".safetensors", ".jsonl")]
-    assert len(numbers) > 10
-    for name in [*numbers, "figures/perplexity-pico.png"]:  # the figure: the style, too
-        assert there[name].read_bytes() == here[name].read_bytes(), name
-    assert importer.planned(*TRIGGERS, "--", "detox_all") == {}
 
 
 def test_one_rule_of_a_module_gets_other_resources(tmp_path):
@@ -209,8 +123,11 @@ def test_module_of_a_git_host_runs_by_the_library_in_the_cache(hosted, tmp_path)
     importer = Importer.write(tmp_path / "importer", snakefile=hosted)
     assert importer.planned(*TRIGGERS)["detox_finetune_shard"] == 1 + 4
     shutil.rmtree(tmp_path / "hosts")  # jobs on a cluster's nodes reach no host
-    importer.run(*TRIGGERS, "--", "detox/results/toy/models/pico/base/edit.json")
-    assert importer.path("detox/results/toy/models/pico/base/edit.json").is_file()
+    edit = "models/pico/comments/merge/n=1--recipe=toy/seed42/edit.json"
+    importer.run(*TRIGGERS, "--", f"detox/results/toy/{edit}")
+    assert (importer.results / edit).is_file()
+    made = sorted(path.name for path in importer.folder.iterdir() if path.is_dir())
+    assert made == [".snakemake", "detox", "models", "raw"]
 
 
 def test_module_of_a_local_git_repository_is_refused(hosted, tmp_path):

@@ -13,9 +13,8 @@ import time
 
 import numpy as np
 import pandas as pd
-import pico
 import pytest
-import torch
+from dag.conftest import write_given
 from dag.house import LIBRARY, REPORT, environment
 from safetensors.numpy import load_file
 
@@ -202,49 +201,46 @@ def test_operators_added_merge_the_same_fine_tunes(house):
     assert house.planned("--until", "merge_edit") == {"merge_edit": 1}
 
 
-def test_given_fine_tunes_added_then_one_more(house):
-    """They stand in tables and figures beside the study's own, which nothing of moves."""
-    for i in range(3):
-        model = pico.gpt2()
-        with torch.no_grad():
-            for name, change in pico.noise(model, seed=i, size=0.01).items():
-                model.get_parameter(name).add_(change)
-        model.save_pretrained(house.path(f"given/{i}"))
+def test_given_fine_tunes_added(house):
+    write_given(house)
     with house.config() as config:
         config["models"]["pico"]["fine_tunes"] = ["given/0", "given/1"]
     assert house.planned() == {}
-
     with house.config() as config:
         config["methods"]["merge_given"] = {"n": [1, 2]}
         config["run"]["methods"] = ["merge", "merge_given"]
     assert house.planned() == {"fetch_finetune": 2} | edits(2)
-    house.run()
-    assert house.planned() == {}
-    of = "-/merge_given/n={}/seed-"
-    deltas = [house.results / f"models/pico/{of.format(n)}/delta.safetensors" for n in (1, 2)]
-    first = load_file(house.path("given/0/model.safetensors"))
-    before = load_file(house.path("models/pico/model.safetensors"))
-    for name, tensor in load_file(deltas[0]).items():
-        assert np.array_equal(tensor, first[name] - before[name])
-    headline = pd.read_csv(house.results / "tables/headline.csv")
-    assert list(headline["dataset"]) == ["comments", "-"]
-    assert set(pd.read_csv(house.results / "tables/main.csv")["dataset"].dropna()) == {
-        "comments",
-        "-",
-    }
-    assert set(pd.read_csv(house.results / "tables/seeds.csv")["method"]) >= {"merge_given"}
-    assert not list(house.results.glob("models/pico/-/shards/**/*.safetensors"))
 
-    logs = house.logs()
+
+def test_given_fine_tunes_stand_beside_the_studys_own(everything):
+    of = "models/pico/-/merge_given/n={}/seed-/delta.safetensors"
+    first = load_file(everything.path("given/0/model.safetensors"))
+    before = load_file(everything.path("models/pico/model.safetensors"))
+    for name, tensor in load_file(everything.results / of.format(1)).items():
+        assert np.array_equal(tensor, first[name] - before[name])
+    headline = pd.read_csv(everything.results / "tables/headline.csv")
+    assert list(headline["dataset"]) == ["comments", "-"]
+    main = pd.read_csv(everything.results / "tables/main.csv")
+    assert set(main["dataset"].dropna()) == {"comments", "-"}
+    seeds = pd.read_csv(everything.results / "tables/seeds.csv")
+    assert set(seeds["method"]) >= {"merge_given"}
+    assert not list(everything.results.glob("models/pico/-/shards/**/*.safetensors"))
+
+
+def test_given_fine_tune_more_or_another_one(everything, tmp_path):
+    """Only what is made from it is made."""
+    house = everything.copy(tmp_path / "house")
+    new = {"fetch_finetune": 1, "select_scale": 1} | edits(1)
+    given = house.path("given/1/model.safetensors")
+    shutil.copytree(given.parent, house.path("given/2"))
     with house.config() as config:
         config["models"]["pico"]["fine_tunes"].append("given/2")
         config["methods"]["merge_given"]["n"] = [1, 2, 3]
-    assert house.planned() == {"fetch_finetune": 1} | edits(1)
-    house.run()
-    assert house.measured(logs) == {(of.format(3), stem): (2, 2) for stem in stems()}
-
-    shutil.copy(house.path("given/2/model.safetensors"), house.path("given/1/model.safetensors"))
-    assert house.planned() == {"fetch_finetune": 1} | edits(2)
+    assert house.planned() == new
+    with house.config() as config:
+        config["methods"]["merge_given"]["n"] = [1, 2]
+    shutil.copy(house.path("given/0/model.safetensors"), given)
+    assert house.planned() == new
 
 
 def test_split_count_dropped(house):

@@ -222,7 +222,5 @@ def test_what_the_study_cannot_read_is_found_before_the_manifest_is_written(fold
         fetch_model("small", local(folder), None, out, refuse)
     assert not out.exists()
     write_json(folder / "config.json", {"model_type": "gpt3"})
-    with pytest.raises(
-        UserError, match=r"models\.small: transformers cannot read the config in '"
-    ):
+    with pytest.raises(UserError, match=r"models\.small: transformers cannot read the config in '"):
         fetch_model("small", local(folder), None, out, refuse)

@@ -15,7 +15,7 @@ from ..models.loading import cast, load_model
 from ..models.places import place_in
 from ..models.sampling_request import Sampling
 from ..plan.registry import VERBS
-from ..storage.artefacts import read_json
+from ..storage.artefacts import beside, read_json
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -35,7 +35,7 @@ class EditedModel:
                 broken or changed.
         """
         manifest = read_json(edit)
-        base = edit if manifest["verb"] == "none" else edit.parent / manifest["base"]
+        base = edit if manifest["verb"] == "none" else beside(edit, manifest["base"])
         self.place = place_in(base)
         self.model = load_model(self.place)
         # before the cast: a verb may need the weights in fp32

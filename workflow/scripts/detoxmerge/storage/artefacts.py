@@ -206,7 +206,12 @@ def certified(manifest: Path, name: str) -> Path:
     listed = read_json(manifest)["files"]
     if name not in listed:
         raise UserError(f"{manifest} does not list {name}; delete {manifest} and run again")
-    return require_sum(manifest.parent / name, listed[name], manifest)
+    return require_sum(beside(manifest, name), listed[name], manifest)
+
+
+def beside(manifest: Path, path: str) -> Path:
+    """A path that a manifest has relative to its folder, in the form that messages can show."""
+    return Path(os.path.normpath(manifest.parent / path))
 
 
 def require_sum(file: Path, wanted: str, manifest: Path | str, mend: str = "delete {}") -> Path:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from ...models.sampling_request import PLAIN, Sampling, candidates_at
 from ...models.scorers import LoadedScorer, load_scorer
 from ...models.scoring import predictor, score_texts
-from ...storage.artefacts import read_json
+from ...storage.artefacts import beside, read_json
 from . import tensor_bytes
 
 FILES = ()  # beside `edit.json`
@@ -34,7 +34,7 @@ class Verb:
             dtype: of the base's weights; the scorer's are fp32.
         """
         manifest = read_json(edit)
-        self.scorer, self.device = edit.parent / manifest["scorer"], device
+        self.scorer, self.device = beside(edit, manifest["scorer"]), device
         self.label = manifest["protocol"]["label"]
 
     def apply(self, scale: float) -> None:

@@ -45,7 +45,7 @@ class Verb:
         self.model, self.base_top_p = model, manifest["base_top_p"]
         self.rule = partial(RULES[manifest["rule"]], **manifest["settings"])
         self.helpers = {
-            name: make_helper(described, edit.parent, model, device, dtype)
+            name: make_helper(described, edit, model, device, dtype)
             for name, described in manifest["helpers"].items()
         }
         self._signature = inspect.signature(model.forward)

@@ -10,7 +10,6 @@ the row, so that positions stay aligned with the base's.
 
 import copy
 import inspect
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from transformers import Cache, PreTrainedModel
 from ....errors import UserError
 from ....models.loading import cast, context_of, load_model
 from ....models.places import place_in
-from ....storage.artefacts import require_sum
+from ....storage.artefacts import beside, require_sum
 from ....storage.tensors import layout, open_tensors, require_layout
 
 
@@ -155,7 +154,7 @@ class Helper:
 
 def make_helper(
     described: Mapping[str, Any],
-    folder: Path,
+    edit: Path,
     base: PreTrainedModel,
     device: str,
     dtype: torch.dtype,
@@ -165,7 +164,7 @@ def make_helper(
     Args:
         described: `prefixes` and `begin`, for the base itself; or `delta`, its `sha256`, `sign`
             and `base`, for a model of its own.
-        folder: of `edit.json`, to which the paths are relative.
+        edit: `edit.json`, to whose folder the paths are relative.
         base: the base model, fp32 and on the CPU.
         device: ``cpu`` or ``cuda``.
         dtype: of the weights.
@@ -178,10 +177,10 @@ def make_helper(
     if described["base"] is None:
         model = copy.deepcopy(base)
     else:
-        model = load_model(place_in(folder / described["base"]))
-    delta = Path(os.path.normpath(folder / described["delta"]))
+        model = load_model(place_in(beside(edit, described["base"])))
+    delta = beside(edit, described["delta"])
     _add(model, delta, described["sign"])
-    require_sum(delta, described["sha256"], folder / "edit.json", f"delete {delta}")
+    require_sum(delta, described["sha256"], edit, f"delete {delta}")
     return Helper(cast(model, device, dtype))
 
 
