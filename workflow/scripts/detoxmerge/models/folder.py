@@ -13,9 +13,9 @@ from ..plan.weight_names import again, weight_names
 
 # patterns of names, in small letters
 WEIGHTS = (  # in whatever format: the model's own are written anew, all others are copies
-    "*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.ot", "*.npz",
+    "*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "rust_model.*",
     "*.onnx", "*.onnx_data", "*.onnx.data", "*.gguf", "*.ggml", "*.tflite", "*.pb", "*.mlmodel",
-    "*.distcp", "*.pkl", "*.pickle", "*.joblib",
+    "*.npz", "*.distcp", "*.pkl", "*.pickle", "*.joblib",
 )  # fmt: skip
 DATA = ("*.parquet", "*.arrow", "*.tfevents.*", "*.log")
 PICTURES = ("*.png", "*.jpg", "*.jpeg", "*.gif", "*.svg", "*.webp", "*.mp4", "*.pdf")
