@@ -101,7 +101,6 @@ def test_every_costly_rule_is_a_job_with_its_request(finished, facts):
     ]
 
 
-@quick
 def test_what_slurm_adds_to_a_job(finished, seconds_without_slurm, facts):
     """Elapsed in the queue's books, less the rules' own seconds: two Snakemakes start in a job."""
     rows = [row for rows in submitted(finished).values() for row in rows]
