@@ -19,7 +19,7 @@ KIND = "merge"
 VERB = "delta"
 LABEL = "merged task vectors of given fine-tunes"
 REFERENCE = "Kim et al., COLM 2024"
-VERSION = 1
+VERSION = 2
 USES = ()
 MERGES = "n"
 
