@@ -130,7 +130,7 @@ def test_no_judge_edit_helper_or_export_is_loaded_by_its_own_code(foreign: Path)
     refused(lambda: require_same_tokens(edit, edit))
     refused(lambda: loaded_base(edit))
     described = {"base": "edit.json", "delta": "delta.safetensors", "sign": 1}
-    refused(lambda: make_helper(described, edit.parent, model, "cpu", torch.float32))
+    refused(lambda: make_helper(described, edit, model, "cpu", torch.float32))
     refused(lambda: read_folder(AutoModelForCausalLM, foreign, use_safetensors=True))
 
 
