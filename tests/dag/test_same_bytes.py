@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dag.conftest import HERE, everything_else
-from dag.house import House
+from dag.house import ROOT, House, merged
 from dag.importer import TRIGGERS, Importer
 
 from detoxmerge.plan.paths import Paths
@@ -47,8 +47,10 @@ BESIDE = {
 def imported(tmp_path_factory):
     """The study of `everything` in another folder, made by a workflow that imports this one."""
     importer = Importer.write(tmp_path_factory.mktemp("again") / "importer", prefix="")
-    config = yaml.safe_load((HERE / "toy.yaml").read_text())
-    config = {"detoxmerge": everything_else(importer, config)}
+    toy = everything_else(importer, yaml.safe_load((HERE / "toy.yaml").read_text()))
+    # a plain run reads two files, and has what only the first one names behind the rest
+    whole = merged(yaml.safe_load((ROOT / "config/config.yaml").read_text()), toy)
+    config = {"detoxmerge": merged(toy, whole)}
     importer.path("importer.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     importer.run(*TRIGGERS, "--", "first", "detox_all")
     assert importer.planned(*TRIGGERS, "--", "detox_all") == {}
