@@ -16,6 +16,8 @@ import pytest
 from dag.house import House
 from safetensors.numpy import load_file, save_file
 
+from detoxmerge.storage.artefacts import read_json, sha256, write_sealed
+
 pytestmark = pytest.mark.dag
 
 EDIT = "comments/merge/n=1--recipe=toy/seed42"
@@ -127,10 +129,26 @@ def test_a_shard_with_nan(house: House) -> None:
     tensors = load_file(file)
     tensors["transformer.ln_f.weight"][3] = np.nan
     save_file(tensors, file)
+    meta = read_json(file.with_name("meta.json"))  # as if the training had written it
+    files = meta["files"] | {file.name: sha256(file)}
+    write_sealed(file.with_name("meta.json"), meta | {"files": files})
     merged = "models/pico/comments/merge/n=4--recipe=toy/seed42/edit.json"
     forget(house, merged)
     words = r"n4/shard2/.*'transformer\.ln_f\.weight' holds 1 values that are NaN or infinite"
     refused(house, merged, words)
+
+
+def test_a_delta_with_other_numbers(house: House) -> None:
+    """Size and date are those of the whole file."""
+    file = house.results / DELTA
+    times, content = file.stat(), bytearray(file.read_bytes())
+    content[-1] ^= 0x80
+    file.write_bytes(content)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    target = f"evals/pico/{EDIT}/polite/perplexity.json"
+    forget(house, target, target.replace(".json", "-scale1.json"))
+    words = rf"delta\.safetensors is not what results/toy/models/pico/{re.escape(EDIT)}/edit\.json "
+    refused(house, target, rf"{words}says: .* delete .*edit\.json and run again")
 
 
 def test_a_truncated_delta(house: House) -> None:
