@@ -18,6 +18,8 @@ from dag.conftest import write_given
 from dag.house import LIBRARY, REPORT, environment
 from safetensors.numpy import load_file
 
+from detoxmerge.plan.protocol import VERSION
+
 pytestmark = pytest.mark.dag
 
 PROTOCOL = f"{LIBRARY}/plan/protocol.py"
@@ -440,7 +442,8 @@ def test_code_trigger_is_refused(house, target):
 
 
 def test_version_of_a_stage_bumped(house):
-    house.replace(PROTOCOL, '"measure_perplexity": 2', '"measure_perplexity": 3')
+    now = VERSION["measure_perplexity"]
+    house.replace(PROTOCOL, f'"measure_perplexity": {now}', f'"measure_perplexity": {now + 1}')
     assert house.planned() == {"measure_perplexity": 3} | REPORT
 
 
