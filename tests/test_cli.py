@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from merge.checkpoints import finetunes
 
-from detoxmerge import cli
+from detoxmerge import arguments, cli
 from detoxmerge.plan.registry import OPERATORS
 
 LIBRARY = str(Path(cli.__file__).parents[1])
@@ -61,7 +61,7 @@ def test_negative_numbers_are_values_in_every_form(text: str) -> None:
     given = ["merge", "--base", "b", "--fine-tune", "f", "--out", "o"]
 
     def parsed(*words: str) -> Any:
-        return cli._parser().parse_args(cli._values_apart([*given, *words]))
+        return arguments.parse([*given, *words])
 
     number = float(text)
     for words in (["--scale", text], [f"--scale={text}"], ["--sca", text]):
@@ -72,6 +72,12 @@ def test_negative_numbers_are_values_in_every_form(text: str) -> None:
     assert parsed("--lines", "0.5", text, "--scale", "1").lines == [0.5, number]
     # a text that looks like a number stays as it is
     assert parsed("--exclude", "-1", "--scale", text).exclude == ["-1"]
+
+
+def test_the_option_of_earlier_versions_is_still_taken() -> None:
+    given = ["merge", "--base", "b", "--scale", "1", "--out", "o"]
+    parsed = arguments.parse([*given, "--shard", "one", "--fine-tune", "two", "--shard=three"])
+    assert parsed.fine_tunes == ["one", "two", "three"]
 
 
 def test_a_negative_number_is_merged_by(tmp_path: Path) -> None:
@@ -172,13 +178,15 @@ def test_help_keeps_long_names_apart_from_what_they_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "winsorized_mean_of_the_middle_values"
-    monkeypatch.setattr(cli, "OPERATORS", {"mean": OPERATORS["mean"], name: OPERATORS["ties"]})
+    monkeypatch.setattr(
+        arguments, "OPERATORS", {"mean": OPERATORS["mean"], name: OPERATORS["ties"]}
+    )
     _, text, _ = call(capsys, "merge", "--help")
     assert f"\n  {name} TIES: trim, elect" in text
     assert f"\n  {'mean':{len(name)}} The mean, entry by entry" in text
     column = " " * (2 + len(name) + 1)
     assert f"\n{column}density: " in text
-    assert max(map(len, text.splitlines())) <= cli.HELP_WIDTH
+    assert max(map(len, text.splitlines())) <= arguments.HELP_WIDTH
 
 
 @pytest.mark.parametrize(

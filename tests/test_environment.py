@@ -61,7 +61,7 @@ def test_the_readme_maps_every_folder_of_the_library() -> None:
 def test_the_library_is_free_of_the_workflow() -> None:
     """It knows no Snakemake, no command line but its own, and no working folder."""
     for file in LIBRARY.rglob("*.py"):
-        text = file.read_text() if file.name != "cli.py" else ""
+        text = file.read_text() if file.name not in ("cli.py", "arguments.py") else ""
         for word in ("import snakemake", "sys.argv", "argparse", "getcwd", "chdir", "Path.cwd"):
             assert word not in text, (file, word)
 

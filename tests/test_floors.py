@@ -14,10 +14,11 @@ LIBRARY = Path(detoxmerge.__file__).parent
 # from the ground up; the package's own files stand by themselves
 FLOORS = (
     "errors", "plan", "storage", "models", "data", "merge", "train", "edit", "measure", "report",
-    "session", "cli", "__main__",
+    "session", "arguments", "cli", "__main__",
 )  # fmt: skip
 WITHOUT_TORCH = (
-    "errors", "plan", "storage", "models.scorers", "merge", "session", "cli", "edit.methods",
+    "errors", "plan", "storage", "models.scorers", "merge", "session", "arguments", "cli",
+    "edit.methods",
 )  # fmt: skip
 HEAVY = {"torch", "transformers", "accelerate", "detoxify"}
 
