@@ -18,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from detoxmerge.errors import UserError
 from detoxmerge.merge.adapter_config import KNOWN, PLAIN_STARTS, READ, SWITCHES
+from detoxmerge.merge.base import Base
 from detoxmerge.merge.merge_model import merge_model
 
 
@@ -149,7 +150,7 @@ def options(kind: str) -> dict[str, tuple[dict[str, Any], str]]:
         ),
         "both and tied": (
             {"target_modules": [embedding, "lm_head"], "ensure_weight_tying": True},
-            "factors of two modules" if one_weight else "equal",
+            "factors of 'lm_head', which its config" if one_weight else "equal",
         ),
         "DoRA": ({"use_dora": True}, "is a DoRA"),
         "biases of factors": ({"lora_bias": True}, "has biases in its factors"),
@@ -207,6 +208,78 @@ def test_every_key_of_the_installed_peft_is_known() -> None:
     keys = {field.name for field in dataclasses.fields(LoraConfig)}
     assert keys - KNOWN - READ - SWITCHES.keys() <= {"peft_version"}
     assert not KNOWN & SWITCHES.keys()
+
+
+@pytest.mark.parametrize(
+    "layers", [["c_proj"], ["c_attn", "c_proj"], ["c_proj", "lm_head"], ["c_proj", "wte"]]
+)
+@pytest.mark.parametrize("flag", [True, False, None])
+def test_square_layers_are_turned_as_their_class_is_and_not_as_the_config_says(
+    tmp_path: Path, layers: list[str], flag: bool | None
+) -> None:
+    """PEFT writes into the flag what the last of the layers was; Conv1D and Linear differ."""
+    base = pico.save(pico.gpt2(), tmp_path / "base")
+    wrapped = trained(pico.gpt2(), LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=layers))
+    wrapped.save_pretrained(tmp_path / "lora")
+    if flag is not None:
+        change_config(tmp_path / "lora", fan_in_fan_out=flag)
+    merge_model(base, [tmp_path / "lora"], tmp_path / "out", scale=-1)
+    found = type(pico.gpt2()).from_pretrained(tmp_path / "out").state_dict()
+    for name, wanted in wrapped.merge_and_unload().state_dict().items():
+        torch.testing.assert_close(found[name], wanted, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_without_transformers_square_layers_of_gpt2_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = pico.save(pico.gpt2(), tmp_path / "base")
+    config = LoraConfig(r=2, target_modules=["c_proj"])
+    trained(pico.gpt2(), config).save_pretrained(tmp_path / "lora")
+    monkeypatch.setattr(Base, "library", None)
+    with pytest.raises(UserError, match="is square, so that its orientation cannot be told"):
+        merge_model(base, [tmp_path / "lora"], tmp_path / "out", scale=1)
+
+
+CONTRADICTIONS = {
+    "rank": ({"r": 3}, "has rank 2 in its file, and 3 by its config"),
+    "rank of a pattern": ({"rank_pattern": {"q_proj": 4}}, "and 4 by its config"),
+    "target": ({"target_modules": ["v_proj"]}, "which its config does not name"),
+    "regular expression": ({"target_modules": ".*v_proj"}, "which its config does not name"),
+    "left out": ({"exclude_modules": ["q_proj"]}, "which its config does not name"),
+    "layer": ({"layers_to_transform": [1]}, "which its config does not name"),
+    "broken pattern": ({"alpha_pattern": {"(": 1}}, "alpha_pattern is no mapping"),
+    "huge": ({"lora_alpha": 10**400}, "lora_alpha or alpha_pattern is not a number"),
+}
+
+
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_a_config_that_contradicts_the_tensors_is_refused(tmp_path: Path, kind: str) -> None:
+    changes, said = CONTRADICTIONS[kind]
+    base = pico.save(pico.llama(), tmp_path / "base")
+    lora = tmp_path / "lora"
+    trained(pico.llama(), LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(lora)
+    change_config(lora, **changes)
+    with pytest.raises(UserError, match=said):
+        merge_model(base, [lora], tmp_path / "out", scale=1)
+
+
+def test_one_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
+    base = pico.save(pico.llama(), tmp_path / "base")
+    config = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"])
+    trained(pico.llama(), config).save_pretrained(tmp_path / "lora")
+    file = tmp_path / "lora" / "adapter_model.safetensors"
+    tensors = load_file(file)
+    (head,) = (name for name in tensors if "lm_head" in name)
+    for name in (head.replace("lm_head", "lm_head.modules_to_save"), None):
+        again = name or next(n for n in tensors if "lora_A" in n).removesuffix(".weight")
+        save_file(tensors | {again: tensors[head].clone() if name else torch.ones(2, 16)}, file)
+        with pytest.raises(UserError, match="is there a second time under another name"):
+            merge_model(base, [tmp_path / "lora"], tmp_path / "out", scale=1)
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 @pytest.mark.parametrize("key", SWITCHES)

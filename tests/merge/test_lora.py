@@ -103,17 +103,6 @@ def one_factor(folder: Path, module: str = "transformer.h.0.mlp.c_fc", **config:
         (lambda p: one_factor(p, use_dora=True), "is a DoRA, which also scales"),
         (
             lambda p: adapter(
-                p,
-                {
-                    "transformer.h.0.mlp.c_fc": (np.ones((2, 16)), np.ones((64, 2))),
-                    "transformer.h.0.attn.c_proj": (np.ones((2, 16)), np.ones((16, 2))),
-                },
-                fan_in_fan_out=False,
-            ),
-            "fan_in_fan_out is False in its config and wrong for some",
-        ),
-        (
-            lambda p: adapter(
                 p, {"transformer.h.0.mlp.c_fc": (np.full((2, 16), np.nan), np.ones((64, 2)))}
             ),
             "holds NaN or infinity",
@@ -121,7 +110,7 @@ def one_factor(folder: Path, module: str = "transformer.h.0.mlp.c_fc", **config:
         (lambda p: one_factor(p, init_lora_weights="pissa_niter_4"), "may change the base too"),
         (lambda p: one_factor(p, init_lora_weights="olora"), "may change the base too"),
         (lambda p: one_factor(p, lora_alpha="16"), "lora_alpha or alpha_pattern is not a number"),
-        (lambda p: one_factor(p, alpha_pattern=[1]), "lora_alpha or alpha_pattern is not a number"),
+        (lambda p: one_factor(p, alpha_pattern=[1]), "alpha_pattern is no mapping"),
         (lambda p: adapter(p, {}), "holds no weights"),
         (
             lambda p: adapter(

@@ -240,7 +240,7 @@ BAD = {
     ),
     "quantised": (
         lambda s: spoil(s, **{"transformer.wpe.weight": torch.ones(64, 16, dtype=torch.int8)}),
-        r"tensor 'transformer.wpe.weight' is I8 in it; save the fine-tune unquantised",
+        r"tune1 is quantised \('transformer.wpe.weight' is I8\); take the model unquant",
     ),
     "fp64": (
         lambda s: spoil(s, **{"transformer.wpe.weight": torch.ones(64, 16).double()}),

@@ -1,10 +1,12 @@
 """What adapter_config.json says, and whether B A is then all that an adapter changes."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .parameter_names import layer_of
 
 CONFIG = "adapter_config.json"
 # `init_lora_weights` that are known to leave the base's weights as they are: PEFT takes something
@@ -14,17 +16,17 @@ PLAIN_STARTS = ("gaussian", "eva", "orthogonal", "mica")
 KNOWN = frozenset(
     {
         "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying",
-        "eva_config", "exclude_modules", "inference_mode", "layers_pattern", "layers_to_transform",
-        "loftq_config", "lora_dropout", "lora_ga_config", "megatron_core", "modules_to_save",
-        "parent_library", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision",
-        "runtime_config", "target_modules", "task_type",
+        "eva_config", "fan_in_fan_out", "inference_mode", "layers_pattern", "loftq_config",
+        "lora_dropout", "lora_ga_config", "megatron_core", "merge_weights", "modules_to_save",
+        "parent_library", "peft_version", "qalora_group_size", "revision", "runtime_config",
+        "task_type",
     }
 )  # fmt: skip
 # these are read
 READ = frozenset(
     {
-        "alpha_pattern", "fan_in_fan_out", "init_lora_weights", "lora_alpha", "peft_type",
-        "use_rslora",
+        "alpha_pattern", "exclude_modules", "init_lora_weights", "layers_to_transform",
+        "lora_alpha", "peft_type", "r", "rank_pattern", "target_modules", "use_rslora",
     }
 )  # fmt: skip
 # of which only the value that switches it off is understood
@@ -56,12 +58,77 @@ def read_adapter_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{file} is not the config of an adapter; fetch it again")
     _require_plain(path, config)
-    patterns = config.get("alpha_pattern") or {}
-    alphas = [config.get("lora_alpha"), *(patterns.values() if isinstance(patterns, dict) else [])]
-    numbers = all(isinstance(a, int | float) and not isinstance(a, bool) for a in alphas)
-    if not numbers or not isinstance(patterns, dict):
-        raise UserError(f"{file}: lora_alpha or alpha_pattern is not a number; fetch it again")
+    _require_numbers(file, config, "lora_alpha", "alpha_pattern")
+    if "r" in config:  # the factors show it, too
+        _require_numbers(file, config, "r", "rank_pattern")
     return config
+
+
+def _require_numbers(file: Path, config: dict[str, Any], key: str, pattern: str) -> None:
+    patterns = config.get(pattern) or {}
+    if not isinstance(patterns, dict) or not all(map(_is_pattern, patterns)):
+        raise UserError(
+            f"{file}: {pattern} is no mapping of names' ends to numbers; fetch it again"
+        )
+    if not all(map(_is_number, [config.get(key), *patterns.values()])):
+        raise UserError(f"{file}: {key} or {pattern} is not a number; fetch it again")
+
+
+def _is_number(value: Any) -> bool:
+    whole = isinstance(value, int | float) and not isinstance(value, bool)
+    return whole and abs(value) < 1e30
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(rf"(.*\.)?({text})$")
+    except re.error:
+        return False
+    return True
+
+
+def pattern_value(patterns: dict[str, Any] | None, module: str, default: Any) -> Any:
+    """What a config says for a module: the first pattern that is the end of its name, or a default.
+
+    Args:
+        patterns: regular expressions -> values, as in `alpha_pattern`.
+    """
+    matching = (
+        value for end, value in (patterns or {}).items() if re.match(rf"(.*\.)?({end})$", module)
+    )
+    return next(matching, default)
+
+
+def require_rank(path: Path, config: dict[str, Any], module: str, rank: int) -> None:
+    """Raise UserError if the config says another rank than the factors have."""
+    stated = pattern_value(config.get("rank_pattern"), module, config.get("r"))
+    if stated is not None and stated != rank:
+        raise UserError(
+            f"{path}: module '{module}' has rank {rank} in its file, and {stated} by its config; "
+            "fetch it again"
+        )
+
+
+def require_named(path: Path, config: dict[str, Any], module: str) -> None:
+    """Raise UserError if PEFT would not load the factors of a module, by the config."""
+    targets, layers = config.get("target_modules"), config.get("layers_to_transform")
+    left_out = config.get("exclude_modules")
+    named = targets in (None, "all-linear") or _names(targets, module)
+    if layers is not None and layers != []:
+        numbers = [layers] if isinstance(layers, int) else layers
+        named = named and layer_of(module) in numbers
+    if not named or (left_out and _names(left_out, module)):
+        raise UserError(
+            f"{path} has factors of '{module}', which its config does not name (target_modules, "
+            "exclude_modules, layers_to_transform), so that PEFT leaves them out; fetch it again"
+        )
+
+
+def _names(given: Any, module: str) -> bool:
+    """Whether a regular expression, or one of several ends of names, is a module's."""
+    if isinstance(given, str):
+        return _is_pattern(given) and re.fullmatch(given, module) is not None
+    return any(module == end or module.endswith(f".{end}") for end in given)
 
 
 def _require_plain(path: Path, config: dict[str, Any]) -> None:

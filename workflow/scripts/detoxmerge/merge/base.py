@@ -1,8 +1,8 @@
 """The base model of a merge: each parameter under one name, whatever others call it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from ..errors import UserError
@@ -11,7 +11,7 @@ from ..models.library_names import LibraryNames
 from ..models.tied_weights import stored_twice
 from ..plan.weight_names import read_config
 from ..storage.reading import Weights
-from .parameter_names import parameters, prefixes, require_floats
+from .parameter_names import parameters, prefixes, require_floats, require_plain
 from .per_layer import excluded_tensors
 
 
@@ -23,25 +23,20 @@ class Base:
         weights: of the base's files, each parameter once, and buffers.
         folder: of the model.
         as_stored: the same with every name that the files have.
+        ask: transformers for what it knows of the names.
         twice: of tied weights that the files hold twice: other name -> name in `weights`.
     """
 
     weights: Weights
     folder: Path
     as_stored: Weights
+    ask: Callable[[], LibraryNames | None]
     twice: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def library(self) -> LibraryNames | None:
         """What transformers knows of the names; None if it is not installed, or the model new."""
-        try:
-            from ..models.loading import names_of_library
-        except ImportError:
-            return None
-        try:
-            return names_of_library({"path": str(self.folder)})
-        except (ImportError, OSError, ValueError, UserError):
-            return None
+        return self.ask()
 
     @cached_property
     def _known(self) -> dict[str, str]:
@@ -58,9 +53,18 @@ class Base:
             Each name -> name in `weights`; None for what is no parameter of this base.
         """
         names = list(names)
-        before, without = prefixes(names, list(self._known))
-        plain = {before + name.removeprefix(without): meant for name, meant in self._known.items()}
-        return {name: plain.get(name) for name in names}
+        found: list[dict[str, str | None]] = []
+        for before, without in prefixes(names, list(self._known)):
+            plain = {before + n.removeprefix(without): meant for n, meant in self._known.items()}
+            found.append({name: plain.get(name) for name in names})
+        for other in found[1:]:
+            if differing := [name for name in names if other[name] != found[0][name]]:
+                name = differing[0]
+                raise UserError(
+                    f"'{name}' may be '{found[0][name]}' or '{other[name]}' of the base in "
+                    f"{self.folder}; save it from the whole model, whose names are complete"
+                )
+        return found[0]
 
     def names_of(self, names: Iterable[str]) -> dict[str, str | None]:
         """As `plain_names`, for the names of any release of transformers, and of modules.
@@ -84,11 +88,36 @@ class Base:
         """
         return excluded_tensors(parameters(self.weights.layout), patterns, self.other_names)
 
-    def is_only_embedding(self, name: str) -> bool:
-        """Whether a parameter is the only matrix with as many rows as the base has tokens."""
-        shapes = [s for s in parameters(self.weights.layout).values() if len(s) == 2]
-        rows, shape = max(s[0] for s in shapes), self.weights.layout[name][1]
-        return len(shape) == 2 and shape[0] == rows and sum(s[0] == rows for s in shapes) == 1
+    def is_input_first(self, name: str, label: str) -> bool:
+        """Whether a square matrix is stored as (in, out), as GPT-2's Conv1D does.
+
+        Args:
+            label: what messages call the adapter that asks.
+
+        Raises:
+            UserError: nobody can tell.
+        """
+        layout = self.weights.layout
+        # a bias is as long as the output: that of a Conv1D is as long as the last axis
+        conv1d = any(
+            len(shape) == 2 and len(set(shape)) == 2 and bias == (shape[1],)
+            for other, (_, shape) in layout.items()
+            if (bias := layout.get(f"{other.removesuffix('weight')}bias", ("", ()))[1])
+        )
+        if not conv1d:
+            return False
+        if self.library is None:
+            raise UserError(
+                f"{label}: '{name}' is square, so that its orientation cannot be told; install "
+                "transformers and torch beside this command, which know it"
+            )
+        return self.library.parameter(name) in self.library.input_first
+
+    def may_be_tied(self, name: str) -> bool:
+        """Whether a parameter is a matrix with as many rows as the base has tokens."""
+        rows = max(s[0] for s in parameters(self.weights.layout).values() if len(s) == 2)
+        shape = self.weights.layout[name][1]
+        return len(shape) == 2 and shape[0] == rows
 
     def other_names(self) -> dict[str, str]:
         """Every other name of a tied weight -> name in `weights`."""
@@ -106,10 +135,22 @@ def open_base(folder: Path) -> Base:
         UserError: files are missing or broken, or hold what a vector cannot be subtracted from.
     """
     weights = Weights(weight_files(folder, "base"))
+    config = read_config(folder, "base")
+    require_plain(config, weights, str(folder))
     require_floats(weights)
-    twice = stored_twice(weights, read_config(folder, "base"), folder)
+
+    @cache
+    def ask() -> LibraryNames | None:
+        try:
+            from ..models.loading import names_of_library
+
+            return names_of_library({"path": str(folder)}, as_saved=True)
+        except Exception:  # not installed, or a model that it cannot build: nobody is to be asked
+            return None
+
+    twice = stored_twice(weights, config, folder, ask)
     once = {name: name for name in weights.layout if name not in twice}
-    return Base(weights.renamed(once), folder, weights, twice)
+    return Base(weights.renamed(once), folder, weights, ask, twice)
 
 
 def _num_none(names: dict[str, str | None]) -> int:

@@ -44,7 +44,8 @@ def names_in(
         if name in names and not same_bytes(weights, names[name], stored):
             raise UserError(
                 f"{label}: '{names[name]}' and '{stored}' are one weight in the base, and differ "
-                "in it; train it with the weights tied, or take a base in which they are two"
+                "in it; train it with the weights tied, or, if they are two, set "
+                "tie_word_embeddings to false in the base's config.json and store both"
             )
         names.setdefault(name, stored)
     for name, shape in wanted.items():

@@ -5,7 +5,7 @@ and rounded once to fp32: the mean of N adapters is the mean of their products.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -17,7 +17,14 @@ from ..errors import UserError
 from ..models.tied_weights import same_bytes
 from ..storage.reading import FLOATS, Weights
 from ..storage.tensors import Shape
-from .adapter_config import CONFIG, MERGE_IT, read_adapter_config
+from .adapter_config import (
+    CONFIG,
+    MERGE_IT,
+    pattern_value,
+    read_adapter_config,
+    require_named,
+    require_rank,
+)
 from .base import Base
 from .parameter_names import parameters, without_wrappers
 
@@ -36,8 +43,6 @@ class Product:
 
     left: np.ndarray  # (rows, r), with s in it
     right: np.ndarray  # (r, columns)
-    embedding: bool
-    transposed: bool  # whether the base's tensor is the transpose of what PEFT calls B A
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,10 @@ def open_adapter(path: Path, base: Base, excluded: Collection[str] = ()) -> Adap
                 f"{path} changes '{name}' of the base by the factors of two modules, as it is the "
                 f"weight of both ('{module}' is one); {MERGE_IT}"
             )
-        products[name] = _product(path, config, module, factors[module], shapes[name])
-    _require_one_orientation(path, config, list(products.values()))
+        require_named(path, config, module)
+        shape = shapes[name]
+        turned = len(set(shape)) == 1 and base.is_input_first(name, str(path))
+        products[name] = _product(path, config, module, factors[module], shape, turned)
     kept = _saved_whole(path, base, weights, {n: whole[n] for n in saved}, saved, set(products))
     return Adapter(str(path), weights, products, kept)
 
@@ -150,17 +157,20 @@ def _require_both_names(
     """Raise UserError if a tied weight is saved whole under one of its names alone."""
     tied = base.other_names() if kept else {}
     for name in kept:
-        if base.library is None and base.is_only_embedding(name):
+        if base.library is None and base.may_be_tied(name):
             raise UserError(
                 f"{path} saves '{kept[name]}' whole, which may be the base's output head, too; "
                 "install transformers and torch beside this command, to tell"
             )
-    for other, name in tied.items():
-        if name in kept and sum(meant == name for meant in saved.values()) < 2:
+    for name in kept:
+        every = {other for other, ours in tied.items() if ours == name} | {name}
+        named = {stored for stored, meant in saved.items() if meant == name}
+        if len(named) < len(every):
+            left = sorted(o for o in every if not any(n.endswith(o) for n in named))
             raise UserError(
                 f"{path} saves '{kept[name]}' whole, and the base has one weight for it and for "
-                f"'{other}', which PEFT leaves as it was: the two would differ; {MERGE_IT}, with a "
-                "base in which they are two"
+                f"'{(left or sorted(every))[0]}', which PEFT leaves as it was: the two would "
+                f"differ; {MERGE_IT}, with a base in which they are two"
             )
 
 
@@ -193,7 +203,9 @@ def _sort_tensors(weights: Weights) -> tuple[dict[str, dict[str, Any]], dict[str
                     f"{weights.file_of[stored]}: '{stored}' is not part of a plain LoRA; {MERGE_IT}"
                 )
             # PEFT's names of biases that are trained, and of whole modules
-            whole[name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = stored
+            name = name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")
+            _require_new(name, whole, weights, stored)
+            whole[name] = stored
             continue
         if len(shape) != 2 or 0 in shape:
             raise UserError(
@@ -204,48 +216,52 @@ def _sort_tensors(weights: Weights) -> tuple[dict[str, dict[str, Any]], dict[str
         if not np.isfinite(read).all():
             raise UserError(f"{weights.file_of[stored]}: '{stored}' holds NaN or infinity")
         entry = factors.setdefault(part["module"], {"embedding": bool(part["embedding"])})
+        _require_new(part["which"], entry, weights, stored)
         entry[part["which"]] = read.reshape(shape).astype(np.float64)
     return factors, whole
 
 
+def _require_new(name: str, known: Mapping[str, Any], weights: Weights, stored: str) -> None:
+    if name in known:
+        raise UserError(
+            f"{weights.file_of[stored]}: '{stored}' is there a second time under another name; "
+            "save the adapter again"
+        )
+
+
 def _product(
-    path: Path, config: dict[str, Any], module: str, parts: dict[str, Any], shape: Shape
+    path: Path,
+    config: dict[str, Any],
+    module: str,
+    parts: dict[str, Any],
+    shape: Shape,
+    turned: bool,
 ) -> Product:
-    """The factors in the order whose product has the shape of the base's tensor."""
+    """The factors in the order whose product has the shape of the base's tensor.
+
+    Args:
+        turned: whether a square tensor of the base is stored as (in, out).
+    """
     if "A" not in parts or "B" not in parts:
         raise UserError(f"{path}: module '{module}' lacks lora_A or lora_B; fetch it again")
     a, b = parts["A"], parts["B"]
+    require_rank(path, config, module, len(a))
     b = b * _scale(config, module, len(a))
     # a Conv1D (GPT-2) and an embedding keep the transpose of what a linear layer keeps
     transposed = parts["embedding"] or (b.shape[0], a.shape[1]) != shape
     # the shape of a square tensor cannot show whether it is transposed
     if not parts["embedding"] and len(set(shape)) == 1:
-        transposed = bool(config.get("fan_in_fan_out"))
+        transposed = turned
     left, right = (a.T, b.T) if transposed else (b, a)
-    product = Product(left, right, parts["embedding"], transposed)
     if (len(left), right.shape[1]) != shape or a.shape[0] != b.shape[1]:
         raise UserError(
             f"{path} is an adapter of another base: '{module}' is {list(shape)} in this base, and "
             f"its factors are {list(b.shape)} and {list(a.shape)}"
         )
-    return product
-
-
-def _require_one_orientation(path: Path, config: dict[str, Any], products: list[Product]) -> None:
-    """Raise UserError if the config's one flag is wrong for some modules and some are square."""
-    linear = [p for p in products if not p.embedding]
-    square = [len(p.left) == p.right.shape[1] for p in linear]
-    flag = bool(config.get("fan_in_fan_out"))
-    if any(square) and any(p.transposed != flag for p in linear):
-        raise UserError(
-            f"{path}: fan_in_fan_out is {flag} in its config and wrong for some of its modules, so "
-            "that the square ones cannot be told apart; " + MERGE_IT
-        )
+    return Product(left, right)
 
 
 def _scale(config: dict[str, Any], module: str, rank: int) -> float:
     """s of a module; `alpha_pattern` holds exceptions by the ends of names."""
-    patterns = config.get("alpha_pattern") or {}
-    matching = (alpha for end, alpha in patterns.items() if re.match(rf"(.*\.)?({end})$", module))
-    alpha = next(matching, config["lora_alpha"])
+    alpha = pattern_value(config.get("alpha_pattern"), module, config["lora_alpha"])
     return alpha / (sqrt(rank) if config.get("use_rslora") else rank)

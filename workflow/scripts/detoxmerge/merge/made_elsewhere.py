@@ -11,10 +11,11 @@ from ..models.folder import weight_files
 from ..models.loading import names_of_library
 from ..models.places import download_model, model_folder, place_in, place_of, require_files
 from ..plan.local import expand_path
+from ..plan.weight_names import read_config
 from ..storage.artefacts import sha256, write_manifest
 from ..storage.reading import Weights
 from .base import Base
-from .parameter_names import stored_names
+from .parameter_names import require_plain, stored_names
 from .task_vectors import TaskVector, open_fine_tune
 
 
@@ -63,8 +64,10 @@ def loaded_base(manifest: Path) -> Base:
     place = place_in(manifest)
     folder = require_files(model_folder(place), place)
     weights = Weights(weight_files(folder, "base"))
-    names = stored_names(weights, names_of_library(place), str(folder))
-    return Base(weights.renamed(names), folder, weights)
+    require_plain(read_config(folder, "base"), weights, str(folder))
+    library = names_of_library(place)
+    names = stored_names(weights, library, str(folder))
+    return Base(weights.renamed(names), folder, weights, lambda: library)
 
 
 def open_given(place: Mapping[str, Any], base: Base, excluded: Collection[str] = ()) -> TaskVector:

@@ -6,12 +6,16 @@ inner model lack; older files also hold buffers, and a tied weight twice.
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from ..errors import UserError
 from ..models.library_names import LibraryNames
 from ..models.tied_weights import same_bytes
 from ..storage.reading import FLOATS, Weights
 from ..storage.tensors import Shape
+
+# dtypes of weights that quantisation packs; positions and other counts are I64
+PACKED = ("I8", "U8", "I32", "U32")
 
 Layout = Mapping[str, tuple[str, Shape]]
 
@@ -36,7 +40,7 @@ def parameters(layout: Layout) -> dict[str, Shape]:
     return {n: shape for n, (dtype, shape) in layout.items() if is_parameter(n, dtype, shape)}
 
 
-def prefixes(names: list[str], base: list[str]) -> tuple[str, str]:
+def prefixes(names: list[str], base: list[str]) -> list[tuple[str, str]]:
     """The prefix that one file's names have and the base's lack, and the other way round.
 
     Args:
@@ -44,8 +48,9 @@ def prefixes(names: list[str], base: list[str]) -> tuple[str, str]:
         base: in the base's files.
 
     Returns:
-        (a, b), one of them empty: of all pairs the one for which the most names of the base, with
-        `b` taken off and `a` put in front, are among `names`.
+        (a, b), one of them empty: of all pairs those for which the most names of the base, with
+        `b` taken off and `a` put in front, are among `names`. Several, where names of an inner
+        model fit into two parts of the base.
     """
     # some names are enough to find all prefixes that there may be
     candidates, known = {("", "")}, set(names)
@@ -58,7 +63,25 @@ def prefixes(names: list[str], base: list[str]) -> tuple[str, str]:
         before, without = pair
         return sum(before + b.removeprefix(without) in known for b in base)
 
-    return max(sorted(candidates), key=num_known)
+    counts = {pair: num_known(pair) for pair in sorted(candidates)}
+    return [pair for pair, count in counts.items() if count == max(counts.values())]
+
+
+def require_plain(config: Mapping[str, Any], weights: Weights, label: str) -> None:
+    """Raise UserError if weights are quantised: what is stored is then not what is computed with.
+
+    Args:
+        config: config.json of the model.
+        label: what messages call the model.
+    """
+    packed = [n for n, (dtype, shape) in weights.layout.items()
+              if dtype in PACKED and len(shape) > 1 and not MASK.search(n)]  # fmt: skip
+    if "quantization_config" in config or packed:
+        why = f"'{packed[0]}' is {weights.layout[packed[0]][0]}" if packed else "its config says so"
+        raise UserError(
+            f"{label} is quantised ({why}); take the model unquantised, or load it, call "
+            "dequantize() and save it"
+        )
 
 
 def without_wrappers(weights: Weights, label: str) -> Weights:

@@ -16,7 +16,7 @@ def excluded_tensors(
     Args:
         names: of all tensors.
         patterns: parts of names: ``wte``, ``ln_``, or ``h.1.`` for a block.
-        other_names: asked where a pattern is in no name: of tied weights, other name -> name.
+        other_names: of tied weights: other name -> name; they are left out under either.
 
     Raises:
         UserError: a pattern is in no name, or no tensor would be left to merge.
@@ -24,8 +24,9 @@ def excluded_tensors(
     names = sorted(names)
     excluded: set[str] = set()
     for pattern in patterns:
-        hits = {name for name in names if pattern.lower() in name.lower()}
-        hits = hits or {n for other, n in other_names().items() if pattern.lower() in other.lower()}
+        others = {other: name for other, name in other_names().items() if name in names}
+        every = {name: name for name in names} | others
+        hits = {name for other, name in every.items() if pattern.lower() in other.lower()}
         if not hits:
             parts = {part for name in names for part in name.split(".") if not part.isdigit()}
             raise UserError(

@@ -14,13 +14,13 @@ import numpy as np
 
 from ..errors import UserError
 from ..models.folder import weight_files
-from ..plan.weight_names import holds_a_model
+from ..plan.weight_names import holds_a_model, read_config
 from ..storage.reading import FLOATS, Weights
 from ..storage.tensors import Shape
 from .base import Base
 from .fine_tune_names import names_in
 from .lora import CONFIG, FILE, is_adapter, open_adapter
-from .parameter_names import parameters, without_wrappers
+from .parameter_names import parameters, require_plain, without_wrappers
 
 DELTA = "delta.safetensors"
 TIED = "tied"  # of its header: other names of tied weights, as JSON
@@ -95,6 +95,7 @@ def open_fine_tune(path: Path, base: Base, excluded: Collection[str] = ()) -> Ta
     if is_adapter(path) and not holds_a_model(path):
         return _adapter(path, base, excluded)
     weights = without_wrappers(Weights(files := weight_files(path, "fine-tune")), str(path))
+    require_plain(read_config(path, "fine-tune"), weights, str(path))
     names = names_in(weights, base, str(path), excluded)
     for name, stored in names.items():
         _require_dtype(path, stored, weights.layout[stored][0], base.weights.layout[name][0])

@@ -22,10 +22,12 @@ class LibraryNames:
     Attributes:
         shapes: name -> shape, sorted by name; tied weights once, no buffers.
         tied: every other name of a tied weight -> its name in `shapes`.
+        input_first: matrices that are stored as (in, out), those of GPT-2's Conv1D.
     """
 
     shapes: dict[str, Shape]
     tied: dict[str, str]
+    input_first: frozenset[str]
     _loaded: Callable[[str], str | None]
 
     def parameter(self, stored: str) -> str | None:
@@ -49,6 +51,8 @@ def library_names(model: "PreTrainedModel") -> LibraryNames:
     Args:
         model: on any device, for example ``meta``.
     """
+    from transformers.pytorch_utils import Conv1D
+
     names: dict[int, str] = {}
     tied = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -56,7 +60,8 @@ def library_names(model: "PreTrainedModel") -> LibraryNames:
         if first != name:
             tied[name] = first
     shapes = {name: tuple(p.shape) for name, p in sorted(model.named_parameters())}
-    return LibraryNames(shapes, tied, _renaming(model))
+    input_first = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, Conv1D)}
+    return LibraryNames(shapes, tied, frozenset(input_first), _renaming(model))
 
 
 def _renaming(model: "PreTrainedModel") -> Callable[[str], str | None]:

@@ -56,7 +56,8 @@ def fetch_model(
     weights = weight_files(folder, name)
     try:
         count = sum(_num_elements(file) for file in weights)
-        stored_twice(Weights(weights), read_config(folder, name), folder)
+        told = read_config(folder, name)
+        stored_twice(Weights(weights), told, folder, lambda: names_of_library(place))
     except UserError as error:
         raise UserError(f"{name}: {error}") from None
     config = _require_config(folder, name)
@@ -123,36 +124,39 @@ def parameter_shapes(place: Place) -> dict[str, tuple[int, ...]]:
     return names_of_library(place).shapes
 
 
-def names_of_library(place: Place) -> LibraryNames:
+def names_of_library(place: Place, *, as_saved: bool = False) -> LibraryNames:
     """What transformers calls the parameters of a model, and what it renames to them.
+
+    Args:
+        as_saved: of the class that its config names, and not of the causal LM that is loaded here.
 
     Raises:
         OSError: the config is missing.
         ValueError: transformers does not know such a model.
     """
-    return library_names(_without_weights(place))
+    return library_names(_without_weights(place, as_saved=as_saved))
 
 
-def input_first_weights(place: Place) -> set[str]:
-    """The matrices of a base model that are stored as (in, out): those of GPT-2's Conv1D.
+def input_first_weights(place: Place) -> frozenset[str]:
+    """The matrices of a base model that are stored as (in, out); all others are (out, in).
 
     Returns:
-        Names as in `named_parameters`; all other matrices are (out, in).
+        Names as in `named_parameters`.
     """
-    from transformers.pytorch_utils import Conv1D
-
-    modules = _without_weights(place).named_modules()
-    return {f"{name}.weight" for name, module in modules if isinstance(module, Conv1D)}
+    return names_of_library(place).input_first
 
 
-def _without_weights(place: Place) -> PreTrainedModel:
+def _without_weights(place: Place, *, as_saved: bool = False) -> PreTrainedModel:
     """A base model by its config alone, on the meta device."""
     import torch
-    from transformers import AutoModelForCausalLM
+    import transformers
 
     config = load_config(place)
+    named = getattr(transformers, (config.architectures or [""])[0], None) if as_saved else None
     with torch.device("meta"), code_never_runs(model_folder(place)):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        if named is not None:
+            return named(config)
+        return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 def context_of(model: PreTrainedModel) -> int | None:

@@ -1,11 +1,11 @@
 """One weight under two names: an output head that is the input embedding.
 
-Files hold it once, or, of some models and merging tools, twice. The names are told by the config
-and the bytes alone, so that neither torch nor transformers is needed.
+Files hold it once, or, of some models and merging tools, twice. The config and the bytes tell it
+where they can, so that neither torch nor transformers is needed.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,26 @@ import numpy as np
 
 from ..errors import UserError
 from ..storage.reading import FLOATS, Weights
-from .without_code import read_folder
+from .library_names import LibraryNames
 
 # the last module of an output head's name; of two tied names the other one is the parameter's
-HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output|output_layer|proj_out|head|decoder)\.weight$")
+HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output|output_layer|proj_out|head|decoder)\.\w+$")
+EMBEDDING = re.compile(r"(^|\.)(\w*emb\w*|wte|shared)\.weight$")
 
 
-def stored_twice(weights: Weights, config: Mapping[str, Any], folder: Path) -> dict[str, str]:
+def stored_twice(
+    weights: Weights,
+    config: Mapping[str, Any],
+    folder: Path,
+    ask: Callable[[], LibraryNames | None],
+) -> dict[str, str]:
     """The names of tied embeddings that the files hold beside the parameter's own.
 
     Args:
         weights: of the model's files.
         config: its config.json.
-        folder: for the error message, and to ask transformers where the config says nothing.
+        folder: for the error message.
+        ask: transformers, where the config alone does not tell.
 
     Returns:
         other name -> name of the parameter; empty where each weight is stored once.
@@ -33,30 +40,63 @@ def stored_twice(weights: Weights, config: Mapping[str, Any], folder: Path) -> d
     Raises:
         UserError: the config says that they are one weight, and their bytes differ.
     """
-    stated = _stated(config, "tie_word_embeddings")
-    if stated is False:
-        return {}
-    rows = _rows(weights, config)
-    matrices = [
-        name
-        for name, (dtype, shape) in weights.layout.items()
-        if len(shape) == 2 and shape[0] == rows and dtype in FLOATS
-    ]
-    matrices.sort(key=lambda name: (bool(HEAD.search(name)), name))
+    names = _candidates(weights, config)
+    alike = [(a, b) for i, b in enumerate(names) for a in names[:i]
+             if weights.layout[a][1] == weights.layout[b][1]]  # fmt: skip
     twice: dict[str, str] = {}
-    for i, name in enumerate(matrices):
-        same = (n for n in matrices[:i] if n not in twice and same_bytes(weights, n, name))
-        if first := next(same, None):
-            twice[name] = first
-    if len(matrices) == 2 and not twice and _is_pair(weights, *matrices):
-        embedding, head = matrices
-        if stated or _tied_by_default(folder):
+    for name, other in alike:
+        if name in twice or other in twice or not _are_tied(name, other, weights, config, ask):
+            continue
+        if not same_bytes(weights, name, other):
             raise UserError(
-                f"{folder}: its config.json says that '{head}' and '{embedding}' are one weight "
+                f"{folder}: its config.json says that '{other}' and '{name}' are one weight "
                 "(tie_word_embeddings), and its files hold two that differ; set it to false there "
                 "if both are meant, or save the model again"
             )
+        twice[other] = name
     return twice
+
+
+def _candidates(weights: Weights, config: Mapping[str, Any]) -> list[str]:
+    """Embeddings and heads, and heads' biases, by name and number of rows; heads last."""
+    rows = _rows(weights, config)
+    names = [
+        name
+        for name, (dtype, shape) in weights.layout.items()
+        if dtype in FLOATS
+        and shape[:1] == (rows,)
+        and (
+            (len(shape) == 2 and (HEAD.search(name) or EMBEDDING.search(name)))
+            or (len(shape) == 1 and name.endswith(".bias"))
+        )
+    ]
+    return sorted(names, key=lambda name: (bool(HEAD.search(name)), name.count("."), name))
+
+
+def _are_tied(
+    name: str,
+    other: str,
+    weights: Weights,
+    config: Mapping[str, Any],
+    ask: Callable[[], LibraryNames | None],
+) -> bool:
+    """Whether two names are one weight by the config, or, where it is silent, by equal bytes."""
+    stated = config.get("tie_word_embeddings")
+    # of several configs in one, which decides depends on the class
+    nested = any(isinstance(value, Mapping) and "vocab_size" in value for value in config.values())
+    if not nested and stated is False:
+        return False
+    equal = same_bytes(weights, name, other)
+    if not nested and equal:
+        return True
+    library = ask()
+    if library is not None:
+        parameter = library.parameter(name)
+        return parameter is not None and parameter == library.parameter(other)
+    if equal:
+        return _stated(config, "tie_word_embeddings") is not False
+    pair = EMBEDDING.search(name) and HEAD.search(other) and "pos" not in name
+    return bool(stated and pair)
 
 
 def same_bytes(weights: Weights, name: str, other: str) -> bool:
@@ -70,11 +110,6 @@ def same_bytes(weights: Weights, name: str, other: str) -> bool:
         if not np.array_equal(a, b):
             return False
     return True
-
-
-def _is_pair(weights: Weights, embedding: str, head: str) -> bool:
-    """Whether two matrices look like an embedding and its head."""
-    return bool(HEAD.search(head)) and weights.layout[embedding][1] == weights.layout[head][1]
 
 
 def _rows(weights: Weights, config: Mapping[str, Any]) -> int:
@@ -91,15 +126,3 @@ def _stated(config: Mapping[str, Any], key: str) -> Any:
         if isinstance(part, Mapping) and part.get(key) is not None:
             return part[key]
     return None
-
-
-def _tied_by_default(folder: Path) -> bool:
-    """What transformers takes for granted where the config does not say it."""
-    try:
-        from transformers import AutoConfig
-
-        config = read_folder(AutoConfig, folder)
-    # not installed, or a model that it does not know, or whose code it would need
-    except (ImportError, OSError, ValueError, UserError):
-        return False
-    return bool(getattr(config.get_text_config(), "tie_word_embeddings", False))
