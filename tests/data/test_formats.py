@@ -345,3 +345,51 @@ def test_reading_a_file_writes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     path = write(tmp_path / "x.csv", rows_with(None, None)[:9])
     read_rows(dataset(path=path), "d", ASKED)
     assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]
+
+
+def chosen(tmp_path, where, *files, **more):
+    """Texts of the rows that `where` keeps."""
+    source = dataset(path=[str(file) for file in files], where=where, **more)
+    return read_rows(source, "name", ["text"])[0]["text"].tolist()
+
+
+def test_where_compares_cells_whatever_other_files_and_rows_have(tmp_path):
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    first.write_text("text,ok,id\n" + "".join(f"a{i},true,{i}\n" for i in range(5)))
+    second.write_text("text,ok,id\nb0,true,7\nb1,unknown,007\nb2,TRUE,b8\n")
+    everything = [*(f"a{i}" for i in range(5)), "b0", "b2"]
+    assert chosen(tmp_path, {"ok": True}, first, second) == everything
+    assert chosen(tmp_path, {"id": "007"}, first, second) == ["b1"]
+    assert chosen(tmp_path, {"id": 7}, first, second) == ["b0", "b1"]
+    assert chosen(tmp_path, {"id": "b8"}, first, second) == ["b2"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_where_does_not_round_large_numbers(tmp_path, suffix):
+    large, file = 1234567890123456789, tmp_path / f"x.{suffix}"
+    frame = pd.DataFrame({"text": ["a", "b", "c"], "id": [large, large + 1, None]})
+    frame["id"] = pd.Series([large, large + 1, None], dtype="Int64")
+    if suffix == "csv":
+        frame.to_csv(file, index=False)
+    elif suffix == "jsonl":
+        rows = [{"text": "a", "id": large}, {"text": "b", "id": large + 1}, {"text": "c"}]
+        file.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        frame.to_parquet(file)
+    assert chosen(tmp_path, {"id": large}, file) == ["a"]
+
+
+def test_the_limit_counts_all_faults_together(tmp_path):
+    lines = ['{"text": "a", "toxicity": 0.5}'] * 982
+    lines += ['{"text": "\\ud83d", "toxicity": 0.5}'] * 9 + ['{"text": "b", "toxicity": "5%"}'] * 9
+    file = tmp_path / "x.jsonl"
+    file.write_text("\n".join(lines))
+    with pytest.raises(UserError, match="9 of 991 rows cannot be read"):
+        read_rows(dataset(path=[str(file)]), "name", ["text", "toxicity"], "toxicity")
+
+
+def test_semicolons_between_quoted_fields_are_named(tmp_path):
+    file = tmp_path / "x.csv"
+    file.write_text('"text";"toxicity"\n"bad";"0,9"\n')
+    with pytest.raises(UserError, match="seem to be separated by semicolons"):
+        read_rows(dataset(path=[str(file)]), "name", ["text", "toxicity"], "toxicity")

@@ -2,7 +2,7 @@
 
 import bisect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -33,7 +33,9 @@ class Rows(NamedTuple):
     num_unreadable: int
 
 
-def read_files(paths: list[str], columns: list[str], text: str, name: str) -> Rows:
+def read_files(
+    paths: list[str], columns: list[str], text: str, name: str, exact: Collection[str] = ()
+) -> Rows:
     """The rows of some files, one after another.
 
     Args:
@@ -41,12 +43,15 @@ def read_files(paths: list[str], columns: list[str], text: str, name: str) -> Ro
         columns: which are read; files may hold others, of whatever types.
         text: the one with the text.
         name: what the config calls them, for error messages.
+        exact: columns whose cells stay as they are written, for comparisons.
 
     Raises:
         UserError: a file is missing, has another format, or cannot be read.
     """
     files = [Path(expand_path(path)) for path in paths]
-    read = _format(files, name).read
+    kind = _format(files, name)
+    typed = getattr(kind, "typed", pd.Series)  # of cells that are words, over all files
+    read = kind.read
     asked = list(dict.fromkeys(columns))
     parts = [_read(read, file, asked, text, name) for file in files]
     ends = [0]
@@ -67,12 +72,27 @@ def read_files(paths: list[str], columns: list[str], text: str, name: str) -> Ro
         lambda row: f"{place(row)} holds half of a character, which is no text (a lone surrogate)",
         "write these rows anew",
     )
-    frame = pd.DataFrame({c: _joined([part.cells[c] for part in parts], broken) for c in asked})
+    frame = pd.DataFrame(
+        {
+            column: _joined(
+                [part.cells[column] for part in parts],
+                broken,
+                (lambda cells: pd.Series(cells, dtype="object")) if column in exact
+                else pd.Series if column == text else typed,
+            )
+            for column in asked
+        }
+    )  # fmt: skip
     return Rows(frame.drop(index=broken), place, len(broken))
 
 
 def leave_out(
-    name: str, rows: Sequence[int], total: int, fault: Callable[[int], str], cure: str
+    name: str,
+    rows: Sequence[int],
+    total: int,
+    fault: Callable[[int], str],
+    cure: str,
+    before: int = 0,
 ) -> None:
     """Say which rows are left out, or raise UserError if they are more than `UNREADABLE_SHARE`.
 
@@ -82,13 +102,14 @@ def leave_out(
         total: number of rows.
         fault: row -> where it stands and what is wrong.
         cure: how to mend them.
+        before: rows that were left out already, for another fault.
     """
     if not len(rows):
         return
     more = f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
     shown = "; ".join(map(fault, rows[:3])) + more
     said = f"{name}: {len(rows)} of {total} rows cannot be read: {shown}"
-    if len(rows) > UNREADABLE_SHARE * total:
+    if len(rows) + before > UNREADABLE_SHARE * (total + before):
         raise UserError(f"{said}; {cure} (at most {UNREADABLE_SHARE:.0%} of the rows may be so)")
     print(f"{said}; they are left out")
 
@@ -142,14 +163,18 @@ def _half_characters(part: Columns) -> list[int]:
     )
 
 
-def _joined(parts: list[pd.Series | list[Any]], broken: list[int]) -> pd.Series:
+def _joined(
+    parts: list[pd.Series | list[Any]],
+    broken: list[int],
+    typed: Callable[[list[Any]], pd.Series],
+) -> pd.Series:
     """One column of all files; its type is found over all of them."""
     lists = [part for part in parts if isinstance(part, list)]
     if len(lists) == len(parts):
         values = [value for part in lists for value in part]
         for row in broken:  # they are left out, and half a character fits into no column
             values[row] = None if isinstance(values[row], str) else values[row]
-        return pd.Series(values)
+        return typed(values)
     columns = [pd.Series(part) for part in parts]
     if len({column.dtype for column in columns}) > 1:
         columns = [_in_double_precision(column) for column in columns]

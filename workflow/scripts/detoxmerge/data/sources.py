@@ -1,19 +1,20 @@
 """Rows of text from the hub, from local files or from the embedded generator, in one form."""
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from ..errors import UserError
 from ..models.places import hub_sentence
 from ..plan.local import expand_path
 from ..storage.artefacts import sha256
 from .columns import require_fields
+from .formats.delimited import WORDS
 from .rows import Rows, leave_out, read_files
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def read_rows(
         UserError: the source cannot be read, lacks a column, or has too few rows.
     """
     asked = list(dict.fromkeys([*columns, *source["where"]]))
-    frame, place, unreadable = _rows(source, name, asked)
+    frame, place, unreadable = _rows(source, name, asked, exact=source["where"])
     require_fields(asked, list(frame.columns), name)
     _require_one_type(frame, source["text"], place, name)
     for column, value in source["where"].items():
@@ -58,7 +59,9 @@ def read_rows(
     if source["sample"]:
         frame = _sampled(frame, name, **source["sample"])
     if score:
-        frame, without_number = _with_numbers(frame, source["text"], score, place, name)
+        frame, without_number = _with_numbers(
+            frame, source["text"], score, place, name, before=unreadable
+        )
         unreadable += without_number
     return frame[columns].reset_index(drop=True), unreadable
 
@@ -131,10 +134,10 @@ def _sampled(frame: pd.DataFrame, name: str, rows: int, seed: int) -> pd.DataFra
     return frame.iloc[np.sort(chosen)]
 
 
-def _rows(source: Mapping[str, Any], name: str, columns: list[str]) -> Rows:
-    """All rows of a source, and where they stand."""
+def _rows(source: Mapping[str, Any], name: str, columns: list[str], exact: Collection[str]) -> Rows:
+    """All rows of a source, and where they stand; cells of `exact` as they are written."""
     if source["path"]:
-        return read_files(source["path"], columns, source["text"], name)
+        return read_files(source["path"], columns, source["text"], name, exact)
     if source["generated"]:
         frame = _generated(source["generated"])
     else:
@@ -143,10 +146,33 @@ def _rows(source: Mapping[str, Any], name: str, columns: list[str]) -> Rows:
 
 
 def _equal(column: pd.Series, value: str | int | bool) -> pd.Series:
-    """Which rows have a value of `where`; a number is one, also among words."""
-    if isinstance(value, int) and not isinstance(value, bool) and not is_numeric_dtype(column):
-        return pd.to_numeric(column, errors="coerce") == value
-    return column == value
+    """Which rows have a value of `where`, cell by cell and without rounding.
+
+    A number is also one among words, so is a truth value; a text is the cell as the file has it.
+    """
+    return column.map(lambda cell: _is(cell, value)).astype(bool)
+
+
+def _is(cell: Any, value: str | int | bool) -> bool:
+    cell = cell.item() if isinstance(cell, np.generic) else cell
+    if isinstance(value, str):
+        return isinstance(cell, str) and cell == value
+    if isinstance(value, bool):
+        return (
+            WORDS.get(cell) is value
+            if isinstance(cell, str)
+            else cell is not None and cell == value
+        )
+    if isinstance(cell, str):
+        return _number(cell) == value
+    return not isinstance(cell, bool) and cell is not None and cell == value
+
+
+def _number(text: str) -> int | float | None:
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return None
 
 
 def _require_one_type(
@@ -167,7 +193,12 @@ def _require_one_type(
 
 
 def _with_numbers(
-    frame: pd.DataFrame, text: str, score: str, place: Callable[[int], str], name: str
+    frame: pd.DataFrame,
+    text: str,
+    score: str,
+    place: Callable[[int], str],
+    name: str,
+    before: int,
 ) -> tuple[pd.DataFrame, int]:
     """The rows with their score as a number, without those whose score is something else."""
     given = frame[score]
@@ -184,7 +215,7 @@ def _with_numbers(
         return f"{place(row)} has {value[:40]!r} as '{score}', {why}"
 
     cure = "write scores as 0.9, and leave the field empty where there is none"
-    leave_out(name, wrong, len(frame), fault, cure)
+    leave_out(name, wrong, len(frame), fault, cure, before)
     return frame.assign(**{score: numbers}).drop(index=wrong), len(wrong)
 
 
@@ -211,7 +242,7 @@ def _columns(
         raise UserError(
             f"{name}: {source['hub']} holds text that is not UTF-8 ({error}); save it as UTF-8"
         ) from None
-    return table.to_pandas()
+    return table.to_pandas(integer_object_nulls=True)
 
 
 def _load_hub(source: Mapping[str, Any], name: str) -> "datasets.Dataset":

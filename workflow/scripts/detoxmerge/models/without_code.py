@@ -34,11 +34,15 @@ def read_tokenizer(folder: Path) -> Any:
     import transformers
 
     tokenizer = read_folder(transformers.AutoTokenizer, folder)
-    file = folder / "tokenizer_config.json"
-    config = read_json(file) if file.is_file() else {}
-    named, auto_map = config.get("tokenizer_class"), config.get("auto_map")
-    if auto_map and isinstance(named, str) and not hasattr(transformers, named):
-        raise _needs_code(folder)
+    for name in ("tokenizer_config.json", "config.json"):
+        file = folder / name
+        config = read_json(file) if file.is_file() else {}
+        known, auto_map = config.get("tokenizer_class"), config.get("auto_map") or {}
+        own = name == "tokenizer_config.json" or "AutoTokenizer" in auto_map
+        if auto_map and own and not (isinstance(known, str) and hasattr(transformers, known)):
+            raise _needs_code(folder)
+        if known:
+            break
     return tokenizer
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from ..plan.grid import Grid
 from ..plan.load import load_config
 from ..plan.registry import replicates
+from ..storage.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Inputs:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """summary.parquet."""
-        return pd.read_parquet(self.files["summary"][0])
+        return read_table(Path(self.files["summary"][0]))
 
     @cached_property
     def results(self) -> pd.DataFrame:

@@ -16,8 +16,9 @@ from ..plan.config import Stage
 from ..plan.expected import expected_protocols
 from ..plan.grid import Grid
 from ..plan.registry import METHODS, merged_shards
-from ..storage.artefacts import publish, read_json, write_text
+from ..storage.artefacts import read_json, write_text
 from ..storage.records import chosen_scales, read_payload, read_record
+from ..storage.tables import write_table
 from .intervals import Bootstrap, Drawn
 from .provenance import Provenance
 
@@ -55,8 +56,7 @@ def summarise(grid: Grid, out: Path, config_out: Path) -> None:
         provenance.require(path)
     frame = pd.DataFrame(_rows(grid), columns=COLUMNS)
     frame["n"] = frame["n"].astype("Int64")
-    with publish(out) as part:
-        frame.to_parquet(part, index=False)
+    write_table(frame, out)
     write_text(config_out, yaml.safe_dump(grid.config.model_dump(), sort_keys=False))
     print(f"{len(frame)} numbers of {len(grid.edits)} edits and {len(grid.run.models)} base models")
 

@@ -16,10 +16,7 @@ WORDS = {"True": True, "TRUE": True, "true": True, "False": False, "FALSE": Fals
 
 
 def read(file: IO[bytes], asked: list[str], text: str, name: str, where: str) -> Columns:
-    """Cells of some columns: text as it stands, others as numbers or truth values if all are.
-
-    An empty cell is missing. In the column `text` all else is text, also ``NA`` and ``5``.
-    """
+    """Cells of some columns as they stand; an empty one is missing."""
     csv.field_size_limit(sys.maxsize)  # the module's own limit is 131,072 characters
     latest = [""]
     lines = csv.reader(_lines(file, where, latest), strict=True)
@@ -44,13 +41,14 @@ def read(file: IO[bytes], asked: list[str], text: str, name: str, where: str) ->
                     cells[column].append(row[place] or None)
             begin = lines.line_num + 1
     except csv.Error as error:
+        if begin == 1:
+            _require_commas([latest[0].strip()], asked, where)
         why = "its quote is never closed" if "end of data" in str(error) else str(error)
         raise UserError(
             f"{where} cannot be read from line {begin} on ({why}); double the quotes within a text "
             "that stands in quotes"
         ) from None
-    typed = {column: cells[column] if column == text else _typed(cells[column]) for column in asked}
-    return Columns(typed, numbers, "line")
+    return Columns(dict(cells), numbers, "line")
 
 
 def _lines(file: IO[bytes], where: str, latest: list[str]) -> Iterator[str]:
@@ -92,7 +90,7 @@ def _require_cells(row: list[str], named: int, last: int, line: str) -> None:
         )
 
 
-def _typed(cells: list[str | None]) -> pd.Series:
+def typed(cells: list[str | None]) -> pd.Series:
     """Numbers, or truth values, if all cells are; else text."""
     column = pd.Series(cells, dtype="str")
     numbers = pd.to_numeric(column, errors="coerce")

@@ -27,7 +27,7 @@ def read(file: IO[bytes], asked: list[str], text: str, name: str, where: str) ->
         if pa.types.is_dictionary(cells.type):
             cells = cells.cast(cells.type.value_type)
         _require_utf8(cells, where)
-        values[column] = pa.table({column: cells}).to_pandas()[column]
+        values[column] = pa.table({column: cells}).to_pandas(integer_object_nulls=True)[column]
     return Columns(values, range(1, table.num_rows + 1), "row")
 
 
