@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    BartConfig,
+    BartForConditionalGeneration,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
@@ -245,3 +247,37 @@ def test_the_manifest_of_a_base_whose_names_differ(tmp_path: Path) -> None:
     place = {"version": 1, "hub": None, "revision": None, "path": str(tmp_path / "tune")}
     fetch_finetune("models.m.fine_tunes.0", place, tmp_path / "base.json", tmp_path / "meta.json")
     assert json.loads((tmp_path / "meta.json").read_text())["kind"] == "model"
+
+
+def test_names_that_fit_two_parts_of_the_base_are_refused(tmp_path: Path) -> None:
+    """A LoRA of a bare decoder, on a model that also has an encoder."""
+    torch.manual_seed(0)
+    config = BartConfig(
+        vocab_size=40, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24,
+    )  # fmt: skip
+    model = BartForConditionalGeneration(config)
+    model.save_pretrained(tmp_path / "base")
+    lora = LoraConfig(r=2, target_modules=["fc1"], init_lora_weights=False)
+    get_peft_model(model.model.encoder, lora).save_pretrained(tmp_path / "lora")
+    with pytest.raises(UserError, match=r"lora: 'layers.0.fc1.weight' may be '.*coder.*' or '.*"):
+        merge_model(tmp_path / "base", [tmp_path / "lora"], tmp_path / "out", scale=1)
+
+
+@pytest.mark.parametrize("which", ["base", "tune"])
+@pytest.mark.parametrize("how", ["config", "tensor"])
+def test_quantised_weights_are_refused(tmp_path: Path, which: str, how: str) -> None:
+    """Their scales are floats, and the packed weights beside them look like buffers."""
+    pico.llama().save_pretrained(tmp_path / "base")
+    moved(pico.llama(), 1).save_pretrained(tmp_path / "tune")
+    if how == "config":
+        file = tmp_path / which / "config.json"
+        config = json.loads(file.read_text()) | {"quantization_config": {"quant_method": "gptq"}}
+        file.write_text(json.dumps(config))
+    else:
+        tensors = load_file(tmp_path / which / FILE)
+        name = "model.layers.0.mlp.up_proj.weight"
+        tensors |= {name: tensors[name].to(torch.int8), f"{name}_scale": torch.ones(32)}
+        save_file(tensors, tmp_path / which / FILE, {"format": "pt"})
+    with pytest.raises(UserError, match=rf"{which} is quantised .*; take the model unquantised"):
+        merge_model(tmp_path / "base", [tmp_path / "tune"], tmp_path / "out", scale=1)

@@ -9,10 +9,17 @@ import pico
 import pytest
 import torch
 from merge.test_adapters_of_peft import tied_llama
-from merge.test_names_of_releases import moved
+from merge.test_names_of_releases import gemma, moved
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3ForConditionalGeneration,
+    LlamaConfig,
+    LlamaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from detoxmerge.edit.methods import merge, merge_given
 from detoxmerge.errors import UserError
@@ -186,3 +193,69 @@ def test_vectors_of_the_workflow_know_the_other_name(tmp_path: Path) -> None:
             Job(tmp_path / part / "edit.json"),
         )
         assert record["tensors"]["excluded"] == [EMBEDDING]
+
+
+def test_equal_matrices_that_are_no_embeddings_are_not_tied(tmp_path: Path) -> None:
+    """Layers that begin with zeros, in a model with as many tokens as it is wide."""
+
+    def make(seed: int | None = None) -> LlamaForCausalLM:
+        config = pico.llama().config.to_dict() | {"tie_word_embeddings": True, "vocab_size": 16}
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(LlamaConfig.from_dict(config))
+        for layer in model.model.layers:
+            torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+        return moved(model, seed)
+
+    make().save_pretrained(tmp_path / "base")
+    make(3).save_pretrained(tmp_path / "tune")
+    merge_model(tmp_path / "base", [tmp_path / "tune"], tmp_path / "out", scale=1)
+    before, after = make().state_dict(), make(3).state_dict()
+    for name, tensor in LlamaForCausalLM.from_pretrained(tmp_path / "out").state_dict().items():
+        torch.testing.assert_close(tensor, 2 * before[name] - after[name])
+
+
+@pytest.mark.parametrize("top", [True, False, None])
+@pytest.mark.parametrize("nested", [True, False, None])
+def test_of_nested_configs_the_one_that_transformers_reads_decides(
+    tmp_path: Path, top: bool | None, nested: bool | None
+) -> None:
+    for name, seed in (("base", None), ("tune", 1)):
+        gemma(seed).save_pretrained(tmp_path / name)
+        tensors = load_file(tmp_path / name / FILE)
+        (embedding,) = (n for n in tensors if n.endswith("embed_tokens.weight"))
+        head = embedding.replace("model.embed_tokens", "lm_head")
+        save_file(
+            tensors | {head: tensors[embedding].clone()}, tmp_path / name / FILE, {"format": "pt"}
+        )
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        for part, stated in ((config, top), (config["text_config"], nested)):
+            part.pop("tie_word_embeddings", None)
+            part |= {} if stated is None else {"tie_word_embeddings": stated}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    load = Gemma3ForConditionalGeneration.from_pretrained
+    loaded = load(tmp_path / "base")
+    tied = loaded.lm_head.weight is loaded.get_input_embeddings().weight
+    merge_model(tmp_path / "base", [tmp_path / "tune"], tmp_path / "out", "dare", scale=1)
+    result = load_file(tmp_path / "out" / FILE)
+    assert torch.equal(result[head], result[embedding]) == tied
+
+
+@pytest.mark.parametrize("part", ["shared", "decoder.embed_tokens", "lm_head"])
+@pytest.mark.parametrize("how", ["once", "thrice"])
+def test_three_names_of_one_weight_are_left_out_together(
+    tmp_path: Path, part: str, how: str
+) -> None:
+    config = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2)
+    for name, seed in (("base", None), ("tune", 1)):
+        torch.manual_seed(0)
+        moved(T5ForConditionalGeneration(config), seed).save_pretrained(tmp_path / name)
+        if how == "thrice":
+            tensors = load_file(tmp_path / name / FILE)
+            others = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+            tensors |= {other: tensors["shared.weight"].clone() for other in others}
+            save_file(tensors, tmp_path / name / FILE, {"format": "pt"})
+    out = tmp_path / "out"
+    merge_model(tmp_path / "base", [tmp_path / "tune"], out, scale=1, exclude=[part])
+    before, result = load_file(tmp_path / "base" / FILE), load_file(out / FILE)
+    kept = {name for name in result if torch.equal(result[name], before[name])}
+    assert kept == {n for n in result if n == "shared.weight" or "embed_tokens" in n}

@@ -166,6 +166,20 @@ def test_a_model_that_transformers_has_itself_is_loaded_without_the_code(
     assert loaded.generate(torch.tensor([[5, 9]]), max_new_tokens=2, pad_token_id=0).shape == (1, 4)
 
 
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "config.json"])
+def test_a_tokenizer_of_no_class_that_names_code_is_refused(
+    tmp_path: Path, mark: Path, file: str
+) -> None:
+    """The library would take the model's usual one, which cuts texts into other tokens."""
+    folder = pico.save(pico.gpt2(), tmp_path / "model")
+    names = {"AutoTokenizer": [None, "own.Words"]}
+    stated = json.loads((folder / "tokenizer_config.json").read_text())
+    stated.pop("tokenizer_class")
+    (folder / "tokenizer_config.json").write_text(json.dumps(stated))
+    plant(folder, mark, file, auto_map=names)
+    refused(lambda: load_tokenizer({"path": str(folder)}))
+
+
 def scorer(folder: Path, tokenizer: str) -> dict[str, Any]:
     """The protocol of a checkpoint in Detoxify's format, of a tiny BERT; and its folder."""
     folder.mkdir()

@@ -43,14 +43,18 @@ class Base:
         """Every name that the files have -> name in `weights`."""
         return {name: name for name in parameters(self.weights.layout)} | self.twice
 
-    def plain_names(self, names: Iterable[str]) -> dict[str, str | None]:
+    def plain_names(self, names: Iterable[str], label: str) -> dict[str, str | None]:
         """The parameters that the tensors of a fine-tune are about, by their names alone.
 
         Args:
             names: as in the files of the base, or all with a prefix more or less.
+            label: what messages call the fine-tune.
 
         Returns:
             Each name -> name in `weights`; None for what is no parameter of this base.
+
+        Raises:
+            UserError: the names fit several parts of the base.
         """
         names = list(names)
         found: list[dict[str, str | None]] = []
@@ -61,17 +65,17 @@ class Base:
             if differing := [name for name in names if other[name] != found[0][name]]:
                 name = differing[0]
                 raise UserError(
-                    f"'{name}' may be '{found[0][name]}' or '{other[name]}' of the base in "
-                    f"{self.folder}; save it from the whole model, whose names are complete"
+                    f"{label}: '{name}' may be '{found[0][name]}' or '{other[name]}' of the base "
+                    f"in {self.folder}; save it from the whole model, whose names are complete"
                 )
         return found[0]
 
-    def names_of(self, names: Iterable[str]) -> dict[str, str | None]:
+    def names_of(self, names: Iterable[str], label: str) -> dict[str, str | None]:
         """As `plain_names`, for the names of any release of transformers, and of modules.
 
         Where the names alone do not tell, transformers is asked what it renames.
         """
-        plain = self.plain_names(names)
+        plain = self.plain_names(names, label)
         if None not in plain.values() or self.library is None:
             return plain
         # through the parameter of the loaded model to the name in this base's files
@@ -123,7 +127,9 @@ class Base:
         """Every other name of a tied weight -> name in `weights`."""
         if self.library is None:
             return self.twice
-        meant = self.names_of([name for pair in self.library.tied.items() for name in pair])
+        meant = self.names_of(
+            [name for pair in self.library.tied.items() for name in pair], str(self.folder)
+        )
         others = {name: ours for name, ours in meant.items() if ours not in (None, name)}
         return self.twice | others
 

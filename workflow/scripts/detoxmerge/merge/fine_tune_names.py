@@ -29,10 +29,10 @@ def names_in(
     """
     tuned = parameters(weights.layout)
     wanted = {n: s for n, s in parameters(base.weights.layout).items() if n not in set(excluded)}
-    meant = base.plain_names(tuned)
+    meant = base.plain_names(tuned, label)
     why = _why_unlike(weights, wanted, meant)
     if why:
-        meant = base.names_of(tuned)
+        meant = base.names_of(tuned, label)
         why = _why_unlike(weights, wanted, meant)
     if why:
         raise UserError(_differ(label, why, base))

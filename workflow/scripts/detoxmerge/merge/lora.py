@@ -94,7 +94,8 @@ def open_adapter(path: Path, base: Base, excluded: Collection[str] = ()) -> Adap
 
     # the adapter's names -> the base's
     names: dict[str, str] = {}
-    for name, meant in base.names_of([*(f"{module}.weight" for module in factors), *whole]).items():
+    asked = base.names_of([*(f"{module}.weight" for module in factors), *whole], str(path))
+    for name, meant in asked.items():
         if meant is None:
             raise UserError(f"{path} is an adapter of another base, which has a tensor '{name}'")
         names[name] = meant
