@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..models.folder import weight_files
 from ..models.library_names import LibraryNames
-from ..models.tied_weights import stored_twice
+from ..models.tied_weights import stored_as_head, stored_twice
 from ..plan.weight_names import read_config
 from ..storage.reading import Weights
 from .parameter_names import parameters, prefixes, require_floats, require_plain
@@ -24,7 +24,7 @@ class Base:
         folder: of the model.
         as_stored: the same with every name that the files have.
         ask: transformers for what it knows of the names.
-        twice: of tied weights that the files hold twice: other name -> name in `weights`.
+        twice: of tied weights: other name that the files have -> name in `weights`.
     """
 
     weights: Weights
@@ -155,8 +155,9 @@ def open_base(folder: Path) -> Base:
             return None
 
     twice = stored_twice(weights, config, folder, ask)
-    once = {name: name for name in weights.layout if name not in twice}
-    return Base(weights.renamed(once), folder, weights, ask, twice)
+    head = stored_as_head(weights, config, ask)  # random numbers belong to the parameter's name
+    once = {head.get(name, name): name for name in weights.layout if name not in twice}
+    return Base(weights.renamed(once), folder, weights, ask, twice | head)
 
 
 def _num_none(names: dict[str, str | None]) -> int:

@@ -120,14 +120,15 @@ def _write_weights(
     """Write all files of weights and their index; return the norms and what the cast cost."""
     base = opened_base.as_stored  # a tied weight that is stored twice is written twice
     stored = {name: _stored_as(base, name, dtype) for name in base.layout}
-    names = {name: [name] for name in opened_base.weights.layout}
+    names = {name: [name] if name in stored else [] for name in opened_base.weights.layout}
     for other, name in opened_base.twice.items():
         names[name].append(other)
     step = np.float32(-scale)
     writers: dict[str, TensorWriter] = {}
 
     def finish(block: Block, merged: np.ndarray, square: float) -> _Written:
-        dtype, base_dtype = stored[block.tensor].dtype, base.stored[block.tensor].dtype
+        first = names[block.tensor][0]
+        dtype, base_dtype = stored[first].dtype, base.stored[first].dtype
         values, moved, back = _stepped(block, step, merged, dtype, base_dtype)
         for name in names[block.tensor]:
             writers[name].write_at(name, block.start, values)

@@ -57,6 +57,25 @@ def stored_twice(
     return twice
 
 
+def stored_as_head(
+    weights: Weights, config: Mapping[str, Any], ask: Callable[[], LibraryNames | None]
+) -> dict[str, str]:
+    """The name of a tied embedding that the files hold under its head's name alone.
+
+    Args:
+        weights: of the model's files; `config` and `ask` as in `stored_twice`.
+
+    Returns:
+        head's name -> name of the parameter, if there is such a weight and transformers knows it.
+    """
+    matrices = [name for name in _candidates(weights, config) if len(weights.layout[name][1]) == 2]
+    if len(matrices) != 1 or not HEAD.search(matrices[0]) or (library := ask()) is None:
+        return {}
+    parameter = library.parameter(matrices[0])
+    known = parameter is not None and library.shapes[parameter] == weights.layout[matrices[0]][1]
+    return {matrices[0]: parameter} if known and parameter not in (None, matrices[0]) else {}
+
+
 def _candidates(weights: Weights, config: Mapping[str, Any]) -> list[str]:
     """Embeddings and heads, and heads' biases, by name and number of rows; heads last."""
     rows = _rows(weights, config)
