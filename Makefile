@@ -1,12 +1,13 @@
 # make demo: the whole method on a small scale, offline.   make test: lint, unit and DAG tests.
 # make local: the study on real data.   make lock: resolve the dependencies anew.
+# make coverage: the unit tests, and which lines they run.
 # make slurm-test: the demo's jobs and some faults through a real SLURM.   make slurm-faults: all faults,
 # and the tables of docs/cluster.md.   make methods: docs/methods.md from the methods.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo local test lint unit dag slurm-test slurm-faults schema methods lock
+.PHONY: demo local test lint unit coverage dag slurm-test slurm-faults schema methods lock
 
 demo: .venv/installed
 	@snakemake --configfile config/demo.yaml
@@ -27,7 +28,10 @@ lint: .venv/installed
 	snakemake --lint
 
 unit: .venv/installed
-	pytest -n 2 --dist loadfile -m "not dag and not slurm" --cov --cov-report=term --durations=5
+	pytest -n 2 --dist loadfile -m "not dag and not slurm" --durations=5
+
+coverage: .venv/installed
+	pytest -n 2 --dist loadfile -m "not dag and not slurm" --cov --cov-report=term
 
 dag: .venv/installed
 	pytest -n 2 --dist loadfile -m dag --durations=5
