@@ -119,7 +119,7 @@ def test_edits_are_what_their_manifests_say(all_methods):
     found = {}
     for path in all_methods.results.glob("models/pico/*/*/*/seed*/edit.json"):
         edit = json.loads(path.read_text())
-        assert {file.name for file in path.parent.iterdir()} == {path.name, *edit["files"]}
+        assert {file.name for file in path.parent.glob("[!.]*")} == {path.name, *edit["files"]}
         found[edit["method"]] = edit["verb"]
     assert found["dexperts"] == "logits"
     assert found["destein"] == "hooks"
