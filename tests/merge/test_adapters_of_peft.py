@@ -248,6 +248,9 @@ CONTRADICTIONS = {
     "left out": ({"exclude_modules": ["q_proj"]}, "which its config does not name"),
     "layer": ({"layers_to_transform": [1]}, "which its config does not name"),
     "broken pattern": ({"alpha_pattern": {"(": 1}}, "alpha_pattern is no mapping"),
+    "broken pattern of ranks": ({"rank_pattern": {"(": 1}}, "rank_pattern is no mapping"),
+    "targets": ({"target_modules": 3}, "target_modules is none of what PEFT takes"),
+    "layers": ({"layers_to_transform": ["1"]}, "layers_to_transform is none of what PEFT takes"),
     "huge": ({"lora_alpha": 10**400}, "lora_alpha or alpha_pattern is not a number"),
 }
 

@@ -59,9 +59,18 @@ def read_adapter_config(path: Path) -> dict[str, Any]:
         raise UserError(f"{file} is not the config of an adapter; fetch it again")
     _require_plain(path, config)
     _require_numbers(file, config, "lora_alpha", "alpha_pattern")
-    if "r" in config:  # the factors show it, too
-        _require_numbers(file, config, "r", "rank_pattern")
+    # the rank may be left out, as the factors show it
+    _require_numbers(file, {"r": 1} | config, "r", "rank_pattern")
+    for key in ("target_modules", "exclude_modules", "layers_to_transform"):
+        if not _are_names(config.get(key), int if key == "layers_to_transform" else str):
+            raise UserError(f"{file}: {key} is none of what PEFT takes for it; fetch it again")
     return config
+
+
+def _are_names(value: Any, kind: type) -> bool:
+    """Whether a value is missing, of a kind, or a list of that kind."""
+    whole = isinstance(value, list) and all(isinstance(one, kind) for one in value)
+    return value is None or isinstance(value, kind) or whole
 
 
 def _require_numbers(file: Path, config: dict[str, Any], key: str, pattern: str) -> None:
