@@ -168,6 +168,17 @@ def test_without_transformers_an_embedding_saved_whole_is_refused(
         merge_model(folder, [tmp_path / "lora"], tmp_path / "out", scale=1)
 
 
+def test_without_transformers_it_is_said_that_only_stored_names_are_excluded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, tunes = pair(tmp_path, "once", "once")
+    monkeypatch.setattr(Base, "library", None)
+    merge_model(folder, tunes, tmp_path / "none", scale=1)
+    assert "exclude" not in capsys.readouterr().out
+    merge_model(folder, tunes, tmp_path / "out", scale=1, exclude=["embed_tokens"])
+    assert "only under the names that the base's files have" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("how", STORED)
 def test_the_workflow_takes_it_for_one(tmp_path: Path, how: str) -> None:
     folder, tunes = pair(tmp_path, how, "twice")

@@ -90,6 +90,12 @@ class Base:
         Raises:
             UserError: as `per_layer.excluded_tensors`.
         """
+        patterns = list(patterns)
+        if patterns and self.library is None:
+            print(
+                "exclude: transformers is not installed or does not know this model, so a tied "
+                "weight is left out only under the names that the base's files have"
+            )
         return excluded_tensors(parameters(self.weights.layout), patterns, self.other_names)
 
     def is_input_first(self, name: str, label: str) -> bool:
