@@ -8,6 +8,7 @@ import beside
 import pico
 import pytest
 import torch
+from merge.operator_cases import case_of
 from merge.test_adapters_of_peft import tied_llama
 from merge.test_names_of_releases import gemma, moved
 from peft import LoraConfig, get_peft_model
@@ -35,11 +36,6 @@ FILE = "model.safetensors"
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 GPT2 = "transformer.wte.weight"
 STORED = ("once", "twice", "head alone")
-PARAMS: dict[str, dict[str, Any]] = {
-    "trimmed_mean": {"trim": 0.34},
-    "della": {"layout": "linear"},
-    "weighted": {"weights": [0.25, 0.25, 0.5]},
-}
 
 
 def stored(model: Any, folder: Path, how: str, embedding: str = EMBEDDING) -> Path:
@@ -56,7 +52,7 @@ def stored(model: Any, folder: Path, how: str, embedding: str = EMBEDDING) -> Pa
 
 def pair(folder: Path, base: str, tune: str) -> tuple[Path, list[Path]]:
     tunes = [
-        stored(moved(tied_llama(), seed), folder / f"{tune}{seed}", tune) for seed in (3, 4, 5)
+        stored(moved(tied_llama(), seed), folder / f"{tune}{seed}", tune) for seed in (3, 4, 5, 6)
     ]
     return stored(tied_llama(), folder / base, base), tunes
 
@@ -64,7 +60,7 @@ def pair(folder: Path, base: str, tune: str) -> tuple[Path, list[Path]]:
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_every_operator_takes_it_for_one(tmp_path: Path, operator: str) -> None:
     module = OPERATORS[operator]
-    params = module.Params(**PARAMS.get(operator, {}))
+    params = module.Params(**case_of(operator).four)
     records, results = [], []
     for how in ("once", "twice", "head alone"):
         base, tunes = pair(tmp_path / how, how, how)
@@ -185,12 +181,12 @@ def test_the_workflow_takes_it_for_one(tmp_path: Path, how: str) -> None:
     pico.tokenizer().save_pretrained(folder)
     place = {"version": 1, "hub": None, "revision": None, "path": str(folder)}
     fetch_model("m", place, None, tmp_path / "base.json")
-    base, metas = tmp_path / "base.json", [tmp_path / f"{i}" / "meta.json" for i in range(3)]
+    base, metas = tmp_path / "base.json", [tmp_path / f"{i}" / "meta.json" for i in range(4)]
     for meta, tune in zip(metas, tunes, strict=True):
         fetch_finetune("models.m.fine_tunes.0", place | {"path": str(tune)}, base, meta)
     assert list(loaded_base(base).weights.layout) == sorted(dict(tied_llama().named_parameters()))
     for part in ("lm_head", "embed_tokens"):
-        params = merge_given.Params(n=3, exclude=[part])
+        params = merge_given.Params(n=4, exclude=[part])
         record = merge_given.build([base, *metas], params, Job(tmp_path / part / "edit.json"))
         assert record["tensors"]["excluded"] == [EMBEDDING]
 
