@@ -2,7 +2,8 @@
 # make local: the study on real data.   make lock: resolve the dependencies anew.
 # make coverage: the unit tests, and which lines they run.
 # make slurm-test: the demo's jobs and some faults through a real SLURM.   make slurm-faults: all faults,
-# and the tables of docs/cluster.md.   make methods: docs/methods.md from the methods.
+# and the tables of docs/cluster.md.   make methods: docs/methods.md and
+# docs/operators.md from the methods and operators.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -49,6 +50,7 @@ schema: .venv/installed
 
 methods: .venv/installed
 	PYTHONPATH=workflow/scripts python docs/make_methods.py
+	PYTHONPATH=workflow/scripts python docs/make_operators.py
 
 lock:
 	$(PYTHON) envs/lock.py

@@ -107,7 +107,7 @@ def section(name: str, module: ModuleType) -> str:
         scale=SCALES[module.VERB],
         uses=uses or "neither data set nor training seed",
         version=module.VERSION,
-        params=_parameters(module),
+        params=_method_parameters(module),
         example=f"`, for {chosen}" if chosen else "`",
         inputs="\n".join(_made_from(module, values)),
     )
@@ -164,22 +164,32 @@ def _with_braces(path: str, plain: dict[str, str]) -> str:
     return path.removeprefix("results/")
 
 
-def _parameters(module: ModuleType) -> str:
-    fields = module.Params.model_fields
-    if not fields:
+def _method_parameters(module: ModuleType) -> str:
+    table = parameters(module.Params)
+    if hasattr(module, "operator_of"):
+        table += "\n\nAn operator has parameters of its own: see [operators.md](operators.md)."
+    return table
+
+
+def parameters(params: type[BaseModel]) -> str:
+    """A table of parameters with default, values and description.
+
+    Args:
+        params: of a method or an operator.
+
+    Returns:
+        Markdown.
+    """
+    if not params.model_fields:
         return "It has no parameters."
-    schema = module.Params.model_json_schema()["properties"]
+    schema = params.model_json_schema()["properties"]
     lines = ["| parameter | default | values | is |", "|---|---|---|---|"]
-    for name, field in fields.items():
-        default = _shown(field.get_default(call_default_factory=True))
+    for name, field in params.model_fields.items():
+        default = shown(field.get_default(call_default_factory=True))
         default = "must be given" if field.is_required() else f"`{default}`"
         values, about = _values(schema[name]), field.description or ""
         lines.append(f"| `{name}` | {default} | {values} | {about} |".replace("\n", " "))
-    table = "\n".join(lines)
-    if hasattr(module, "operator_of"):
-        table += "\n\nAn operator has parameters of its own: see "
-        table += "[config/README.md](../config/README.md#merge-operators)."
-    return table
+    return "\n".join(lines)
 
 
 def _values(field: dict[str, Any]) -> str:
@@ -196,17 +206,17 @@ def _bounds(field: dict[str, Any]) -> dict[str, Any]:
 
 def _kind(kind: dict[str, Any]) -> str:
     if "enum" in kind or "const" in kind:
-        return ", ".join(f"`{_shown(value)}`" for value in kind.get("enum", [kind.get("const")]))
+        return ", ".join(f"`{shown(value)}`" for value in kind.get("enum", [kind.get("const")]))
     if kind.get("type") == "null":
         return "`null`"
     words = {"integer": "whole number", "boolean": "`true`, `false`", "array": "list"}
     word = words.get(kind.get("type", ""), kind.get("type", "any"))
-    bounds = [BOUNDS[key].format(_shown(value)) for key, value in _bounds(kind).items()]
+    bounds = [BOUNDS[key].format(shown(value)) for key, value in _bounds(kind).items()]
     return f"{word} {', '.join(bounds)}".strip()
 
 
-def _shown(value: Any) -> str:
-    """As in a config."""
+def shown(value: Any) -> str:
+    """A parameter's value as a config has it."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return format(value, "g") if isinstance(value, float) else str(value)

@@ -1,27 +1,37 @@
-"""docs/methods.md: current, and able to tell of methods that do not exist yet."""
+"""docs/methods.md and docs/operators.md: current, and ready for methods that do not exist yet."""
 
+import re
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal
 
+import make_methods
+import make_operators
 import pytest
-from loading import load
 from pydantic import BaseModel, Field
 
 from detoxmerge.plan.entries import alias_of
-from detoxmerge.plan.registry import METHODS
+from detoxmerge.plan.registry import METHODS, OPERATORS
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-@pytest.fixture(scope="module")
-def make() -> ModuleType:
-    """The script."""
-    return load(DOCS / "make_methods.py")
-
-
+@pytest.mark.parametrize("make", [make_methods, make_operators], ids=lambda make: make.__name__)
 def test_the_page_is_current(make: ModuleType) -> None:
-    assert (DOCS / "methods.md").read_text() == make.page(), "run `make methods`"
+    name = make.__name__.removeprefix("make_")
+    assert (DOCS / f"{name}.md").read_text() == make.page(), "run `make methods`"
+
+
+@pytest.mark.parametrize("name", sorted(OPERATORS))
+def test_every_operator_is_told_of(name: str) -> None:
+    module, text = OPERATORS[name], (DOCS / "operators.md").read_text()
+    (row,) = re.findall(rf"^\| \[`{name}`\]\(#{name}\) \|.*$", text, re.M)
+    section = text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    assert module.REFERENCE.rstrip(".") in row
+    assert module.__doc__.strip() in section
+    for field in module.Params.model_fields:
+        assert f"`{field}`" in row
+        assert f"\n| `{field}` |" in section
 
 
 def test_no_path_lacks_a_parameter() -> None:
@@ -83,8 +93,8 @@ def method(**more: Any) -> Any:
     return SimpleNamespace(**fields | more)
 
 
-def test_a_method_to_come_is_told_of_in_full(make: ModuleType) -> None:
-    text = make.section("steer", method())
+def test_a_method_to_come_is_told_of_in_full() -> None:
+    text = make_methods.section("steer", method())
     for line in (
         "## steer",
         "Steering. Someone, 2026.",
@@ -113,10 +123,12 @@ def test_a_method_to_come_is_told_of_in_full(make: ModuleType) -> None:
     assert "shard4/" not in text
 
 
-def test_a_method_without_parameters_says_so(make: ModuleType) -> None:
+def test_a_method_without_parameters_says_so() -> None:
     class Nothing(BaseModel):
         pass
 
-    text = make.section("plain", method(Params=Nothing, inputs=lambda params, at: [at.base()]))
+    text = make_methods.section(
+        "plain", method(Params=Nothing, inputs=lambda params, at: [at.base()])
+    )
     assert "It has no parameters." in text
     assert "Made from, below `results/`:" in text

@@ -11,7 +11,7 @@ import pico
 import pytest
 import torch
 from edit.built import Artefacts
-from loading import load
+from make_methods import example
 from pydantic import BaseModel
 
 from detoxmerge.edit.edited import EditedModel, load_edited
@@ -21,7 +21,6 @@ from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.registry import METHODS, VERBS, files_of_verb, of_kind
 from detoxmerge.storage.artefacts import read_json, sha256
 
-EXAMPLES = load(Path(__file__).parents[2] / "docs" / "make_methods.py").example
 # config entries of methods whose smallest values do not suffice; pico models are made for them
 SETTINGS: dict[str, dict[str, Any]] = {
     "merge": {"n": 3},
@@ -46,7 +45,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "preadd": {"prefix": "short"},
     "self_debias": {"prefixes": "short"},
 }
-SETTINGS |= {name: EXAMPLES(METHODS[name].Params) for name in METHODS if name not in SETTINGS}
+SETTINGS |= {name: example(METHODS[name].Params) for name in METHODS if name not in SETTINGS}
 IDS = torch.tensor([[5, 9, 200, 31, 7]])
 SAMPLING = {
     "samples": 2, "new_tokens": 5, "temperature": 1.0, "top_p": 0.9, "top_k": 0, "prefix": "",

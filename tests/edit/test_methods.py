@@ -1,7 +1,5 @@
 """What each method asks for and refuses."""
 
-import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -37,17 +35,6 @@ def test_a_replicate_names_a_method() -> None:
 def test_parameters_stay_in_the_order_of_the_paths(name: str, fields: str) -> None:
     """The setting's path names them in this order: another one would move every result."""
     assert list(METHODS[name].Params.model_fields) == fields.split()
-
-
-@pytest.mark.parametrize("name", sorted(OPERATORS))
-def test_readme_of_the_config_has_the_operator_and_its_parameters(name: str) -> None:
-    text = (Path(__file__).parents[2] / "config" / "README.md").read_text()
-    (row,) = re.findall(rf"^\| `{name}` \|.*$", text, re.M)
-    for field, info in OPERATORS[name].Params.model_fields.items():
-        assert f"`{field}`" in row
-        if not info.is_required() and info.default is not None:
-            shown = str(info.default).lower()
-            assert f"`{field}` {shown}" in row, f"{field} {shown}"
 
 
 @pytest.mark.parametrize("name", sorted(OPERATORS))

@@ -20,9 +20,9 @@ negmerge.py is the example to follow. A module may also have
     whole_tensors(tensor, shape, params)     whether `merge` must get a tensor in one block; it is
                                              then in memory, of all N vectors
 
-Tests ask for an operator's cases, with a dense reference, in tests/merge/operator_cases.py;
-config/README.md has a table of all. Order statistics across the vectors are
-in `merge.sorting_network`, those within a vector in `merge.order_statistics`.
+Tests ask for an operator's cases, with a dense reference, in tests/merge/operator_cases.py.
+`make methods` writes the operator's section of docs/operators.md. Order statistics across the
+vectors are in `merge.sorting_network`, those within a vector in `merge.order_statistics`.
 
 The order of `block.deltas` is that of the vectors' paths. It is called the sorted order.
 """
