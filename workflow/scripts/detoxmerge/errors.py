@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+NO_MEMORY = ("DefaultCPUAllocator", "can't allocate memory")  # torch's RuntimeError on a CPU
 NO_SPACE = ("No space left on device", "os error 28", "PytorchStreamWriter failed writing")
 
 
@@ -60,14 +61,24 @@ def sentence(error: Mapping[str, Any], where: str, known: Iterable[str], kind: s
     return f"{where}: {error['msg'][0].lower() + error['msg'][1:]}, not {value!r}"
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of a GPU or of this machine."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+
+
 def user_sentence(error: BaseException) -> str | None:
     """The sentence for an error that the user can mend; None for a bug."""
     if isinstance(error, UserError):
         return str(error)
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
+    if out_of_memory(error):
+        where = "GPU" if type(error).__name__ == "OutOfMemoryError" else "machine"
+        first = next(iter(str(error).splitlines()), "MemoryError")
         return (
-            f"the GPU has too little memory ({str(error).splitlines()[0]}); lower batch_size "
-            "in the recipe, prompts or corpus that this job uses"
+            f"the {where} has too little memory ({first}); if this job trains, lower batch_size of "
+            "the recipe and raise accumulation_steps; one that measures has come down to a single "
+            "row at a time by itself: give it more memory, or shorter windows or prompts"
         )
     seen: BaseException | None = error
     while seen is not None:
