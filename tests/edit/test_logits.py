@@ -16,6 +16,8 @@ from detoxmerge.edit.methods import dexperts, preadd, self_debias
 from detoxmerge.errors import UserError
 from detoxmerge.measure import perplexity
 from detoxmerge.models import likelihood
+from detoxmerge.models import sampling as sampling_module
+from detoxmerge.models.decoding import decode
 from detoxmerge.models.sampling import continuations
 from detoxmerge.plan.catalogue import Generation
 from detoxmerge.plan.edits import Edit
@@ -232,7 +234,7 @@ def test_text_that_does_not_fit_behind_the_prefix_is_one_sentence(
 
 @pytest.mark.parametrize("size", [1, 64])
 def test_nothing_outside_of_the_bases_nucleus_is_sampled(
-    gpt2_base: Path, tmp_path: Path, size: int
+    gpt2_base: Path, tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard = fine_tune(gpt2_base, tmp_path / "shard")
     sampling = protocol(Generation(samples=8, new_tokens=8, top_p=1.0))
@@ -241,20 +243,19 @@ def test_nothing_outside_of_the_bases_nucleus_is_sampled(
         path = build("dexperts", gpt2_base, [shard], tmp_path / str(top_p), base_top_p=top_p)
         edited = EditedModel(path, device="cpu")
         model, asked = edited.at(4.0), edited.sampling(4.0)
-        base, count, generate = model_of(gpt2_base), 0, model.generate
+        base, count = model_of(gpt2_base), 0
 
-        def checked(ids: torch.Tensor, attention_mask: torch.Tensor, **given: Any) -> torch.Tensor:
+        def checked(model: Any, prompts: Any, samples: Any, *others: Any, **more: Any) -> Any:
             nonlocal count
-            out = generate(ids, attention_mask=attention_mask, **given)
-            for row, mask in zip(out, attention_mask, strict=True):
-                tokens = row[(mask == 0).sum() :]
-                for end in range(int(mask.sum()), len(tokens)):
-                    p = base(tokens[None, :end]).logits[0, -1].softmax(dim=-1)
-                    better = p[p > p[tokens[end]]].sum()
-                    count += bool(better > 0.5 + 1e-4) and 0 not in tokens[1:end]
-            return out
+            new = decode(model, prompts, samples, *others, **more)
+            starts = [row for row, k in zip(prompts, samples, strict=True) for _ in range(k)]
+            for start, row in zip(starts, new, strict=True):
+                for i, token in enumerate(row):
+                    p = base(torch.tensor([start + row[:i]])).logits[0, -1].softmax(dim=-1)
+                    count += bool(p[p > p[token]].sum() > 0.5 + 1e-4)
+            return new
 
-        model.generate = checked
+        monkeypatch.setattr(sampling_module, "decode", checked)
         with torch.no_grad():
             continuations(model, pico.tokenizer(), PROMPTS, sampling, size, asked)
         return count
@@ -315,10 +316,19 @@ def test_caches_that_the_helpers_cannot_follow_are_refused(made: tuple[EditedMod
     own.crop(-2)
     with pytest.raises(ValueError, match="was cropped"):
         model(IDS[:, :1], past_key_values=own, use_cache=True)
-    with pytest.raises(NotImplementedError, match="no beam search"):
-        model.generate(IDS, num_beams=2, max_new_tokens=3)
+    with pytest.raises(NotImplementedError, match="only be moved by reorder_cache"):
+        model(IDS, use_cache=True).past_key_values.batch_repeat_interleave(2)
     with pytest.raises(ValueError, match="no labels"):
         model(IDS, labels=IDS)
+
+
+@torch.no_grad()
+def test_the_helpers_follow_when_rows_are_moved(made: tuple[EditedModel, float]) -> None:
+    """As in the search with beams, whose rows are moved at every step."""
+    edited, scale = made
+    model, beams = edited.at(scale), {"num_beams": 3, "max_new_tokens": 6, "pad_token_id": 0}
+    cached = model.generate(IDS, **beams)
+    assert cached.equal(model.generate(IDS, use_cache=False, **beams))
 
 
 def test_dexperts_asks_for_its_experts() -> None:

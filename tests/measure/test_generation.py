@@ -10,13 +10,13 @@ import pico
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, TemperatureLogitsWarper, TopPLogitsWarper
+from transformers import PreTrainedTokenizerFast
 
 from detoxmerge.errors import UserError
 from detoxmerge.measure import generation
 from detoxmerge.measure.generation import generate
 from detoxmerge.models import sampling as module
-from detoxmerge.models.sampling import Continuation, InverseCdf, continuations, uniforms
+from detoxmerge.models.sampling import Continuation, continuations, uniforms
 from detoxmerge.plan.catalogue import Generation
 from detoxmerge.plan.entries import protocol
 from detoxmerge.storage.artefacts import read_json, write_manifest
@@ -52,28 +52,6 @@ def test_a_prompt_keeps_its_samples_when_others_join() -> None:
 
 def test_samples_of_one_prompt_differ() -> None:
     assert all(len(set(row)) > 1 for row in run())
-
-
-def test_the_first_token_follows_the_filtered_distribution() -> None:
-    scores = torch.log(torch.tensor([[0.5, 0.1, 0.0, 0.3, 0.1]]))
-    ids = torch.zeros(1, 2, dtype=torch.int64)
-    filtered = TopPLogitsWarper(0.85)(ids, TemperatureLogitsWarper(1.0)(ids, scores.clone()))
-    wanted = torch.softmax(filtered, -1)[0].numpy()
-    count = 20_000
-    numbers = torch.from_numpy(np.random.default_rng(0).random((count, 1)))
-    chosen = InverseCdf(numbers, 2)(ids.expand(count, 2), filtered.expand(count, 5)).argmax(-1)
-    frequencies = np.bincount(chosen.numpy(), minlength=5) / count
-    assert frequencies == pytest.approx(wanted, abs=0.015)
-    assert frequencies[2] == 0
-
-
-@pytest.mark.parametrize("u", [0.0, 0.5, 1 - 2**-53])
-def test_no_number_leads_to_an_excluded_token(u: float) -> None:
-    scores = torch.tensor([[-torch.inf, 1.0, -torch.inf, 1.0, -torch.inf]])
-    processed = InverseCdf(torch.tensor([[u]], dtype=torch.float64), 1)(
-        torch.zeros(1, 1, dtype=torch.int64), scores
-    )
-    assert processed.argmax().item() in (1, 3)
 
 
 def test_numbers_belong_to_seed_prompt_and_sample() -> None:

@@ -2,12 +2,14 @@
 
 One uniform number per token is drawn from (seed, prompt, sample). The token is the one at which the
 cumulative probability passes that number. So the samples of a prompt do not depend on the prompts
-that share its batch, except for what the library makes unavoidable: matrix products of another
-batch shape, and left padding, change the last bits of the logits, and another token is chosen where
-the number lies that close to a border.
+that share its batch, except for what is unavoidable: matrix products of another batch shape, and
+left padding, change the last bits of the logits, and another token is chosen where the number lies
+that close to a border.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -17,16 +19,18 @@ from tqdm import tqdm
 from transformers import (
     GenerationConfig,
     LogitsProcessor,
-    LogitsProcessorList,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
-    TopPLogitsWarper,
 )
 
 from ..errors import UserError
+from ..plan.batch_size import BatchSize
+from .batch_size import RowLimit, sampling_limit
+from .decoding import decode
 from .loading import context_of, pad_token
+from .nucleus import draw
 from .sampling_request import PLAIN, Sampling
 
 
@@ -50,7 +54,7 @@ def continuations(
     tokenizer: PreTrainedTokenizerBase,
     prompts: list[str],
     protocol: Mapping[str, Any],
-    batch_size: int,
+    batch_size: BatchSize | RowLimit,
     asked: Sampling = PLAIN,
 ) -> list[list[Continuation]]:
     """Sample continuations.
@@ -58,7 +62,7 @@ def continuations(
     Args:
         prompts: P texts.
         protocol: as `Protocol.generate` gives it.
-        batch_size: rows (prompt and sample) at a time.
+        batch_size: rows (prompt and sample) at a time, or ``auto``.
 
     Returns:
         P lists of K: what follows the prompt, up to the end-of-text token.
@@ -71,15 +75,20 @@ def continuations(
     model.generation_config = GenerationConfig()
     rows = tokenizer([protocol["prefix"] + text for text in prompts])["input_ids"]
     _require_fit(rows, prompts, model, protocol["new_tokens"], asked.context_taken)
-    of_each = range(asked.candidates)
-    # rows of similar length share a batch: little padding
+    of_each, new = range(asked.candidates), protocol["new_tokens"]
+    # rows of similar length share a batch: little padding; those of one prompt read it together
     jobs = [Row(*at) for at in product(range(len(prompts)), range(protocol["samples"]), of_each)]
     jobs.sort(key=lambda job: (len(rows[job.prompt]), job))
-    drawn: dict[Row, Continuation] = {}
-    for batch in _batches(jobs, batch_size):
-        ids = [rows[job.prompt] for job in batch]
-        sampled = _sample(model, tokenizer, ids, batch, protocol, asked.processors)
-        drawn |= dict(zip(batch, sampled, strict=True))
+    processors = [*asked.processors, *_warpers(protocol)]
+
+    def sample(batch: list[Row]) -> list[Continuation]:
+        return _sample(model, tokenizer, rows, batch, protocol, processors)
+
+    limit, drawn = sampling_limit(model, batch_size), dict[Row, Continuation]()
+    with tqdm(total=len(jobs), desc="generate", mininterval=5) as progress:
+        for batch in limit.batches(jobs, lambda job: len(rows[job.prompt]) + new):
+            drawn |= dict(zip(batch, limit.run(sample, batch), strict=True))
+            progress.update(len(batch))
 
     kept = [*product(range(len(prompts)), range(protocol["samples"]))]
     groups = [[drawn[Row(p, k, c)] for c in of_each] for p, k in kept]
@@ -106,96 +115,42 @@ def uniforms(seed: int, prompt: int, sample: int, count: int, candidate: int = 0
     return np.random.default_rng(key).random(count)
 
 
-class InverseCdf(LogitsProcessor):
-    """Leaves one token per row: the first at which the cumulated probability exceeds u.
-
-    P(token) is the softmax of the scores, so greedy search over what is left is exact sampling,
-    with random numbers that belong to the row.
-    """
-
-    def __init__(self, numbers: torch.Tensor, prompt_tokens: int) -> None:
-        """Keep the numbers.
-
-        Args:
-            numbers: (rows, new tokens), fp64, in [0, 1).
-            prompt_tokens: padded length of the prompts.
-        """
-        self.numbers, self.prompt_tokens = numbers, prompt_tokens
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Choose a token for each row.
-
-        Args:
-            input_ids: (rows, tokens so far), int64.
-            scores: (rows, vocabulary), any float; excluded tokens are -inf.
-
-        Returns:
-            Like `scores`: 0 for the chosen token, -inf for the others.
-
-        Raises:
-            UserError: a row has no probabilities; comparisons with NaN would choose a token.
-        """
-        u = self.numbers[:, input_ids.shape[1] - self.prompt_tokens, None]
-        cdf = torch.softmax(scores.double(), dim=-1).cumsum(dim=-1)
-        if not torch.isfinite(cdf[:, -1]).all():
-            raise UserError(
-                "the model's logits are NaN or infinite at this scale, so nothing can be sampled; "
-                "leave the scale out, or make the edit again"
-            )
-        # times the total: rounding must not leave u above the last value
-        chosen = (cdf <= u * cdf[:, -1:]).sum(dim=-1, keepdim=True)
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)
+def _warpers(protocol: Mapping[str, Any]) -> list[LogitsProcessor]:
+    """In the order of the library; `draw` itself cuts to the nucleus."""
+    warpers: list[LogitsProcessor] = []
+    if protocol["temperature"] != 1:
+        warpers.append(TemperatureLogitsWarper(protocol["temperature"]))
+    if protocol["top_k"]:
+        warpers.append(TopKLogitsWarper(protocol["top_k"]))
+    return warpers
 
 
-@torch.no_grad()
 def _sample(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: list[list[int]],
     jobs: list[Row],
     protocol: Mapping[str, Any],
-    before: Sequence[LogitsProcessor],
+    processors: Sequence[LogitsProcessor],
 ) -> list[Continuation]:
-    """One batch: left-padded, filtered by the warpers of transformers, sampled by `InverseCdf`."""
-    # padding on the left, so that all rows continue at the same position
-    width, new = max(map(len, rows)), protocol["new_tokens"]
-    pad = pad_token(tokenizer)
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=model.device)
-    mask = torch.tensor(
-        [[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device
+    """One batch; the jobs of a prompt follow one another, `rows` are the tokens of all prompts."""
+    new, seed, end = protocol["new_tokens"], protocol["seed"], tokenizer.eos_token_id
+    samples = Counter(job.prompt for job in jobs)  # in the order of the jobs
+    numbers = np.stack([uniforms(seed, p, sample, new, candidate) for p, sample, candidate in jobs])
+    tokens = decode(
+        model,
+        [rows[prompt] for prompt in samples],
+        list(samples.values()),
+        torch.from_numpy(numbers),
+        partial(draw, top_p=protocol["top_p"]),
+        processors,
+        pad=pad_token(tokenizer),
+        end=end,
     )
-    numbers = np.stack(
-        [
-            uniforms(protocol["seed"], prompt, sample, new, candidate)
-            for prompt, sample, candidate in jobs
-        ]
-    )
-    # in the order of generate() itself; processors of the edit see the raw logits
-    steps = [*before, TemperatureLogitsWarper(protocol["temperature"])]
-    if protocol["top_k"]:
-        steps.append(TopKLogitsWarper(protocol["top_k"]))
-    if protocol["top_p"] < 1:
-        steps.append(TopPLogitsWarper(protocol["top_p"]))
-    steps.append(InverseCdf(torch.from_numpy(numbers).to(model.device), width))
-    # InverseCdf leaves one token, so greedy search takes it
-    config = GenerationConfig(
-        max_new_tokens=new,
-        do_sample=False,
-        pad_token_id=pad,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    # every causal LM inherits `generate`, PreTrainedModel itself does not
-    out = model.generate(  # type: ignore[operator]
-        ids,
-        attention_mask=mask,
-        generation_config=config,
-        logits_processor=LogitsProcessorList(steps),
-    )
-    # what follows an end-of-text token is padding
-    new_ids, eos = [row[width:].tolist() for row in out], tokenizer.eos_token_id
-    kept = [row[: row.index(eos)] if eos in row else row for row in new_ids]
-    texts = _texts_after(tokenizer, rows, kept)
-    return [Continuation(text, eos not in row) for text, row in zip(texts, new_ids, strict=True)]
+    ended = [end is not None and row[-1] == end for row in tokens]
+    kept = [row[:-1] if over else row for row, over in zip(tokens, ended, strict=True)]
+    texts = _texts_after(tokenizer, [rows[job.prompt] for job in jobs], kept)
+    return [Continuation(text, not over) for text, over in zip(texts, ended, strict=True)]
 
 
 def _texts_after(
@@ -211,11 +166,6 @@ def _texts_after(
         end[len(start) :] if end.startswith(start) else text
         for start, end, text in zip(starts, ends, alone, strict=True)
     ]
-
-
-def _batches(jobs: list[Row], size: int) -> Iterator[list[Row]]:
-    for start in tqdm(range(0, len(jobs), size), desc="generate", mininterval=5):
-        yield jobs[start : start + size]
 
 
 def _require_fit(

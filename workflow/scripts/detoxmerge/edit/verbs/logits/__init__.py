@@ -8,13 +8,15 @@ says which `rule`, with which `settings`, and which `helpers`.
 import inspect
 from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
 from torch.utils.hooks import RemovableHandle
-from transformers import LogitsProcessor, PreTrainedModel, TopPLogitsWarper
+from transformers import LogitsProcessor, PreTrainedModel
 
 from ....models.loading import context_of
+from ....models.nucleus import outside
 from ....models.sampling_request import PLAIN, Sampling
 from ....storage.artefacts import read_json
 from .. import tensor_bytes
@@ -22,7 +24,7 @@ from .combinations import RULES
 from .helper_models import Call, State, make_helper
 
 FILES = ()  # beside `edit.json`
-ROWS = ("reorder_cache", "batch_repeat_interleave", "batch_select_indices")
+ROWS = ("batch_repeat_interleave", "batch_select_indices")
 
 
 class Verb:
@@ -49,7 +51,7 @@ class Verb:
             for name, described in manifest["helpers"].items()
         }
         self._signature = inspect.signature(model.forward)
-        self.scale, self.base_logits = 0.0, None
+        self.scale, self.base_logits = 0.0, torch.empty(0)
         self._hook: RemovableHandle | None = None
 
     def apply(self, scale: float) -> None:
@@ -99,14 +101,18 @@ class Verb:
     def _states(self, cache: Any, past: int) -> dict[str, State]:
         """What the helpers remember of a batch; it is kept on the base's cache and ends with it."""
         if cache is None or past == 0:
-            states = {name: State() for name in self.helpers}
+            states = self._new_states()
             if cache is not None:
                 cache.helper_states = states
-                # the helpers' caches would not follow if rows of the base's were moved
+                cache.reorder_cache = MethodType(_reorder, cache)  # a copy's is its own
+                # the helpers' caches would not follow if rows of the base's were moved otherwise
                 for name in ROWS:
                     setattr(cache, name, _refuse)
             return states
-        return getattr(cache, "helper_states", {name: State() for name in self.helpers})
+        return getattr(cache, "helper_states", None) or self._new_states()
+
+    def _new_states(self) -> dict[str, State]:
+        return {name: State(helper.passes) for name, helper in self.helpers.items()}
 
 
 class BaseNucleus(LogitsProcessor):
@@ -117,12 +123,12 @@ class BaseNucleus(LogitsProcessor):
         Args:
             verb: has the base's logits of the last call.
         """
-        self.verb, self.warper = verb, TopPLogitsWarper(verb.base_top_p)
+        self.verb = verb
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """The combined logits `scores`, (rows, vocabulary), with -inf outside of the nucleus."""
-        kept = self.warper(input_ids, self.verb.base_logits)
-        return scores.masked_fill(kept == -torch.inf, -torch.inf)
+        excluded = outside(self.verb.base_logits, self.verb.base_top_p)
+        return scores.masked_fill(excluded, -torch.inf)
 
 
 def _call(arguments: dict[str, Any], positions: int, cache: Any) -> Call:
@@ -142,7 +148,14 @@ def _call(arguments: dict[str, Any], positions: int, cache: Any) -> Call:
     return Call(ids, mask.long(), positions, cache is not None)
 
 
+def _reorder(cache: Any, rows: torch.Tensor) -> None:
+    """The cache's own `reorder_cache`, and the same for the helpers' caches."""
+    type(cache).reorder_cache(cache, rows)
+    for state in cache.helper_states.values():
+        state.reorder(rows)
+
+
 def _refuse(*args: Any) -> None:
     raise NotImplementedError(
-        "combined logits: the rows of a cache cannot be moved (no beam search)"
+        "combined logits: the rows of a cache can only be moved by reorder_cache"
     )

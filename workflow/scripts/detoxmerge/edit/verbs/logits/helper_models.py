@@ -52,12 +52,23 @@ class State:
     """What a helper remembers of one batch; it is kept on the base's cache.
 
     Attributes:
+        passes: J, copies of each row.
         cache: key-value cache of transformers, or None.
         head: (J rows, prefix positions), the mask of the prefix; None before the first call.
     """
 
+    passes: int
     cache: Cache | None = None
     head: torch.Tensor | None = None
+
+    def reorder(self, rows: torch.Tensor) -> None:
+        """Keep these rows of the batch, which may repeat, in this order, in all copies."""
+        if self.cache is None or self.head is None:
+            return
+        starts = len(self.head) // self.passes * torch.arange(self.passes, device=rows.device)
+        copies = (starts[:, None] + rows).flatten()
+        self.cache.reorder_cache(copies)  # type: ignore[arg-type]  # int64 is what it takes
+        self.head = self.head[copies]
 
 
 class Helper:

@@ -1,0 +1,178 @@
+"""The loop that decodes: prompts are read once, then all their continuations grow together.
+
+It runs inside the library's `generate`, which prepares masks, positions and caches as each
+architecture wants them. Rows of a cache are only moved by its `reorder_cache`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import (
+    Cache,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
+from transformers.generation.utils import ALL_CACHE_NAMES
+
+Draw = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+NONE = -1  # no token was drawn
+DROP = 8  # ended rows leave the batch when they are at least 1 / DROP of it
+
+
+@torch.no_grad()
+def decode(
+    model: PreTrainedModel,
+    prompts: Sequence[list[int]],
+    samples: Sequence[int],
+    numbers: torch.Tensor,
+    draw: Draw,
+    processors: Sequence[LogitsProcessor],
+    *,
+    pad: int,
+    end: int | None,
+) -> list[list[int]]:
+    """Continue prompts, each as often as is asked.
+
+    Args:
+        prompts: P lists of token ids, none of them empty.
+        samples: how many continuations each prompt gets, R in all.
+        numbers: (R, new tokens), fp64: what `draw` gets for each token; prompt by prompt.
+        draw: from scores (rows, vocabulary), fp32, and numbers (rows,) to token ids (rows,).
+        processors: change the raw logits before `draw` gets them.
+        pad: token that fills a prompt on the left.
+        end: token that ends a continuation; None: none does.
+
+    Returns:
+        R lists of new token ids, prompt by prompt. One that ended has `end` as its last token.
+    """
+    # padding on the left, so that all rows continue at the same position
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in prompts])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
+    loop = _Loop(torch.tensor(samples), numbers.to(model.device), draw, end)
+    # every causal LM inherits `generate`, PreTrainedModel itself does not
+    model.generate(  # type: ignore[operator]
+        ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        generation_config=GenerationConfig(max_new_tokens=numbers.shape[1], pad_token_id=pad),
+        logits_processor=LogitsProcessorList(processors),
+        custom_generate=loop,
+    )
+    return loop.continuations()
+
+
+class _Loop:
+    """What `generate` calls once its inputs are prepared."""
+
+    def __init__(
+        self, samples: torch.Tensor, numbers: torch.Tensor, draw: Draw, end: int | None
+    ) -> None:
+        self.samples, self.numbers, self.draw, self.end = samples, numbers, draw, end
+        self.new = torch.full(numbers.shape, NONE, device=numbers.device)
+
+    def __call__(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: Any,
+        generation_config: GenerationConfig,
+        **options: Any,
+    ) -> torch.Tensor:
+        """Fill `new`. The arguments are those of the library's own loops."""
+        batch = _Batch(model, input_ids, options, logits_processor)
+        scores = batch.read(generation_config, self.samples)
+        # places of the batch's rows in `new`, and which of them go on
+        places = torch.arange(len(self.new), device=input_ids.device)
+        going = torch.ones_like(places, dtype=torch.bool)
+        steps = self.new.shape[1]
+        for step in range(steps):
+            tokens = self.draw(scores, self.numbers[places, step])
+            self.new[places[going], step] = tokens[going]
+            if self.end is not None:
+                going &= tokens != self.end
+            if step + 1 == steps or not going.any():
+                break
+            if batch.movable and DROP * int((~going).sum()) >= len(going):
+                batch.select(going.nonzero()[:, 0])
+                places, tokens, going = places[going], tokens[going], going[going]
+            scores = batch.step(tokens)
+        return input_ids
+
+    def continuations(self) -> list[list[int]]:
+        """What was drawn."""
+        return [[token for token in row if token != NONE] for row in self.new.tolist()]
+
+
+class _Batch:
+    """The rows that grow together: their tokens, and what the model needs of them."""
+
+    def __init__(
+        self,
+        model: Any,
+        ids: torch.Tensor,
+        options: dict[str, Any],
+        processors: LogitsProcessorList,
+    ) -> None:
+        self.model, self.ids, self.options, self.processors = model, ids, options, processors
+
+    def read(self, config: GenerationConfig, samples: torch.Tensor) -> torch.Tensor:
+        """Scores (R, vocabulary) of the first new token; each prompt is read once."""
+        rows = torch.arange(len(samples)).repeat_interleave(samples).to(self.ids.device)
+        options = dict(self.options)
+        scores = self._scores(self.model._prefill(self.ids, config, self.options))
+        if self.movable:
+            self.select(rows)
+            return scores[rows]
+        # each sample reads its prompt itself; the options are those before a cache was made
+        self.options = {name: _rows(value, rows) for name, value in options.items()}
+        self.ids = self.ids[rows]
+        return self._scores(self.model._prefill(self.ids, config, self.options))
+
+    @property
+    def movable(self) -> bool:
+        """Whether the rows of the model's cache can be moved and repeated.
+
+        The library's own caches and layers can; what an architecture brings of its own may have
+        states that `reorder_cache` leaves where they are.
+        """
+        cache = self._cache()
+        parts = [] if cache is None else [cache, *getattr(cache, "layers", [])]
+        return all(type(part).__module__ == Cache.__module__ for part in parts)
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Scores (rows, vocabulary) of the token after these."""
+        self.ids = torch.cat([self.ids, tokens[:, None]], dim=1)
+        inputs = self.model.prepare_inputs_for_generation(
+            self.ids,
+            next_sequence_length=1 if self.options["use_cache"] else None,
+            **self.options,
+        )
+        return self._scores(self.model(**inputs, return_dict=True))
+
+    def _scores(self, output: Any) -> torch.Tensor:
+        self.options = self.model._update_model_kwargs_for_generation(output, self.options)
+        # a copy: the logits of all positions of a prompt need not stay
+        logits = output.logits[:, -1].to(copy=True, dtype=torch.float32)
+        return self.processors(self.ids, logits)  # type: ignore[arg-type]  # int64 is what they take
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep these rows, which may repeat, in this order."""
+        self.ids = self.ids[rows]
+        cache = self._cache()
+        if cache is not None:
+            cache.reorder_cache(rows)
+        self.options = {name: _rows(value, rows) for name, value in self.options.items()}
+
+    def _cache(self) -> Any:
+        return next((self.options[name] for name in ALL_CACHE_NAMES if name in self.options), None)
+
+
+def _rows(value: Any, rows: torch.Tensor) -> Any:
+    """Rows of what `generate` prepares: (..., rows, positions); what has no rows stays."""
+    if isinstance(value, torch.Tensor) and value.dim() > 1:
+        return value.index_select(value.dim() - 2, rows)
+    return value
