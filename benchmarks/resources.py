@@ -93,7 +93,7 @@ def asked_mb(row: dict[str, object]) -> float:
 
     weights, batch, tokens = (int(row[key]) for key in ("num_weights", "batch", "tokens"))
     if row["job"] == "measure":
-        return measure_mb("cpu", weights, batch * tokens)
+        return measure_mb("cpu", weights, batch, tokens)
     recipe = Recipe(batch_size=batch, max_tokens=tokens)
     return finetune_mb("cpu", weights, recipe, int(row["vocabulary"]))
 

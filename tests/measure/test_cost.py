@@ -102,6 +102,26 @@ def test_passes_and_bytes_are_those_of_the_verb(
     assert numbers["extra_memory_mb"] == 84 / 1e6
 
 
+def test_auto_is_recorded_as_the_number_that_ran(
+    job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the longest row; and where memory runs out, what it came down to."""
+    assert measured(job | {"batch_size": "auto"})["batch_size"] == 128
+
+    def narrow(rows: list[int]) -> list[int]:
+        if len(rows) > 2:
+            raise MemoryError
+        return rows
+
+    def drawn(model: Any, tokenizer: Any, texts: list[str], protocol: Any, *rest: Any) -> None:
+        for batch in rest[0].batches([1, 2, 3, 4], [9] * 4):
+            rest[0].run(narrow, batch)
+        time.sleep(0.001)
+
+    monkeypatch.setattr(cost, "continuations", drawn)
+    assert measured(job)["batch_size"] == 2  # of 4
+
+
 def test_base_and_edit_take_turns_and_the_first_round_is_not_timed(
     job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from detoxmerge.errors import UserError
 from detoxmerge.measure import toxicity
+from detoxmerge.models.batch_size import RowBytes, RowLimit
 from detoxmerge.models.scoring import score_texts
 from detoxmerge.storage.artefacts import read_json, write_json
 from detoxmerge.storage.records import read_generations
@@ -23,7 +24,7 @@ def test_batches_are_bounded_and_results_in_order() -> None:
         return [len(text) / 100 for text in texts]
 
     texts = ["x" * n for n in (9, 1, 5, 7, 3, 2, 8)]
-    scores = score_texts(texts, predict, 3)
+    scores = score_texts(texts, predict, RowLimit(3))
     assert scores.tolist() == [len(text) / 100 for text in texts]
     assert sizes == [3, 3, 1]
 
@@ -34,13 +35,13 @@ def test_a_failing_text_fails_alone() -> None:
             raise RuntimeError("cannot")
         return [0.5 for _ in texts]
 
-    scores = score_texts(["a", "bad", "b", "c"], predict, 2)
+    scores = score_texts(["a", "bad", "b", "c"], predict, RowLimit(2))
     assert np.isnan(scores[1])
     assert scores[[0, 2, 3]].tolist() == [0.5, 0.5, 0.5]
 
 
 def test_a_score_that_is_not_finite_is_missing() -> None:
-    scores = score_texts(["a", "b"], lambda texts: [float("nan"), 0.2][: len(texts)], 2)
+    scores = score_texts(["a", "b"], lambda texts: [float("nan"), 0.2][: len(texts)], RowLimit(2))
     assert np.isnan(scores[0])
 
 
@@ -49,7 +50,32 @@ def test_a_scorer_that_fails_everywhere_is_one_sentence() -> None:
         raise RuntimeError("broken")
 
     with pytest.raises(UserError, match="none of 2 texts could be scored"):
-        score_texts(["a", "b"], predict, 2)
+        score_texts(["a", "b"], predict, RowLimit(2))
+
+
+def test_long_texts_make_small_batches() -> None:
+    sizes = []
+
+    def predict(texts: list[str]) -> list[float]:
+        sizes.append(len(texts))
+        return [0.5 for _ in texts]
+
+    texts = ["x" * n for n in (300, 4, 400, 4, 4, 900, 3)]
+    score_texts(texts, predict, RowLimit("auto", RowBytes(1e6)))
+    assert sizes == [4, 2, 1]
+
+
+def test_texts_are_not_to_blame_where_memory_ends() -> None:
+    def predict(texts: list[str]) -> list[float]:
+        if len(texts) > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return [0.5 for _ in texts]
+
+    most = 2
+    assert score_texts(["a"] * 9, predict, RowLimit(8)).tolist() == [0.5] * 9
+    most = 0
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        score_texts(["a", "b"], predict, RowLimit(8))
 
 
 def test_anyones_generations_can_be_read(tmp_path: Path) -> None:
@@ -86,7 +112,8 @@ def test_a_job_scores_every_scale_and_only_what_is_missing(
     generations = beside.measured(folder / "generations.json", payloads)
     write_json(tmp_path / "scorer.json", {})
     score = {"rude": 0.9, "mild": 0.1, "": 0.3}
-    monkeypatch.setattr(toxicity, "_predictor", lambda *_: lambda ts: [score[t] for t in ts])
+    loaded = (lambda ts: [score[t] for t in ts], RowLimit(2))
+    monkeypatch.setattr(toxicity, "_scorer", lambda *_: loaded)
     protocol = {"label": "toxicity"}
     paths = (folder / "generations.json", tmp_path / "scorer.json", protocol, 2, "cpu")
     toxicity.score_toxicity(*paths, folder / "toxicity-s.json")

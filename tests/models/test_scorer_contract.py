@@ -11,6 +11,7 @@ from plan.studies import comments, study
 
 from detoxmerge.edit.verbs import tensor_bytes
 from detoxmerge.models import scorers
+from detoxmerge.models.batch_size import scoring_limit
 from detoxmerge.models.scorers import Fetched, fetch_scorer, load_scorer, write_scorer
 from detoxmerge.models.scoring import predictor, score_texts
 from detoxmerge.plan.catalogue import Scorer
@@ -165,7 +166,7 @@ def test_it_scores_each_text_by_each_label_and_has_a_size(
     assert all(len(column) == len(TEXTS) for column in scores.values())
     assert all(0 <= score <= 1 for column in scores.values() for score in column)
     predict = predictor(loaded, loaded.class_names[0], "judge")
-    assert score_texts(TEXTS, predict, 2).shape == (len(TEXTS),)
+    assert score_texts(TEXTS, predict, scoring_limit(loaded.model, "auto")).shape == (len(TEXTS),)
     assert tensor_bytes([*loaded.model.parameters(), *loaded.model.buffers()]) > 0
 
 

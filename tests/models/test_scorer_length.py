@@ -9,6 +9,7 @@ import transformers
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
+from detoxmerge.models.batch_size import RowLimit
 from detoxmerge.models.scorers.checkpoint import load, most_tokens
 from detoxmerge.models.scoring import predictor, score_texts
 from detoxmerge.storage.artefacts import write_json
@@ -61,7 +62,7 @@ def test_texts_are_cut_at_the_models_positions(
     assert most_tokens(scorer.model) == limit
     words = [f"w{i % 30}" for i in range(200)]
     texts = [" ".join(words), " ".join(words[:limit]), "w1"]
-    scores = score_texts(texts, predictor(scorer, "toxicity", "own"), 2)
+    scores = score_texts(texts, predictor(scorer, "toxicity", "own"), RowLimit(2))
     assert scores[0] == scores[1] > 0  # NaN is neither
     assert len(scorer.tokenizer(texts[0], truncation=True)["input_ids"]) == limit
     # and not a token earlier than it must be: the model reads no more

@@ -10,7 +10,7 @@ import pytest
 from plan.studies import comments, study
 
 from detoxmerge.plan.load import load_config
-from detoxmerge.plan.memory import finetune_mb, measure_mb
+from detoxmerge.plan.memory import finetune_mb, measure_mb, row_bytes, rows_planned
 from detoxmerge.plan.resources import Need, Needs
 from detoxmerge.plan.training import Recipe
 
@@ -46,10 +46,59 @@ def test_what_was_measured_fits_and_is_not_wasted(row: dict[str, str]) -> None:
         recipe = Recipe(batch_size=batch, max_tokens=tokens)
         asked = finetune_mb("cpu", weights, recipe, int(row["vocabulary"]))
     else:
-        asked = measure_mb("cpu", weights, batch * tokens)
+        asked = measure_mb("cpu", weights, batch, tokens)
     used = float(row["max_rss_mb"]) + 250  # the two Snakemakes around it in a SLURM job
     assert used < asked
     assert asked < max(3 * used, used + 1000)
+
+
+def test_auto_takes_its_budget_or_a_single_row() -> None:
+    alone, weights = measure_mb("cpu", 10**8, 0, 100), 10**8
+    assert measure_mb("cpu", weights, "auto", 100) == pytest.approx(alone + 1000)
+    window = row_bytes(weights, 10_000, 10_000)
+    assert window > 1e9
+    assert measure_mb("cpu", weights, "auto", 10_000, 10_000) == pytest.approx(alone + window / 1e6)
+    assert measure_mb("cpu", weights, 3, 100) < measure_mb("cpu", weights, 4, 100)
+    assert measure_mb("cuda", weights, "auto", 10_000, 10_000) == 4000 + 800 + 500
+
+
+def test_the_rows_of_auto_are_planned_by_its_budget() -> None:
+    assert rows_planned(7, 10**8, 100, 12) == 7
+    assert rows_planned("auto", 10**5, 100, 12) == 128
+    assert rows_planned("auto", 10**10, 100, 12) == 8  # of 122.6 MB
+    assert rows_planned("auto", 10**10, 10_000, 12) == 1
+
+
+def test_perplexity_holds_the_logits_of_its_windows(tmp_path: Path, base: str) -> None:
+    """Of 8 windows of 1,024 positions and, at the most, 262,144 tokens in fp32."""
+    corpus = tmp_path / "corpus.json"
+    corpus.write_text(json.dumps({"counts": {"num_characters": 30_000_000}}))
+    given, at = SimpleNamespace(base=base, corpus=str(corpus)), {"model": "small", "edit": "base"}
+    window = {"device": "cpu", "corpora.polite.window_tokens": 1024}
+    window["models.small.pretrain.context"] = 1024
+
+    def asked(**more: object) -> int:
+        study_needs = needs(**window, **more)
+        return study_needs.measure_perplexity(SimpleNamespace(corpus="polite", **at), given).mem_mb
+
+    logits = 4 * 1024 * 262_144 / 1e6
+    one, eight = (asked(**{"corpora.polite.batch_size": n}) for n in (1, 8))
+    assert one > 1500 + 8 * 124.4 + logits
+    assert eight - one > 7 * logits
+    assert asked() == one  # a window takes more than the budget
+
+
+def test_helpers_batches_take_memory_too(tmp_path: Path, base: str) -> None:
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps({"counts": {"num_prompts": 1000}}))
+    given = SimpleNamespace(base=base, prompts=str(prompts))
+    more = {"methods.preadd": None, "run.methods": ["merge", "preadd"]}
+    found = needs(device="cpu", **more)
+    plain, prefixed = (
+        found.generate(SimpleNamespace(model="small", prompts="openings", edit=edit.edit), given)
+        for edit in (found.grid.edits[0], found.grid.edits[-1])
+    )
+    assert prefixed.mem_mb - plain.mem_mb == 1000  # the budget, again
 
 
 def test_more_with_each_attempt(base: str, dataset: str) -> None:

@@ -23,10 +23,12 @@ import torch
 from ..data.texts import read_prompts
 from ..edit.edited import EditedModel
 from ..errors import UserError
+from ..models.batch_size import RowLimit, sampling_limit
 from ..models.device import pick_device
 from ..models.loading import load_tokenizer
 from ..models.sampling import continuations
 from ..models.sampling_request import PLAIN
+from ..plan.batch_size import BatchSize
 from ..storage.artefacts import certified, write_manifest
 
 
@@ -36,7 +38,7 @@ def measure_cost(
     prompts: Path,
     prompt_lines: Path,
     protocol: Mapping[str, Any],
-    batch_size: int,
+    batch_size: BatchSize,
     device: str,
     benchmarks: Sequence[Path],
     out: Path,
@@ -47,7 +49,7 @@ def measure_cost(
         protocol: `scale`; `num_prompts`, of which the first of the set are taken; `rounds` and
             `seconds`, the least number of timed rounds and the least time that the base model
             takes in them; and what `generate` reads.
-        batch_size: rows at a time; recorded, since speed depends on it.
+        batch_size: rows at a time; the number is recorded, since speed depends on it.
         device: ``auto``, ``cpu`` or ``cuda``.
         benchmarks: Snakemake's benchmark files of the jobs that made the edit.
         out: manifest with `tokens_per_second`, the same of the base, and their ratio;
@@ -61,7 +63,8 @@ def measure_cost(
     texts = read_prompts(certified(prompts, prompt_lines.name))[: protocol["num_prompts"]]
     edited = EditedModel(edit, device=device, dtype=protocol["dtype"])
     scale = float(protocol["scale"])
-    speed, base_speed, ratio = _speeds(edited, texts, scale, protocol, batch_size, device)
+    limit, longest = _same_number(edited, texts, protocol, batch_size)
+    speed, base_speed, ratio = _speeds(edited, texts, scale, protocol, limit, device)
     passes = edited.verb.forwards(scale)
     numbers = {
         "tokens_per_second": speed,
@@ -80,10 +83,21 @@ def measure_cost(
         files={},
         scale=protocol["scale"],
         machine={"device": name, "threads": torch.get_num_threads()},
-        batch_size=batch_size,
+        batch_size=limit.rows(longest),
         **numbers,
     )
     print(", ".join(f"{key} {value}" for key, value in numbers.items()))
+
+
+def _same_number(
+    edited: EditedModel, texts: list[str], protocol: Mapping[str, Any], batch_size: BatchSize
+) -> tuple[RowLimit, int]:
+    """One number of rows for edit and base, as free memory changes; and tokens of the longest."""
+    rows = load_tokenizer(edited.place)([protocol["prefix"] + text for text in texts])["input_ids"]
+    longest = max(map(len, rows)) + protocol["new_tokens"]
+    limit = sampling_limit(edited.model, batch_size)
+    limit.log(longest)
+    return RowLimit(limit.rows(longest)), longest
 
 
 def _speeds(
@@ -91,7 +105,7 @@ def _speeds(
     texts: list[str],
     scale: float,
     protocol: Mapping[str, Any],
-    batch_size: int,
+    limit: RowLimit,
     device: str,
 ) -> tuple[float, float, float]:
     """Tokens per second of edit and base, and their ratio; the first round only warms up."""
@@ -104,7 +118,7 @@ def _speeds(
         for turn, seconds in rounds.items():
             model, sampling = edited.at(turn), edited.sampling(turn) if turn else PLAIN
             start = _clock(device)
-            continuations(model, tokenizer, texts, protocol, batch_size, sampling)
+            continuations(model, tokenizer, texts, protocol, limit, sampling)
             seconds.append(_clock(device) - start)
         base_seconds = rounds[0.0][1:]
     tokens = len(texts) * protocol["samples"] * protocol["new_tokens"]

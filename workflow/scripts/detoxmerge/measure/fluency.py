@@ -29,6 +29,7 @@ from ..errors import UserError
 from ..models.device import pick_device
 from ..models.likelihood import conditional_nll, require_causal, tokenise
 from ..models.loading import context_of, load_tokenizer
+from ..plan.batch_size import BatchSize
 from ..storage.artefacts import publish, read_json, sha256
 from ..storage.records import certified_payload, each_scale, read_generations, record_path
 from .metrics import LARGE
@@ -43,7 +44,7 @@ def measure_fluency(
     generations: Path,
     judge: Path,
     protocol: Mapping[str, Any],
-    batch_size: int,
+    batch_size: BatchSize,
     device: str,
     out: Path,
 ) -> None:

@@ -10,6 +10,7 @@ from ..edit.edited import EditedModel
 from ..models.device import pick_device
 from ..models.loading import load_tokenizer
 from ..models.sampling import continuations
+from ..plan.batch_size import BatchSize
 from ..storage.artefacts import certified, sha256, write_text
 from ..storage.records import each_scale, record_path
 
@@ -21,7 +22,7 @@ def generate(
     prompt_lines: Path,
     scales: list[str],
     protocol: Mapping[str, Any],
-    batch_size: int,
+    batch_size: BatchSize,
     device: str,
     out: Path,
 ) -> None:

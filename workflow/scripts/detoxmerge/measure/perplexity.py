@@ -25,6 +25,7 @@ from ..errors import UserError
 from ..models.device import pick_device
 from ..models.likelihood import Window, require_causal, text_tokens, window_nll
 from ..models.loading import context_of, load_tokenizer
+from ..plan.batch_size import BatchSize
 from ..storage.artefacts import certified, publish, sha256
 from ..storage.records import each_scale, record_path
 
@@ -36,7 +37,7 @@ def measure_perplexity(
     corpus_text: Path,
     scales: list[str],
     protocol: Mapping[str, Any],
-    batch_size: int,
+    batch_size: BatchSize,
     device: str,
     out: Path,
 ) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..models.batch_size import RowLimit, scoring_limit
 from ..models.scoring import Predict, predictor, score_texts
+from ..plan.batch_size import BatchSize
 from ..storage.artefacts import publish, read_json, sha256
 from ..storage.records import certified_payload, each_scale, read_generations, record_path
 
@@ -19,7 +21,7 @@ def score_toxicity(
     generations: Path,
     scorer: Path,
     protocol: Mapping[str, Any],
-    batch_size: int,
+    batch_size: BatchSize,
     device: str,
     out: Path,
 ) -> None:
@@ -36,14 +38,15 @@ def score_toxicity(
             or no text could be scored.
     """
     manifest = read_json(generations)
-    loaded: dict[str, Predict] = {}  # by the first scale that is missing, if there is one
+    loaded: dict[str, Any] = {}  # by the first scale that is missing, if there is one
 
     def measure(scale: str) -> dict[str, Any]:
         if not loaded:
-            loaded["predict"] = _predictor(scorer, protocol["label"], device)
+            predict, limit = _scorer(scorer, protocol["label"], batch_size, device)
+            loaded.update(predict=predict, limit=limit)
         frame = read_generations(certified_payload(generations, scale))
         texts = frame["text"].tolist()
-        frame["toxicity"] = score_texts(texts, loaded["predict"], batch_size)
+        frame["toxicity"] = score_texts(texts, loaded["predict"], loaded["limit"])
         with publish(record_path(out, scale, ".parquet")) as part:
             frame[["prompt", "sample", "toxicity"]].to_parquet(part, index=False)
         return counts(frame)
@@ -74,8 +77,12 @@ def counts(frame: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _predictor(scorer: Path, label: str, device: str) -> Predict:
+def _scorer(
+    scorer: Path, label: str, batch_size: BatchSize, device: str
+) -> tuple[Predict, RowLimit]:
     from ..models.device import pick_device
     from ..models.scorers import load_scorer
 
-    return predictor(load_scorer(scorer, pick_device(device)), label, scorer.parent.name)
+    loaded = load_scorer(scorer, pick_device(device))
+    predict = predictor(loaded, label, scorer.parent.name)
+    return predict, scoring_limit(loaded.model, batch_size)

@@ -4,14 +4,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, out_of_memory
+from .batch_size import RowLimit
 from .scorers import LoadedScorer
 
 Predict = Callable[[list[str]], list[float]]  # a score for each text
 
 
-def score_texts(texts: list[str], predict: Predict, batch_size: int) -> np.ndarray:
+def score_texts(texts: list[str], predict: Predict, limit: RowLimit) -> np.ndarray:
     """Score texts in batches; where a batch fails, one by one.
+
+    Args:
+        limit: how many texts at a time, by their characters.
 
     Returns:
         fp64, one per text; NaN where there is no finite score.
@@ -23,11 +27,12 @@ def score_texts(texts: list[str], predict: Predict, batch_size: int) -> np.ndarr
     # texts of similar lengths share a batch, so little is padded
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
     last: Exception | None = None
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
+    for batch in limit.batches(order, [len(texts[i]) for i in order]):
         try:
-            scores[batch] = predict([texts[i] for i in batch])
+            scores[batch] = limit.run(lambda part: predict([texts[i] for i in part]), batch)
         except Exception as error:  # one bad text must not take its whole batch with it
+            if out_of_memory(error):  # no text is to blame
+                raise
             last = error
             for i in batch:
                 try:

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, create_model, model_validator
 
-from .entries import SPEED, Entry, Labelled, Source, Text, exactly_one, plain
+from .batch_size import BatchSizeField, batch_size
+from .entries import Entry, Labelled, Source, Text, exactly_one, plain
 from .local import FINE_TUNE_FILES, LocalPath
 from .origin import Origin
 from .registry import SCORERS, first_line
@@ -40,7 +41,7 @@ class Generation(Entry):
     top_k: int = Field(0, ge=0, description="0 switches it off")
     prefix: str = Field("", description="text put before every prompt")
     seed: int = Field(42, ge=0, description="seed of every continuation's own random numbers")
-    batch_size: int = Field(32, ge=1, description="rows at a time", json_schema_extra=SPEED)
+    batch_size: BatchSizeField = batch_size("rows")
 
 
 class Prompts(Source):
@@ -60,7 +61,7 @@ class Corpus(Source):
         "before a text; null: the model's context length",
     )
     stride_tokens: int = Field(512, ge=1, description="tokens between the starts of two windows")
-    batch_size: int = Field(8, ge=1, description="windows at a time", json_schema_extra=SPEED)
+    batch_size: BatchSizeField = batch_size("windows")
 
     @model_validator(mode="after")
     def _stride_fits(self) -> "Corpus":
@@ -142,7 +143,7 @@ class Scorer(_ScorerKinds):
         [0.2, 0.5, 0.8], description="shares of scores > these"
     )
     any_above: float = Field(0.5, ge=0, lt=1, description="toxicity probability: any of K > this")
-    batch_size: int = Field(64, ge=1, description="texts at a time", json_schema_extra=SPEED)
+    batch_size: BatchSizeField = batch_size("texts")
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Scorer":

@@ -26,9 +26,10 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .batch_size import SAMPLING_COPIES
 from .config import Config
 from .grid import Grid
-from .memory import SOFTWARE_MB, finetune_mb, measure_mb, training_mb
+from .memory import SOFTWARE_MB, finetune_mb, measure_mb, rows_planned, training_mb
 from .registry import METHODS, forwards, operator_of, training_recipe
 
 SCORER_MB = 3000  # Detoxify's largest while it is loaded
@@ -133,7 +134,7 @@ class Needs:
         """Runs the model on some texts, and holds a tensor or two of it in fp64."""
         weights = num_weights(input.base)
         work = 2 * weights * FIT_TEXTS * PROMPT_TOKENS / self._speed("float32")
-        memory = measure_mb(self.device, weights, 32 * PROMPT_TOKENS) + 16 * weights / 1e6
+        memory = measure_mb(self.device, weights, 32, PROMPT_TOKENS) + 16 * weights / 1e6
         return self._need(memory, work + self._load(weights))
 
     def shard_statistics(self, wildcards: Any, input: Any) -> Need:
@@ -172,27 +173,32 @@ class Needs:
     ) -> Need:
         """K continuations of `count` prompts, once per scale."""
         g = self.config.prompts[prompts].generate
-        steps = math.ceil(count * g.samples / g.batch_size) * g.new_tokens
+        tokens, logits = g.new_tokens + PROMPT_TOKENS, SAMPLING_COPIES
+        rows = rows_planned(g.batch_size, weights, tokens, logits)
+        steps = math.ceil(count * g.samples / rows) * g.new_tokens
         per_step = OVERHEAD + max(
             4 * weights / BYTES_PER_SECOND[self.device],
-            2 * weights * g.batch_size / self._speed("float32"),
+            2 * weights * rows / self._speed("float32"),
         )
-        memory = measure_mb(self.device, weights, g.batch_size * (g.new_tokens + PROMPT_TOKENS))
-        passes, more = self._passes(wildcards, scales, weights)
+        passes, more, each = self._passes(wildcards, scales, weights)
+        memory = measure_mb(self.device, weights, g.batch_size, tokens, logits, each)
         return self._need(memory + more, steps * per_step * passes + self._load(weights))
 
     def _passes(
         self, wildcards: Any, scales: list[str], weights: int, *, sampled: bool = True
-    ) -> tuple[float, float]:
-        """Forward passes per token, over all scales, and MB that an edit adds to the base."""
+    ) -> tuple[float, float, float]:
+        """Forward passes per token, over all scales, MB that an edit adds to the base, and passes.
+
+        The latter are those of one batch that are made at once: of the base and its helpers.
+        """
         edit = None if wildcards.edit == "base" else self.grid.find(wildcards)
         verb = METHODS[edit.method].VERB if edit else "none"
         if edit is None or (verb == "choose" and not sampled):
-            return float(len(scales)), 0
+            return float(len(scales)), 0, 1
         helpers = len(self.grid.tensors_of(edit)) if verb == "logits" else 0  # each a whole model
         memory = (SCORER_MB if verb == "choose" else 0) + 4 * weights * helpers / 1e6
-        passes = sum(forwards(edit.method, edit.params, float(s)) for s in scales)
-        return passes, memory
+        passes = [forwards(edit.method, edit.params, float(s)) for s in scales]
+        return sum(passes), memory, max(passes) if verb == "logits" else 1
 
     def measure_perplexity(self, wildcards: Any, input: Any) -> Need:
         """Every window and scale."""
@@ -202,12 +208,16 @@ class Needs:
         tokens = _read(input.corpus)["counts"]["num_characters"] / CHARACTERS_PER_TOKEN
         flop = 2 * weights * tokens * window / min(corpus.stride_tokens, window)
         scales = self.grid.scales_of_edit(wildcards.edit)
-        passes, more = self._passes(wildcards, scales, weights, sampled=False)
-        memory = measure_mb(self.device, weights, corpus.batch_size * window) + more
-        return self._need(memory, flop / self._speed("float32") * passes + self._load(weights))
+        passes, more, each = self._passes(wildcards, scales, weights, sampled=False)
+        memory = measure_mb(self.device, weights, corpus.batch_size, window, window, each)
+        return self._need(
+            memory + more, flop / self._speed("float32") * passes + self._load(weights)
+        )
 
     def score_toxicity(self, wildcards: Any, input: Any) -> Need:
         """Detoxify's largest, 280 million weights, half of them an embedding; short texts.
+
+        A batch (`auto`: CPU_BUDGET) takes less than what is freed when the scorer is loaded.
 
         It may run in the SLURM job that makes its texts, so the config tells how many there are.
         """
@@ -220,7 +230,7 @@ class Needs:
         g = self.config.prompts[wildcards.prompts].generate
         weights, tokens = num_weights(input.judge), PROMPT_TOKENS + g.new_tokens
         flop = 2 * weights * tokens * self._texts(wildcards)
-        memory = measure_mb(self.device, weights, g.batch_size * tokens)
+        memory = measure_mb(self.device, weights, g.batch_size, tokens, g.new_tokens + 1)
         return self._need(memory, flop / self._speed("float32") + self._load(weights))
 
     def _texts(self, wildcards: Any) -> int:

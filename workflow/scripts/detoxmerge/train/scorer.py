@@ -13,6 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 from ..data.sources import origin, read_rows, require_text
 from ..errors import UserError
+from ..models.batch_size import RowLimit
 from ..models.scorers import LoadedScorer, write_scorer
 from ..models.scorers.checkpoint import described, load
 from ..models.scoring import predictor, score_texts
@@ -173,7 +174,7 @@ def _test(
     """ROC AUC per test set, through Detoxify as it will be used."""
     predict, measured = predictor(scorer, LABEL, "that was trained"), {}
     for key, (texts, labels) in tests.items():
-        scores, toxic = score_texts(texts, predict, 128), labels >= TOXIC_FROM
+        scores, toxic = score_texts(texts, predict, RowLimit(128)), labels >= TOXIC_FROM
         scored = np.isfinite(scores)
         measured[key] = {
             "roc_auc": roc_auc(scores[scored], toxic[scored]),

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ...errors import UserError
 from ...models.activations import pooled
 from ...models.architectures import modules_of
+from ...models.batch_size import RowLimit
 from ...models.device import pick_device
 from ...models.loading import context_of, load_model, load_tokenizer, move
 from ...models.places import place_in
@@ -126,7 +127,7 @@ def _steps(
         rewrite = rewriter(place_in(other), device, new_tokens, params.pair_seed)
 
         def score(texts: list[str]) -> np.ndarray:
-            return score_texts(texts, predict, BATCH)
+            return score_texts(texts, predict, RowLimit(BATCH))
 
         steps["rewriting"] = rewriting(rewrite, score, params.nontoxic_below)
     if params.max_perplexity_ratio is not None:

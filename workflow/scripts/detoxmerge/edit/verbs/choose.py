@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from ...models.batch_size import RowLimit
 from ...models.sampling_request import PLAIN, Sampling, candidates_at
 from ...models.scorers import LoadedScorer, load_scorer
 from ...models.scoring import predictor, score_texts
@@ -59,7 +60,7 @@ class Verb:
             UserError: the scorer is broken, lacks the label, or scores no text at all.
         """
         texts = [text for group in groups for text in group]
-        scores = score_texts(texts, self._predict, BATCH)
+        scores = score_texts(texts, self._predict, RowLimit(BATCH))
         ends = np.cumsum([len(group) for group in groups])
         parts = np.split(scores, ends[:-1])
         unscored = sum(bool(np.isnan(part).all()) for part in parts)
