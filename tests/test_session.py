@@ -152,6 +152,14 @@ def test_exhausted_gpu_is_a_sentence_with_a_way_out():
     assert "CUDA out of memory. Tried 2 GiB" in said
     assert "more lines" not in said
     assert "batch_size" in said
+    assert said.startswith("the GPU")
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError()]
+)
+def test_exhausted_memory_of_the_machine_is_a_sentence_too(error):
+    assert user_sentence(error).startswith("the machine has too little memory")
 
 
 @pytest.mark.parametrize(

@@ -203,16 +203,16 @@ def test_a_cache_changes_nothing(made: tuple[EditedModel, float]) -> None:
     assert out.logits.shape == (3, 1, 300)
 
 
-def test_perplexity_in_pieces_is_that_of_the_whole(
+def test_perplexity_in_slices_is_that_of_the_whole(
     made: tuple[EditedModel, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edited, scale = made
     ids = torch.arange(1, 61)
     windows = perplexity.make_windows(60, 30, 15)
     whole = perplexity.window_nll(edited.at(scale), ids, windows, 2)
-    monkeypatch.setattr(likelihood, "MAX_LOGITS", 7 * 300)
-    pieces = perplexity.window_nll(edited.at(scale), ids, windows, 2)
-    assert pieces == pytest.approx(whole, rel=1e-5)
+    monkeypatch.setattr(likelihood, "SLICE", 7 * 300)
+    slices = perplexity.window_nll(edited.at(scale), ids, windows, 2)
+    assert slices == pytest.approx(whole, rel=1e-5)
     assert perplexity.window_nll(edited.at(0), ids, windows, 2) != pytest.approx(whole, rel=1e-3)
 
 

@@ -10,6 +10,7 @@ import pico
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from detoxmerge.errors import UserError
 from detoxmerge.measure.metrics import perplexity_per_token
@@ -60,18 +61,64 @@ def test_the_batch_size_changes_nothing_but_the_last_bits() -> None:
     assert window_nll(pico.gpt2(), IDS, windows, 64) == pytest.approx(one_by_one, rel=1e-5)
 
 
-@pytest.mark.parametrize("elements", [300 * 5, 300 * 17, 300])
-def test_long_windows_in_pieces_give_the_same(
+def test_auto_gives_what_one_window_at_a_time_does() -> None:
+    windows = make_windows(len(IDS), 32, 16)
+    one_by_one = window_nll(pico.gpt2(), IDS, windows, 1)
+    assert window_nll(pico.gpt2(), IDS, windows, "auto") == pytest.approx(one_by_one, rel=1e-6)
+
+
+@pytest.mark.parametrize("elements", [300 * 5, 300 * 17, 300, 1, 1 << 24])
+def test_a_batch_is_one_pass_whose_logits_are_cast_in_slices(
     monkeypatch: pytest.MonkeyPatch, elements: int
 ) -> None:
-    windows = make_windows(len(IDS), 64, 48)
-    whole = window_nll(pico.gpt2(), IDS, windows, 4)
-    seen: list[int] = []
-    model = pico.gpt2()
-    model.register_forward_hook(lambda _m, _i, out: seen.append(out.logits.numel()))
-    monkeypatch.setattr(likelihood, "MAX_LOGITS", elements)
-    assert window_nll(model, IDS, windows, 4) == pytest.approx(whole, rel=1e-5)
-    assert max(seen) <= elements
+    windows = make_windows(len(IDS), 64, 48)  # of 64, 64 and 54 tokens, two shapes scored 48
+    whole = window_nll(pico.gpt2(), IDS, windows, 1)
+    passes: list[int] = []
+    cast: list[int] = []
+    model, real = pico.gpt2(), torch.nn.functional.cross_entropy
+    model.register_forward_hook(lambda _m, _i, out: passes.append(len(out.logits)))
+
+    def seen(logits: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
+        assert logits.dtype == torch.float32
+        cast.append(logits.numel())
+        return real(logits, *rest, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", seen)
+    monkeypatch.setattr(likelihood, "SLICE", elements)
+    assert window_nll(model, IDS, windows, 4) == pytest.approx(whole, rel=1e-6)
+    assert passes == [1] * len(windows)
+    assert max(cast) <= max(elements, 300)
+
+
+def test_a_vocabulary_of_a_quarter_million_is_read_by_one_pass() -> None:
+    """Two slices for a window of 70 positions; against the definition in fp64."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=262_144, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+            num_attention_heads=1, initializer_range=0.5,
+        )
+    ).eval()  # fmt: skip
+    ids = torch.randint(0, 262_144, (140,), generator=torch.Generator().manual_seed(1))
+    passes: list[int] = []
+    hook = model.register_forward_hook(lambda _m, _i, out: passes.append(len(out.logits)))
+    found = window_nll(model, ids, make_windows(140, 70, 70), "auto")
+    assert passes == [2]
+    hook.remove()
+    for nll, row in zip(found, ids.split(70), strict=True):
+        with torch.no_grad():
+            logs = torch.log_softmax(model(row[None]).logits[0].double(), -1)
+        wanted = -logs[:-1].gather(1, row[1:, None]).sum().item()
+        assert nll == pytest.approx(wanted, rel=1e-6)
+
+
+def test_logits_stay_in_the_models_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, windows = pico.llama().bfloat16(), make_windows(len(IDS), 32, 16)
+    with torch.no_grad():
+        logits = model(IDS[None, :32]).logits
+    assert logits.dtype == torch.bfloat16
+    wanted = torch.nn.functional.cross_entropy(logits[0, :-1].double(), IDS[1:32], reduction="sum")
+    assert window_nll(model, IDS, windows, 1)[0] == pytest.approx(wanted.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(

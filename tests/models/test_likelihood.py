@@ -128,7 +128,7 @@ def build(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", [*RECURRENT, *ATTENTION])
-def test_a_window_in_pieces_has_the_likelihood_of_the_window_as_a_whole(
+def test_a_window_in_slices_has_the_likelihood_of_the_window_as_a_whole(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = build(kind)
@@ -142,8 +142,8 @@ def test_a_window_in_pieces_has_the_likelihood_of_the_window_as_a_whole(
         scored = range(1 + window.score_from - window.begin, len(row))
         assert nll == pytest.approx(-sum(logs[t - 1, row[t]].item() for t in scored), rel=1e-5)
     for elements in (VOCABULARY * 7, VOCABULARY):
-        monkeypatch.setattr(likelihood, "MAX_LOGITS", elements)
-        assert window_nll(model, ids, windows, 1, before=[2]) == pytest.approx(whole, rel=1e-5)
+        monkeypatch.setattr(likelihood, "SLICE", elements)
+        assert window_nll(model, ids, windows, "auto", before=[2]) == pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", [*RECURRENT, *ATTENTION])

@@ -73,10 +73,10 @@ def user_sentence(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if out_of_memory(error):
-        where = "GPU" if type(error).__name__ == "OutOfMemoryError" else "machine"
+        kind = "GPU" if type(error).__name__ == "OutOfMemoryError" else "machine"
         first = next(iter(str(error).splitlines()), "MemoryError")
         return (
-            f"the {where} has too little memory ({first}); if this job trains, lower batch_size of "
+            f"the {kind} has too little memory ({first}); if this job trains, lower batch_size of "
             "the recipe and raise accumulation_steps; one that measures has come down to a single "
             "row at a time by itself: give it more memory, or shorter windows or prompts"
         )

@@ -15,12 +15,11 @@ import torch
 from transformers import PreTrainedModel
 
 from ..errors import out_of_memory
-from ..plan.batch_size import CPU_BUDGET, GPU_SHARE, MOST_ROWS, BatchSize
+from ..plan.batch_size import CPU_BUDGET, GPU_SHARE, MOST_ROWS, SAMPLING_COPIES, BatchSize
 from .free_memory import free_bytes
 
 T = TypeVar("T")
 R = TypeVar("R")
-SAMPLING_COPIES = 12  # fp32 values per logit: sorted, their indices, fp64 probabilities and sums
 CACHE_COPIES = 2  # a key-value cache is copied when it grows
 
 
@@ -67,23 +66,22 @@ class RowLimit:
         return max(1, int(rows * self._share))
 
     def batches(
-        self, rows: Sequence[T], tokens: Callable[[T], int], scored: int = 1
+        self, rows: Sequence[T], tokens: Sequence[int], scored: int = 1
     ) -> Iterator[list[T]]:
         """Neighbours in one batch, in their order; each batch is as large as its longest row lets.
 
         Args:
             rows: of similar length where they are neighbours.
-            tokens: the length of a row, with what is generated behind it.
+            tokens: the length of each, with what is generated behind it.
             scored: positions of each with logits.
         """
-        lengths = [tokens(row) for row in rows]
         if rows:
-            self.log(max(lengths), scored)
+            self.log(max(tokens), scored)
         start = 0
         while start < len(rows):
-            end, longest = start + 1, lengths[start]
+            end, longest = start + 1, tokens[start]
             while end < len(rows):
-                longest = max(longest, lengths[end])
+                longest = max(longest, tokens[end])
                 if end + 1 - start > self.rows(longest, scored):
                     break
                 end += 1
