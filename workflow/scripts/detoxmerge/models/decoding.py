@@ -122,14 +122,15 @@ class _Batch:
     def read(self, config: GenerationConfig, samples: torch.Tensor) -> torch.Tensor:
         """Scores (R, vocabulary) of the first new token; each prompt is read once."""
         rows = torch.arange(len(samples)).repeat_interleave(samples).to(self.ids.device)
-        options = dict(self.options)
-        scores = self._scores(self.model._prefill(self.ids, config, self.options))
+        given = dict(self.options)
         if self.movable:
-            self.select(rows)
-            return scores[rows]
-        # each sample reads its prompt itself; the options are those before a cache was made
-        self.options = {name: _rows(value, rows) for name, value in options.items()}
-        self.ids = self.ids[rows]
+            scores = self._scores(self.model._prefill(self.ids, config, self.options))
+            if self.movable:
+                self.select(rows)
+                return scores[rows]
+            self.options = given  # without the cache that the model made
+        # each sample reads its prompt itself
+        self._take(rows)
         return self._scores(self.model._prefill(self.ids, config, self.options))
 
     @property
@@ -161,10 +162,13 @@ class _Batch:
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep these rows, which may repeat, in this order."""
-        self.ids = self.ids[rows]
         cache = self._cache()
         if cache is not None:
             cache.reorder_cache(rows)
+        self._take(rows)
+
+    def _take(self, rows: torch.Tensor) -> None:
+        self.ids = self.ids[rows]
         self.options = {name: _rows(value, rows) for name, value in self.options.items()}
 
     def _cache(self) -> Any:

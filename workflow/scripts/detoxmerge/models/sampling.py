@@ -85,8 +85,9 @@ def continuations(
         return _sample(model, tokenizer, rows, batch, protocol, processors)
 
     limit, drawn = sampling_limit(model, batch_size), dict[Row, Continuation]()
+    lengths = [len(rows[job.prompt]) + new for job in jobs]
     with tqdm(total=len(jobs), desc="generate", mininterval=5) as progress:
-        for batch in limit.batches(jobs, lambda job: len(rows[job.prompt]) + new):
+        for batch in limit.batches(jobs, lengths):
             drawn |= dict(zip(batch, limit.run(sample, batch), strict=True))
             progress.update(len(batch))
 
