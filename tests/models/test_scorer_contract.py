@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 import torch
 from plan.studies import comments, study
+from transformers import BatchEncoding
 
 from detoxmerge.edit.verbs import tensor_bytes
 from detoxmerge.models import scorers
 from detoxmerge.models.batch_size import scoring_limit
-from detoxmerge.models.scorers import Fetched, fetch_scorer, load_scorer, write_scorer
+from detoxmerge.models.scorers import (
+    Fetched,
+    TokenScorer,
+    fetch_scorer,
+    load_scorer,
+    write_scorer,
+)
 from detoxmerge.models.scoring import predictor, score_texts
 from detoxmerge.plan.catalogue import Scorer
 from detoxmerge.plan.config import Config
@@ -42,15 +49,40 @@ VALUES = {
 }
 
 
+class Words:
+    """In place of a tokenizer: a token per word, its length."""
+
+    model_max_length = 64
+
+    def __call__(self, texts: list[str], **_: Any) -> dict[str, list[list[int]]]:
+        return {"input_ids": [[len(word) for word in text.split()] for text in texts]}
+
+    def pad(self, rows: dict[str, list[list[int]]], **_: Any) -> BatchEncoding:
+        longest = max(map(len, rows["input_ids"]))
+        padded = [row + [0] * (longest - len(row)) for row in rows["input_ids"]]
+        return BatchEncoding({"input_ids": torch.tensor(padded)})
+
+
+class Letters(torch.nn.Linear):
+    """In place of a network: a text is as toxic as it has letters."""
+
+    device = "cpu"
+
+    def forward(self, input_ids: torch.Tensor) -> tuple[torch.Tensor]:  # type: ignore[override]
+        letters = input_ids.sum(dim=1, keepdim=True)
+        return (torch.logit(letters / 100).expand(-1, 2),)
+
+
 class Stub:
-    """In place of a network: it finds that every text is as toxic as it is long."""
+    """A Detoxify without a network."""
 
     def __init__(self, **_: Any) -> None:
         self.class_names = ["toxicity", "insult"]
-        self.model = torch.nn.Linear(3, 2)
+        self.model, self.tokenizer = Letters(3, 2), Words()
 
     def predict(self, texts: list[str]) -> dict[str, list[float]]:
-        return {name: [len(text) / 100 for text in texts] for name in self.class_names}
+        letters = [len("".join(text.split())) / 100 for text in texts]
+        return dict.fromkeys(self.class_names, letters)
 
 
 @pytest.fixture(autouse=True)
@@ -168,6 +200,30 @@ def test_it_scores_each_text_by_each_label_and_has_a_size(
     predict = predictor(loaded, loaded.class_names[0], "judge")
     assert score_texts(TEXTS, predict, scoring_limit(loaded.model, "auto")).shape == (len(TEXTS),)
     assert tensor_bytes([*loaded.model.parameters(), *loaded.model.buffers()]) > 0
+
+
+def test_texts_tokenised_apart_have_the_scores_of_predict(
+    config: Config, kind: str, tmp_path: Path
+) -> None:
+    loaded = load_scorer(made(config, kind, tmp_path / "judge" / "scorer.json"), "cpu")
+    if not isinstance(loaded, TokenScorer):
+        return
+    for batch in (TEXTS, TEXTS[:1]):
+        rows = loaded.encode(batch)
+        assert all(row.length > 0 for row in rows)
+        scores, wanted = (
+            loaded.predict_encoded([row.content for row in rows]),
+            loaded.predict(batch),
+        )
+        assert list(scores) == list(wanted)
+        for name, column in scores.items():
+            assert column == pytest.approx(wanted[name], abs=1e-6)
+
+
+def test_a_scorer_that_only_predicts_is_enough() -> None:
+    assert not isinstance(Stub(), TokenScorer)
+    scores = score_texts(TEXTS, predictor(Stub(), "toxicity", "judge"), 2)
+    assert scores.tolist() == Stub().predict(TEXTS)["toxicity"]
 
 
 def test_the_same_scorer_gives_the_same_manifest(config: Config, kind: str, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def given(monkeypatch, tmp_path):
         seen = {"view": str(view), "names": {path.name for path in view.iterdir()}}
         seen["config"] = json.loads((view / "config.json").read_text())
         calls.append(SimpleNamespace(kept=kept, device=device, **seen))
-        return SimpleNamespace(class_names=["toxicity", "insult"], model=None)
+        return SimpleNamespace(class_names=["toxicity", "insult"], model=None, tokenizer=None)
 
     module = ModuleType("detoxify")
     module.Detoxify = stand_in

@@ -11,6 +11,7 @@ from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaForSequenceClassification
 
 from detoxmerge.errors import UserError
+from detoxmerge.models.classifier import Classifier
 from detoxmerge.models.loading import fetch_model, load_model, load_tokenizer
 from detoxmerge.models.scorers import fetch_scorer, load_scorer
 from detoxmerge.models.scorers.checkpoint import load
@@ -77,9 +78,10 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_detoxify_itself_loads_the_scorer(scorer: Path) -> None:
-    detoxify = load_scorer(scorer, "cpu")
-    assert type(detoxify).__module__ == "detoxify.detoxify"
-    scores = detoxify.predict(["You are a fool and an idiot.", "Thank you for the cake."])
+    loaded = load_scorer(scorer, "cpu")
+    assert isinstance(loaded, Classifier)
+    assert type(loaded.detoxify).__module__ == "detoxify.detoxify"
+    scores = loaded.predict(["You are a fool and an idiot.", "Thank you for the cake."])
     assert scores.keys() == {"toxicity"}
     assert all(0 <= s <= 1 for s in scores["toxicity"])
     measured = read_json(scorer)["test"]["held-out"]

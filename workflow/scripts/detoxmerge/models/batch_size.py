@@ -139,8 +139,8 @@ def likelihood_limit(model: PreTrainedModel, batch_size: BatchSize) -> RowLimit:
 
 
 def scoring_limit(model: torch.nn.Module, batch_size: BatchSize) -> RowLimit:
-    """For a classifier of texts, whose lengths are in characters: a token has at least one."""
-    return RowLimit(batch_size, RowBytes(_token_bytes(model, 0)), _device(model), "characters")
+    """For a classifier of texts; lengths in characters will do, a token has at least one."""
+    return RowLimit(batch_size, RowBytes(_token_bytes(model, 0)), _device(model))
 
 
 def budget_bytes(device: str) -> float:

@@ -22,7 +22,7 @@ records only the scorer's own kind, so a new kind changes no result.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ...plan.registry import SCORERS
 from ...storage.artefacts import read_json, sha256, write_manifest
@@ -41,6 +41,34 @@ class LoadedScorer(Protocol):
 
     def predict(self, texts: list[str]) -> dict[str, list[float]]:
         """Label -> a score in 0..1 for each text; for a single text its bare score will do."""
+        ...
+
+
+class Encoded(NamedTuple):
+    """A text, ready to be scored.
+
+    Attributes:
+        length: texts of similar lengths share a batch.
+        content: what the scorer takes.
+    """
+
+    length: int
+    content: Any
+
+
+@runtime_checkable
+class TokenScorer(LoadedScorer, Protocol):
+    """A scorer that tokenises apart from scoring; batches are then formed by tokens.
+
+    A kind may give one. Of a scorer with `predict` alone they are formed by characters.
+    """
+
+    def encode(self, texts: list[str]) -> list[Encoded]:
+        """One per text."""
+        ...
+
+    def predict_encoded(self, rows: list[Any]) -> dict[str, list[float]]:
+        """Label -> a score in 0..1 for each row, the `content` of what `encode` gave."""
         ...
 
 

@@ -73,7 +73,7 @@ def _folder(tokenizer: Place) -> Path:
 
 
 def load(manifest: Mapping[str, Any], device: str) -> LoadedScorer:
-    """A `detoxify.Detoxify`, from tensors and plain values only.
+    """A `Classifier` around a `detoxify.Detoxify`, from tensors and plain values only.
 
     Detoxify reads checkpoints with a loader that can run code, looks for the model's config on the
     hub, and takes the number of outputs from a local config. So the checkpoint is first read with
@@ -83,6 +83,8 @@ def load(manifest: Mapping[str, Any], device: str) -> LoadedScorer:
     """
     import torch
     from detoxify import Detoxify
+
+    from ..classifier import Classifier
 
     file, place = Path(expand_path(manifest["checkpoint"])), manifest["tokenizer"]
     folder = _folder(place)
@@ -112,7 +114,7 @@ def load(manifest: Mapping[str, Any], device: str) -> LoadedScorer:
     # Detoxify cuts texts where the tokenizer says; beyond the positions they would have no score
     if limit := most_tokens(scorer.model):
         scorer.tokenizer.model_max_length = min(scorer.tokenizer.model_max_length, limit)
-    return scorer
+    return Classifier(scorer)
 
 
 def most_tokens(model: Any) -> int | None:
