@@ -1,8 +1,8 @@
 """How fast edited models generate: tokens per second of each verb against the base model.
 
-Makes models of random weights in --folder, times them in turn, deletes them; writes edits_generation.csv
-beside this file and tables of docs/speed.md. The size small needs 3 GB of disk, 4 GB
-of memory and some minutes. Run from the root:
+Makes models of random weights in --folder, times them in turn, deletes them; writes
+edits_generation.csv beside this file and tables of docs/speed.md. The size small needs 3 GB of
+disk, 4 GB of memory and some minutes. Run from the root:
 PYTHONPATH=workflow/scripts python benchmarks/edits_generation.py --sizes tiny
 """
 
@@ -96,7 +96,7 @@ def _ratio(taken: list[float], base: list[float]) -> float:
 
 
 def keep(rows: list[Row]) -> list[Row]:
-    """Put rows into edits_generation.csv, in place of those of the same size and device; give all."""
+    """Put rows into the file, in place of those of the same size and device; give all."""
     path, new = HERE / "edits_generation.csv", {(row["size"], row["device"]) for row in rows}
     old = list(csv.DictReader(path.open())) if path.exists() else []
     found = [row for row in old if (row["size"], row["device"]) not in new] + rows

@@ -65,7 +65,7 @@ def sorted_prompts(tokenizer: Any) -> tuple[str, list[str]]:
     """What they are, and texts, by their number of tokens."""
     if data := os.environ.get("DETOXMERGE_DATA"):
         with gzip.open(Path(data) / PROMPTS, "rt") as lines:
-            texts = [json.loads(line)["prompt"]["text"] for line in lines]
+            texts = [json.loads(line)["prompt"] for line in lines]
         said = "RealToxicityPrompts"
     else:
         said, texts = "generated prompts", [r["text"] for r in generated.prompts(GENERATED, 1)]
@@ -139,7 +139,7 @@ def main(asked: argparse.Namespace) -> None:
     name = Path(asked.model).name
     what = (
         f"{name}: P = {weights_multiplied(model) / 1e6:.1f} million weights, "
-        f"{model.get_output_embeddings().weight.shape[0]:,} tokens in the vocabulary, fp32, {said}, "
+        f"a vocabulary of {model.get_output_embeddings().weight.shape[0]:,}, fp32, {said}, "
         f"{asked.new_tokens} new tokens, at most {asked.rows} rows in a batch; median of "
         f"{asked.rounds} rounds, {torch.get_num_threads()} thread(s)"
     )

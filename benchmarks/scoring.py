@@ -27,6 +27,7 @@ from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForSequenceClassification
 
 from detoxmerge.data.generated import prompts
+from detoxmerge.models.batch_size import RowLimit
 from detoxmerge.models.classifier import Classifier
 from detoxmerge.models.scorers.checkpoint import load
 from detoxmerge.models.scoring import predictor, score_texts
@@ -89,7 +90,7 @@ def sides(scorer: Classifier, batch_size: int) -> dict[str, Score]:
         batches = (texts[i : i + batch_size] for i in range(0, len(texts), batch_size))
         return np.concatenate([np.atleast_1d(scorer.predict(batch)[LABEL]) for batch in batches])
 
-    return {"plain": plain, "ours": lambda texts: score_texts(texts, predict, batch_size)}
+    return {"plain": plain, "ours": lambda texts: score_texts(texts, predict, RowLimit(batch_size))}
 
 
 def padded(scorer: Classifier, score: Score, texts: list[str]) -> tuple[float, np.ndarray]:

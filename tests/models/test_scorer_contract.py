@@ -12,7 +12,7 @@ from transformers import BatchEncoding
 
 from detoxmerge.edit.verbs import tensor_bytes
 from detoxmerge.models import scorers
-from detoxmerge.models.batch_size import scoring_limit
+from detoxmerge.models.batch_size import RowLimit, scoring_limit
 from detoxmerge.models.scorers import (
     Fetched,
     TokenScorer,
@@ -222,7 +222,7 @@ def test_texts_tokenised_apart_have_the_scores_of_predict(
 
 def test_a_scorer_that_only_predicts_is_enough() -> None:
     assert not isinstance(Stub(), TokenScorer)
-    scores = score_texts(TEXTS, predictor(Stub(), "toxicity", "judge"), 2)
+    scores = score_texts(TEXTS, predictor(Stub(), "toxicity", "judge"), RowLimit(2))
     assert scores.tolist() == Stub().predict(TEXTS)["toxicity"]
 
 

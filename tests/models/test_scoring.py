@@ -8,6 +8,7 @@ import pytest
 import torch
 from models.test_scorer_length import READ, checkpoint
 
+from detoxmerge.models.batch_size import RowLimit
 from detoxmerge.models.scorers.checkpoint import load
 from detoxmerge.models.scoring import predictor, score_texts
 
@@ -36,7 +37,7 @@ def test_scores_are_those_of_detoxify(tmp_path: Path, kind: str) -> None:
     texts = [text for text in TEXTS if text]  # these tokenizers add nothing to an empty one
     for label in scorer.class_names:
         wanted = [scorer.predict([text])[label] for text in texts]
-        found = score_texts(texts, predictor(scorer, label, "own"), 3)
+        found = score_texts(texts, predictor(scorer, label, "own"), RowLimit(3))
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
     assert len(set(wanted)) > 2
 
@@ -46,13 +47,15 @@ def test_batches_are_of_similar_numbers_of_tokens(
 ) -> None:
     scorer = load(checkpoint(tmp_path, "Bert", None), "cpu")
     texts = ["x" * 90, "w1 w2 w3", "y" * 80, "w4 w5 w6"]
-    score_texts(texts, predictor(scorer, "toxicity", "own"), 2)
+    score_texts(texts, predictor(scorer, "toxicity", "own"), RowLimit(2))
     assert shapes == [(2, 1), (2, 3)]
 
 
 def test_equal_texts_are_scored_once(tmp_path: Path, shapes: list[tuple[int, ...]]) -> None:
     scorer = load(checkpoint(tmp_path, "Bert", None), "cpu")
-    scores = score_texts(["w1", "w2", "w1", "w1"], predictor(scorer, "toxicity", "own"), 8)
+    scores = score_texts(
+        ["w1", "w2", "w1", "w1"], predictor(scorer, "toxicity", "own"), RowLimit(8)
+    )
     assert shapes == [(2, 1)]
     assert scores[0] == scores[2] == scores[3] != scores[1]
 
@@ -70,7 +73,7 @@ def test_texts_are_tokenised_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             return tokenize(texts, **options)
 
     scorer.tokenizer = Spy()
-    score_texts(["w1", "w2 w3", "w1"], predictor(scorer, "toxicity", "own"), 1)
+    score_texts(["w1", "w2 w3", "w1"], predictor(scorer, "toxicity", "own"), RowLimit(1))
     assert given == ["w1", "w2 w3"]
 
 
@@ -79,6 +82,6 @@ def test_a_text_that_cannot_be_tokenised_fails_alone(
 ) -> None:
     scorer = load(checkpoint(tmp_path, "Bert", None), "cpu")
     texts = ["w1", "half a character \ud83d", "w2", "w1"]
-    scores = score_texts(texts, predictor(scorer, "toxicity", "own"), 2)
+    scores = score_texts(texts, predictor(scorer, "toxicity", "own"), RowLimit(2))
     assert np.isnan(scores).tolist() == [False, True, False, False]
     assert "text 1 could not be scored" in capsys.readouterr().out

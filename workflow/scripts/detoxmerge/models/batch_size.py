@@ -38,16 +38,14 @@ class RowLimit:
         batch_size: BatchSize,
         row_bytes: RowBytes | None = None,
         device: str = "cpu",
-        unit: str = "tokens",
     ) -> None:
         """
         Args:
             batch_size: a number of rows, or ``auto``, for which the others count.
             row_bytes: what a row takes.
             device: ``cpu`` or ``cuda``; its free memory is looked up now, so the model is there.
-            unit: what `row_bytes.token` is counted in, for the log.
         """
-        self._bytes, self._unit = row_bytes, unit
+        self._bytes = row_bytes
         self._share = 1.0  # halved whenever memory runs out
         self._logged = False
         if batch_size == "auto":
@@ -114,7 +112,7 @@ class RowLimit:
         """Say once how many rows of this length `auto` lets run together."""
         if self._bytes is not None and not self._logged:
             print(
-                f"batch_size auto: up to {self.rows(tokens, scored)} rows of {tokens} {self._unit} "
+                f"batch_size auto: up to {self.rows(tokens, scored)} rows of {tokens} tokens "
                 f"({self._budget / 1e9:.1f} GB)"
             )
         self._logged = True
