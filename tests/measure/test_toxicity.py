@@ -60,7 +60,7 @@ def test_long_texts_make_small_batches() -> None:
         sizes.append(len(texts))
         return [0.5 for _ in texts]
 
-    texts = ["x" * n for n in (300, 4, 400, 4, 4, 900, 3)]
+    texts = [chr(97 + i) * n for i, n in enumerate((300, 4, 400, 4, 4, 900, 3))]
     score_texts(texts, predict, RowLimit("auto", RowBytes(1e6)))
     assert sizes == [4, 2, 1]
 
