@@ -15,7 +15,7 @@ from detoxmerge.edit.edited import EditedModel, load_edited
 from detoxmerge.edit.methods import dexperts, preadd, self_debias
 from detoxmerge.errors import UserError
 from detoxmerge.measure import perplexity
-from detoxmerge.models import likelihood
+from detoxmerge.models import decoding, likelihood
 from detoxmerge.models import sampling as sampling_module
 from detoxmerge.models.decoding import decode
 from detoxmerge.models.sampling import continuations
@@ -320,6 +320,25 @@ def test_caches_that_the_helpers_cannot_follow_are_refused(made: tuple[EditedMod
         model(IDS, use_cache=True).past_key_values.batch_repeat_interleave(2)
     with pytest.raises(ValueError, match="no labels"):
         model(IDS, labels=IDS)
+
+
+def test_helpers_read_a_long_prefix_of_all_prompts_once_too(
+    made: tuple[EditedModel, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited, scale = made
+    prefix = "Yes yes yes yes yes yes "
+    sampling = protocol(Generation(samples=3, new_tokens=6, prefix=prefix))
+    tokenizer = pico.tokenizer()
+    assert decoding.PREFIX < len(tokenizer(prefix)["input_ids"]) < 24
+
+    def run(size: int) -> Any:
+        asked = edited.sampling(scale)
+        return continuations(edited.at(scale), tokenizer, PROMPTS[:3], sampling, size, asked)
+
+    once = run(64)
+    assert once == run(1)  # a row alone reads all of it
+    monkeypatch.setattr(decoding, "PREFIX", 1000)
+    assert once == run(64)
 
 
 @torch.no_grad()

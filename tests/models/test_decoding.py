@@ -165,3 +165,24 @@ def test_a_cache_that_an_architecture_brings_of_its_own_is_not_moved(
     monkeypatch.setattr(DynamicCache, "__module__", "transformers.models.other")
     monkeypatch.delattr(Cache, "reorder_cache")
     assert decoded(model, prompts, SAMPLES, numbers, 7) == wanted
+
+
+PREFIXED = ["gpt2", "llama", "gemma3, window passed", "mamba, a state", "openai-gpt, no cache"]
+
+
+@pytest.mark.parametrize("name", PREFIXED)
+def test_a_long_prefix_is_read_once_where_padding_may_follow_it(name: str) -> None:
+    model, (prompts, numbers) = MODELS[name](), case()
+    prompts = [[*range(1, 21), *row] for row in prompts]
+    each = [row for row, count in zip(prompts, SAMPLES, strict=True) for _ in range(count)]
+    shapes: list[tuple[int, ...]] = []
+    model.register_forward_pre_hook(
+        lambda _, args, kwargs: shapes.append((args or [kwargs["input_ids"]])[0].shape),
+        with_kwargs=True,
+    )
+    found = decoded(model, prompts, SAMPLES, numbers, None)
+    if name in ("gpt2", "llama"):
+        assert shapes[:2] == [(1, 20), (len(prompts), max(LENGTHS))]
+    else:
+        assert (len(prompts), 20 + max(LENGTHS)) in shapes[:2]
+    assert found == by_the_library(model, each, numbers, None)

@@ -4,21 +4,26 @@ It runs inside the library's `generate`, which prepares masks, positions and cac
 architecture wants them. Rows of a cache are only moved by its `reorder_cache`.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any
 
 import torch
 from transformers import (
     Cache,
+    DynamicCache,
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
 )
+from transformers.cache_utils import DynamicLayer
 from transformers.generation.utils import ALL_CACHE_NAMES
 
 Draw = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 NONE = -1  # no token was drawn
+PREFIX = 16  # tokens that all prompts of a batch begin with, from which on they are read apart
 DROP = 8  # ended rows leave the batch when they are at least 1 / DROP of it
 
 
@@ -48,20 +53,55 @@ def decode(
     Returns:
         R lists of new token ids, prompt by prompt. One that ended has `end` as its last token.
     """
-    # padding on the left, so that all rows continue at the same position
     width = max(map(len, prompts))
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in prompts])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in prompts])
+    columns = zip(*(row[:-1] for row in prompts), strict=False)
+    prefix = [tokens[0] for tokens in takewhile(lambda tokens: len(set(tokens)) == 1, columns)]
+    cache = _read_prefix(model, prefix, len(prompts), width + numbers.shape[1])
+    # what is not padding: the prefix, if it was read, and the rest of the row; between them is the
+    # padding, so that all rows continue at the same position
+    head = 0 if cache is None else len(prefix)
+    gaps = [width - len(row) for row in prompts]
+    ids = torch.tensor(
+        [row[:head] + [pad] * gap + row[head:] for row, gap in zip(prompts, gaps, strict=True)]
+    )
+    mask = torch.ones_like(ids)
+    for row, gap in zip(mask, gaps, strict=True):
+        row[head : head + gap] = 0
     loop = _Loop(torch.tensor(samples), numbers.to(model.device), draw, end)
     # every causal LM inherits `generate`, PreTrainedModel itself does not
     model.generate(  # type: ignore[operator]
         ids.to(model.device),
         attention_mask=mask.to(model.device),
+        **({} if cache is None else {"past_key_values": cache}),
         generation_config=GenerationConfig(max_new_tokens=numbers.shape[1], pad_token_id=pad),
         logits_processor=LogitsProcessorList(processors),
         custom_generate=loop,
     )
     return loop.continuations()
+
+
+def _read_prefix(model: Any, prefix: list[int], rows: int, tokens: int) -> Cache | None:
+    """The cache of a prefix, read once for so many rows; None where padding may not follow it.
+
+    Padding behind a prefix needs a model that is told the positions, and layers that keep every
+    token: a state, or a window that is shorter than all `tokens` of a row, would count the padding.
+    """
+    config = model.config.get_text_config(decoder=True)
+    cache = DynamicCache(config=config)
+    windows = [getattr(config, name, None) or tokens for name in ("sliding_window", "window_size")]
+    if (
+        len(prefix) < PREFIX
+        or rows == 1
+        or min(windows) < tokens
+        or any(type(layer) is not DynamicLayer for layer in cache.layers)
+        or "position_ids" not in inspect.signature(model.forward).parameters
+    ):
+        return None
+    model(torch.tensor([prefix], device=model.device), past_key_values=cache, use_cache=True)
+    if cache.get_seq_length() != len(prefix):  # a model without a cache
+        return None
+    cache.reorder_cache(torch.zeros(rows, dtype=torch.int64, device=model.device))  # type: ignore[arg-type]
+    return cache
 
 
 class _Loop:
