@@ -6,6 +6,7 @@ from typing import Any
 
 import beside
 import numpy as np
+import pandas as pd
 import pico
 import pytest
 import torch
@@ -219,6 +220,52 @@ def test_a_job_stopped_after_one_scale_goes_on_with_the_next(
     generate(**job)
     assert measured(capsys) == "measured 2 of 3"
     assert (job["out"].parent / "generations-scale0.5.jsonl").read_bytes() == kept
+
+
+def limited(job: dict[str, Any], folder: Path, ppl_ratio: float) -> dict[str, Any]:
+    """The job with a limit; the edit's perplexity is 20 (1 + scale), the base's 20."""
+
+    def perplexity(name: str, numbers: dict[str, float]) -> Path:
+        tables = {
+            scale: pd.DataFrame({"nll": [float(np.log(number))], "tokens": [1]})
+            for scale, number in numbers.items()
+        }
+        return beside.measured(folder / name / "polite/perplexity.json", tables)
+
+    edit = perplexity("edit", {scale: 20 * (1 + float(scale)) for scale in job["scales"]})
+    within = {"ppl_ratio": ppl_ratio, "corpora": ["polite"]}
+    return job | {
+        "protocol": job["protocol"] | {"within": within},
+        "perplexities": [edit],
+        "base_perplexities": [perplexity("base", {"0": 20.0})],
+    }
+
+
+def test_a_scale_beyond_the_limit_has_no_texts_and_the_manifest_says_why(
+    job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    generate(**limited(job, tmp_path, 1.6))
+    said = capsys.readouterr().out
+    why = {"1": "ppl_ratio 2 > 1.6 on polite", "2": "ppl_ratio 3 > 1.6 on polite"}
+    line = "left out 2 of 3 scales: " + ", ".join(f"{k} ({v})" for k, v in why.items())
+    assert said.splitlines().count(line) == 1
+    manifest = read_json(job["out"])
+    assert (manifest["scales"], manifest["left_out"]) == (["0.5"], why)
+    assert [f.name for f in job["out"].parent.glob("*.jsonl")] == ["generations-scale0.5.jsonl"]
+
+
+def test_another_limit_samples_what_it_adds_and_keeps_the_rest(
+    job: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    generate(**limited(job, tmp_path, 1.6))
+    limits = {2.1: "measured 1 of 2", 1.6: "measured 0 of 1", 9.0: "measured 1 of 3"}
+    for limit, done in limits.items():
+        generate(**limited(job, tmp_path, limit))
+        assert measured(capsys) == done
+    assert read_json(job["out"])["left_out"] == {}
+    generate(**job)  # the same texts as without a limit
+    assert measured(capsys) == "measured 0 of 3"
+    assert "left_out" not in read_json(job["out"])
 
 
 @pytest.mark.parametrize("what", ["protocol", "edit", "prompts", "payload"])

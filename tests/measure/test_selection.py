@@ -1,13 +1,21 @@
 """Rules that choose a scale: what each takes, and what it says when nothing satisfies it."""
 
-from math import inf
+from math import inf, nan
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from detoxmerge.measure.selection import Point, pareto, reaching, select_scale, within
+from detoxmerge.measure.selection import (
+    Point,
+    excess,
+    left_out,
+    pareto,
+    reaching,
+    select_scale,
+    within,
+)
 from detoxmerge.plan.catalogue import Selector
 from detoxmerge.plan.entries import protocol
 from detoxmerge.storage.artefacts import read_json, sha256, write_json, write_manifest
@@ -42,7 +50,44 @@ def test_pareto_keeps_what_nothing_beats_not_even_the_base() -> None:
     assert pareto(worse, BASE) == ["0.5", "1", "1.5", "2", "3"]
 
 
-def measurement(folder: Path, metric: str, numbers: dict[str, float]) -> Path:
+@pytest.mark.parametrize(
+    ("perplexity", "base", "why"),
+    [
+        (30.0, 20.0, None),
+        (19.0, 20.0, None),
+        (36.6, 20.0, "ppl_ratio 1.83 > 1.5"),
+        (inf, 20.0, "ppl_ratio inf > 1.5"),
+        (nan, 20.0, "ppl_ratio nan > 1.5"),
+        (20.0, inf, "ppl_ratio 0 > 1.5"),
+        (20.0, nan, "ppl_ratio nan > 1.5"),
+    ],
+)
+def test_a_perplexity_above_the_limit_says_how_far(
+    perplexity: float, base: float, why: str | None
+) -> None:
+    assert excess(perplexity, base, 1.5) == why
+
+
+def test_a_scale_is_left_out_by_any_corpus(tmp_path: Path) -> None:
+    def pair(corpus: str, numbers: dict[str, float]) -> tuple[Path, Path]:
+        edit = measurement(tmp_path / "edit" / corpus, "perplexity", numbers)
+        return edit, measurement(tmp_path / "base" / corpus, "perplexity", {"0": 20.0})
+
+    pairs = [
+        pair("novels", {"0.5": 21.0, "1": 29.9, "2": inf, "3": 25.0}),
+        pair("news", {"0.5": 21.0, "1": 40.0, "2": 40.0, "3": 30.1}),
+    ]
+    assert left_out(["0.5", "1", "2", "3"], pairs, 1.5) == {
+        "1": "ppl_ratio 2 > 1.5 on news",
+        "2": "ppl_ratio inf > 1.5 on novels",
+        "3": "ppl_ratio 1.505 > 1.5 on news",
+    }
+    assert left_out(["0.5", "1"], pairs, 2.1) == {}
+
+
+def measurement(
+    folder: Path, metric: str, numbers: dict[str, float], **content: dict[str, str]
+) -> Path:
     """A manifest with a record and a table per scale."""
     path, files = folder / f"{metric}.json", {}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +99,7 @@ def measurement(folder: Path, metric: str, numbers: dict[str, float]) -> Path:
         pd.DataFrame(table).to_parquet(payload)
         write_json(record, {"payload": payload.name, "sha256": sha256(payload)})
         files[record.name] = sha256(record)
-    write_manifest(path, protocol={}, inputs=[], files=files, scales=list(numbers))
+    write_manifest(path, protocol={}, inputs=[], files=files, scales=list(numbers), **content)
     return path
 
 
@@ -108,6 +153,26 @@ def test_matched_goes_to_the_other_edits_toxicity(sources: dict[str, Path], tmp_
     scales, reason = choose(matched, tmp_path / "s.json", **entry)
     assert scales == []
     assert reason == "budget chose no scale of merge/n=1: too dear"
+
+
+def test_no_rule_chooses_a_scale_that_was_left_out(
+    sources: dict[str, Path], tmp_path: Path
+) -> None:
+    """Also not one that has a perplexity, and would satisfy it."""
+    toxicity, out = {point.scale: point.toxicity for point in CURVE[:2]}, tmp_path / "s.json"
+    gone = {"1.5": "ppl_ratio 1.83 > 1.5 on polite", "2": "ppl_ratio inf > 1.5 on polite"}
+    measurement(tmp_path / "edit", "toxicity", toxicity, left_out=gone)
+    told = " (left out of the sweep: 1.5, 2)"
+    assert choose(sources, out, rule="fixed", scale=1.0) == (["1"], "as the config says" + told)
+    assert choose(sources, out, rule="fixed", scale=2.0) == ([], "scale 2 has no toxicity" + told)
+    assert choose(sources, out, rule="ppl-budget", budget=0.5)[0] == ["0.5"]
+    assert choose(sources, out, rule="pareto")[0] == ["0.5", "1"]
+    gone = dict.fromkeys(("0.5", "1", "1.5", "2"), "ppl_ratio 1.83 > 1.5 on polite")
+    measurement(tmp_path / "edit", "toxicity", {}, left_out=gone)
+    for entry in ({"rule": "fixed", "scale": 1.0}, {"rule": "ppl-ratio", "ratio": 9.0}):
+        scales, reason = choose(sources, out, **entry)
+        assert scales == []
+        assert reason == "no scale has a toxicity (left out of the sweep: 0.5, 1, 1.5, 2)"
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,22 @@ def test_version_of_an_operator_is_expected_of_its_edits_only(monkeypatch):
         assert found == {"version": METHODS["merge"].VERSION} | own
 
 
+def test_limit_of_the_sweep_makes_sampling_wait_for_perplexity():
+    changes = {"corpora.more": comments(window_tokens=32, stride_tokens=16)}
+    changes |= {"run.sweep.corpora": ["polite", "more"]}
+    edit, none = "rude/merge/n=1/seed42", {"perplexity": [], "base_perplexity": []}
+    assert grid(changes).limited_by("small", edit, "openings") == none
+    assert grid(changes).limit_in_words == ""
+    limited = grid(changes | {"run.sweep.within": {"ppl_ratio": 1.5}})
+    assert limited.limited_by("small", "base", "openings") == none
+    assert limited.limited_by("small", edit, "openings") == {
+        name: [f"results/evals/small/{of}/{c}/perplexity.json" for c in ("polite", "more")]
+        for name, of in (("perplexity", edit), ("base_perplexity", "base"))
+    }
+    said = "at 4 scales at most, of 2 edits; those whose perplexity on polite or more is above 1.5"
+    assert said in limited.limit_in_words
+
+
 def test_method_without_training_is_not_multiplied_by_data_sets_and_seeds(shift):
     found = grid(
         {

@@ -101,6 +101,22 @@ def test_bumped_version_moves_its_own_stage_only(monkeypatch, stage, ends):
     assert found == ends
 
 
+def test_limit_of_the_sweep_moves_the_samples_of_edits_alone():
+    before, after = expected(), expected({"run.sweep.within": {"ppl_ratio": 1.5}})
+    changed = {path for path in before if before[path] != after[path]}
+    assert changed == {path for path in before if path.endswith("seed42/openings/generations.json")}
+    for path in changed:
+        within = {"ppl_ratio": 1.5, "corpora": ["polite"]}
+        assert after[path] == before[path] | {"within": within}
+
+
+def test_a_study_without_a_limit_has_the_config_of_before():
+    """Its jobs depend on the config, and the results hold it."""
+    for unset in ({}, {"run.sweep.within": None}):
+        dumped = load_config(study(unset)).model_dump()["run"]["sweep"]
+        assert dumped.keys() == {"prompts", "corpora", "scorers"}
+
+
 def test_other_prompt_set_is_another_protocol_of_its_own():
     changes = {"prompts.more": prompts(sample={"rows": 2, "seed": 1})}
     protocol = Grid(load_config(study(changes))).protocol

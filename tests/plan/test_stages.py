@@ -94,6 +94,22 @@ def test_what_a_rule_reads_belongs_to_its_protocol(grid: Grid) -> None:
             "selectors.budget.scale: 0.7 is not among run.scales",
         ),
         (
+            {
+                "selectors.budget": {"rule": "ppl-ratio", "ratio": 2.0},
+                "run.sweep.within": {"ppl_ratio": 1.5},
+            },
+            "selectors.budget.ratio: 2 is above run.sweep.within.ppl_ratio 1.5",
+        ),
+        ({"run.sweep.within": {"ppl_ratio": 1.0}}, "run.sweep.within.ppl_ratio: input should be"),
+        (
+            {"run.sweep.within": {"ppl_ratio": 2.0, "ratio": 2.0}},
+            "run.sweep.within.ratio: unknown key; did you mean 'ppl_ratio'?",
+        ),
+        (
+            {"run.final": FINAL["run.final"] | {"within": {"ppl_ratio": 2.0}}},
+            "run.final.within: unknown key",
+        ),
+        (
             {"selectors.budget": {"rule": "ppl-budget", "budget": 0.5, "corpus": "other"}},
             "selectors.budget.corpus: 'other' is not among run.sweep.corpora",
         ),

@@ -12,6 +12,9 @@ from detoxmerge.plan.load import load_config
 from detoxmerge.storage.artefacts import write_manifest
 from detoxmerge.storage.records import each_scale, record_path
 
+WHY = "ppl_ratio 1.83 > 1.5 on polite"  # of what a study with a limit leaves out
+LIMITED = {"run.sweep.within": {"ppl_ratio": 1.5}}
+
 
 def grid(changes=None):
     """The smallest study; `changes` are dotted places and their new values."""
@@ -114,12 +117,18 @@ def each(study, path, inputs, numbers, scales):
         payload(path, scale).to_parquet(record)
         return numbers(scale)
 
+    if isinstance(scales, str):
+        scales = study.scales_of_stage(scales, "openings")
+    left_out = None
+    if study.run.sweep.within and "perplexity" not in path and "/base/" not in path:
+        left_out = {"1": WHY}
     each_scale(
         Path(path),
-        study.scales_of_stage(scales, "openings") if isinstance(scales, str) else scales,
+        [scale for scale in scales if scale not in (left_out or {})],
         key=lambda scale: {"of": path},
         measure=measured,
         payload=".parquet",
         protocol=expected_protocols(study)[path],
         inputs=inputs,
+        left_out=left_out,
     )

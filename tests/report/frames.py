@@ -5,8 +5,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from detoxmerge.report.summary import COLUMNS
+from detoxmerge.report.summary import COLUMNS, LEFT_OUT
 
+WHY = "ppl_ratio 1.83 > 1.5 on polite"
 METRICS = {
     "toxicity_mean": 0.2,
     "toxic_share_above_0.5": 0.1,
@@ -53,6 +54,15 @@ def summary(
     frame.loc[frame["measured_on"].isna(), "stage"] = "vector"
     frame = frame.drop_duplicates()
     return frame.assign(n=frame["n"].astype("Int64")).reset_index(drop=True)
+
+
+def limited(frame: pd.DataFrame, seed: str) -> pd.DataFrame:
+    """The same where the sweep left scale 1 of one seed out."""
+    gone = frame["scale"].eq(1.0) & frame["seed"].eq(seed) & frame["measured_on"].eq("openings")
+    frame = frame[~(gone & frame["metric"].str.startswith("num_"))].copy()
+    gone = gone[frame.index]
+    frame.loc[gone, "value"] = np.nan
+    return frame.assign(**{LEFT_OUT: np.where(gone, WHY, None)})
 
 
 def measured(edit, factor, perplexity):

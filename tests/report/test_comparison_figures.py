@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from report.frames import summary
+from report.frames import limited, summary
 from report.needs import inputs
 
 from detoxmerge.report.figures import degradation_reduction, trade_off
@@ -84,6 +84,23 @@ def test_a_collapse_is_shown_at_the_edge_and_hides_nothing() -> None:
     axis = trade_off.draw(points(tame, "small")).axes[0]
     assert not edges(axis)
     assert "triangle" not in axis.get_title(loc="left")
+
+
+def test_a_scale_that_was_left_out_has_no_point_and_no_triangle() -> None:
+    """Its mean over the seeds would be of others than the perplexity's."""
+    frame = limited(summary(datasets=("rude",), ns=(1, 4)), "2")
+    data = points(frame, "small")
+    at_one = data[(data["scale"] == 1.0) & (data["n"] == 4)]
+    assert at_one["perplexity"].notna().all()
+    has = dict(zip(at_one["seed"].fillna("mean"), at_one["toxicity"].notna(), strict=True))
+    assert has == {"mean": False, "1": True, "2": False}
+    (axis,) = trade_off.draw(data).axes
+    assert axis.get_legend_handles_labels()[1] == ["N = 1", "N = 4"]
+    assert not edges(axis)  # N = 1 has an infinite perplexity there
+    none = limited(summary(datasets=("rude",), ns=(4,), scales=(1.0,), seeds=("1",)), "1")
+    (axis,) = trade_off.draw(points(none, "small")).axes
+    axis.figure.draw_without_rendering()
+    assert axis.get_title(loc="left") == "rude (star: base model, ring: chosen scale)"
 
 
 def test_many_lines_have_their_legend_below_and_only_what_tells_them_apart() -> None:

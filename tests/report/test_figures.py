@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
-from report.frames import summary
+from report.frames import limited, summary
 
 from detoxmerge.report.drawing import draw_figure
 from detoxmerge.report.figures import perplexity, toxicity
@@ -108,6 +108,18 @@ def test_range_over_seeds_is_a_band_and_one_seed_has_none():
     single = drawn(toxicity, data("toxicity_mean", seeds=("1",)))
     assert [len(bands(axis)) for axis in several.axes] == [2] * 4
     assert [len(bands(axis)) for axis in single.axes] == [0] * 4
+
+
+def test_scale_that_was_left_out_for_a_seed_has_no_toxicity_and_its_perplexity():
+    frame = limited(summary(datasets=("rude",), ns=(1, 4)), "2")
+    gone = {"toxicity_mean": 1.0, "perplexity_per_token": None}
+    for metric, scale in gone.items():
+        table = measured(frame, "small", metric)
+        edits = table[table["n"] == 4]
+        assert edits["mean"].isna().tolist() == [scale == value for value in edits["scale"]]
+        assert edits["low"].isna().tolist() == edits["mean"].isna().tolist()
+    left = drawn(toxicity, measured(frame, "small", "toxicity_mean")).axes[0]
+    assert np.isnan(left.get_lines()[0].get_ydata()).tolist() == [False, True]
 
 
 def test_missing_perplexity_leaves_a_gap_and_draws_the_rest():

@@ -74,6 +74,17 @@ def test_numbers_are_those_of_the_curves(finished: Grid, tmp_path: Path) -> None
     np.testing.assert_allclose(single["reduction"], 1 - costs(ours) / costs(theirs))
 
 
+def test_curves_end_where_the_sweep_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = grid(hand.LIMITED)
+    write(study)
+    made(study, tmp_path)
+    (row,) = pd.read_csv(tmp_path / "headline.csv").to_dict("records")
+    assert curve_of(study, "small", study.edits[1].edit, READ).scales.tolist() == [0.0, 0.5]
+    # of the scale 0.5 alone, where N = 1 is less far
+    assert row["toxicity_to"] == pytest.approx(hand.toxicity("n=1", 0.5))
+
+
 def test_given_fine_tunes_stand_against_the_first_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from report.finished import grid, toxicity
+from report.finished import LIMITED, WHY, grid, toxicity, write
 
 from detoxmerge.errors import UserError
 from detoxmerge.measure.metrics import metrics_of
@@ -15,7 +15,7 @@ from detoxmerge.plan.entries import protocol
 from detoxmerge.plan.expected import expected_protocols
 from detoxmerge.plan.grid import Grid
 from detoxmerge.plan.load import load_config
-from detoxmerge.report.summary import COLUMNS, summarise
+from detoxmerge.report.summary import COLUMNS, LEFT_OUT, summarise
 from detoxmerge.storage.artefacts import read_json, write_json, write_manifest
 from detoxmerge.storage.records import record_path
 
@@ -56,6 +56,26 @@ def test_numbers_are_those_of_the_payloads(finished, tmp_path):
     assert (base.value, base.scale, base.label) == (0.5, 0.0, "base model")
     assert (base.measured_on, base.scorer) == ("openings", "judge")
     assert pd.isna([base.dataset, base.setting, base.n, base.seed]).all()
+
+
+def test_scale_that_was_left_out_has_rows_that_say_so(tmp_path, monkeypatch):
+    """Never a number, and its perplexity is there."""
+    monkeypatch.chdir(tmp_path)
+    study = grid(LIMITED)
+    write(study)
+    table, config = summary(study, tmp_path)
+    assert table.columns.tolist() == [*COLUMNS, LEFT_OUT]
+    assert yaml.safe_load(config.read_text())["run"]["sweep"]["within"] == {"ppl_ratio": 1.5}
+    gone = table["measured_on"].eq("openings") & table["scale"].eq(1.0)
+    assert set(table.loc[gone, LEFT_OUT]) == {WHY}
+    assert table.loc[gone, ["value", "low", "high", "difference"]].isna().all(axis=None)
+    assert {"toxicity_mean", "dist_2"} <= set(table.loc[gone, "metric"])
+    assert table.loc[~gone, LEFT_OUT].isna().all()
+    kept = table[(table["metric"] == "toxicity_mean") & ~gone]
+    assert kept["scale"].tolist() == [0.0, 0.5, 0.5]
+    perplexities = table[table["metric"] == "perplexity_per_token"]
+    assert perplexities["value"].notna().all()
+    assert len(perplexities) == 1 + 2 * 2
 
 
 def test_rows_of_an_edit_name_it(finished, tmp_path):

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 from plan.studies import load_config, prompts, study
-from report.frames import FLUENCY, METRICS, summary
+from report.frames import FLUENCY, METRICS, WHY, limited, summary
 
 from detoxmerge.report.formats import to_html, to_latex, to_markdown, write_table
 from detoxmerge.report.inputs import Inputs
@@ -115,6 +115,20 @@ def test_table_has_a_row_per_edit_seed_and_scale_and_one_of_the_base(wide):
     assert len(wide) == 1 + 2 * 2 * 2 * 2
     assert not wide.duplicated(KEYS).any()
     assert wide.iloc[0][["method", "scale"]].tolist() == ["base", 0.0]
+
+
+def test_scale_that_was_left_out_is_a_row_that_says_so():
+    frame = limited(summary(datasets=("rude",)), "2")
+    table = main_table(frame[frame["setting"].ne("n=1")])
+    assert table["left_out"].fillna("").tolist() == ["", "", "", "", WHY]
+    assert table.iloc[-1][["seed", "scale"]].tolist() == ["2", 1.0]
+    assert table[TOXICITY].notna().tolist() == [True] * 4 + [False]
+    assert table[PERPLEXITY].notna().all()
+    head, _, *rows = [line for line in markdown(table).splitlines() if line.startswith("|")]
+    cells = dict(zip(head.split(" | "), rows[-1].split(" | "), strict=True))
+    assert cells["left_out"] == WHY
+    assert cells[TOXICITY] == "-"
+    assert "left_out" not in main_table(summary())
 
 
 def test_row_of_the_base_has_its_numbers(wide):

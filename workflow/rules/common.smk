@@ -76,6 +76,8 @@ if IMPORTED:  # the local files that the config names must keep their paths
 GRID = Grid(CONFIG)
 PATHS, PROTOCOL = GRID.paths, GRID.protocol
 NEEDS = Needs(CONFIG)
+if workflow.is_main_process and GRID.limit_in_words:
+    warn_once(f"detoxmerge: {GRID.limit_in_words}")
 GPU, CPUS = (0, 1) if CONFIG.device == "cpu" else (1, 4)
 if CONFIG.device == "cpu":
     # otherwise training spends a quarter of its time while glibc returns memory and asks for it again

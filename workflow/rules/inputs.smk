@@ -67,6 +67,11 @@ def tensors(wildcards):
     return [ancient(path) for path in GRID.tensors_read(known_edit(wildcards))]
 
 
+def limited_by(wildcards):
+    """The perplexities that decide at which scales an edit is sampled."""
+    return GRID.limited_by(wildcards.model, wildcards.edit, wildcards.prompts)
+
+
 def read_for_choice(wildcards):
     """The measurements that a selector reads."""
     return GRID.read_for_choice(wildcards.model, wildcards.edit, wildcards.selector)

@@ -17,6 +17,7 @@ rule generate:
     """Sample continuations of the prompts of a set."""
     input:
         unpack(edit_and_base),
+        unpack(limited_by),
         prompts=PATHS.prompts,
         lines=ancient(PATHS.prompt_lines),
         tensors=edit_tensors,
@@ -38,7 +39,7 @@ rule generate:
         runtime=NEEDS.runtime("generate"),
     params:
         scales=lambda w: GRID.scales_of_stage(w.edit, w.prompts),
-        protocol=lambda w: PROTOCOL.generate(w.model, w.prompts),
+        protocol=lambda w: PROTOCOL.generate(w.model, w.prompts, w.edit),
     script:
         "../scripts/generate.py"
 

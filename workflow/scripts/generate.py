@@ -19,4 +19,6 @@ with session(snakemake):
         batch_size=entry["generate"]["batch_size"],
         device=snakemake.config["device"],
         out=Path(snakemake.output[0]),
+        perplexities=[Path(path) for path in snakemake.input.perplexity],
+        base_perplexities=[Path(path) for path in snakemake.input.base_perplexity],
     )

@@ -102,6 +102,7 @@ def measure_fluency(
         payload=".parquet",
         protocol=protocol,
         inputs=[generations, judge],
+        left_out=manifest.get("left_out"),
     )
 
 

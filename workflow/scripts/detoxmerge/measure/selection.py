@@ -1,12 +1,15 @@
-"""Rules that choose scales of an edit by what the sweep measured on validation texts."""
+"""Rules that choose scales of an edit by what the sweep measured on validation texts, and the one
+that leaves scales out of the sweep.
+"""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..plan.slug import slug
 from ..storage.artefacts import read_json, write_manifest
-from ..storage.records import read_payload
+from ..storage.records import read_payload, scales_left_out
 from .metrics import perplexity_per_token, toxicity_mean, value_of
 from .payloads import Scores, Windows
 
@@ -28,24 +31,11 @@ def select_scale(sources: Mapping[str, Path], protocol: Mapping[str, Any], out: 
             `matched_choice`.
         protocol: the selector's entry.
         out: manifest: `scales`, as they appear in paths (none where nothing satisfies the rule),
-            and `reason`, a sentence.
+            and `reason`, a sentence. No rule chooses a scale that the sweep left out.
     """
-    curve = _curve(sources["toxicity"], sources["perplexity"])
-    (base,) = _curve(sources["base_toxicity"], sources["base_perplexity"])
-    if protocol["rule"] == "fixed":
-        chosen, reason = [slug(protocol["scale"])], "as the config says"
-    elif protocol["rule"] == "pareto":
-        chosen, reason = pareto(curve, base), "none is less toxic and as cheap"
-    elif protocol["rule"] == "matched":
-        chosen, reason = _matched(curve, sources, protocol)
-    else:
-        by_ratio = protocol["rule"] == "ppl-ratio"
-        limit = (
-            base.perplexity * protocol["ratio"]
-            if by_ratio
-            else base.perplexity + protocol["budget"]
-        )
-        chosen, reason = within(curve, limit)
+    chosen, reason = _chosen(sources, protocol)
+    if left_out := scales_left_out(sources["toxicity"]):
+        reason += f" (left out of the sweep: {', '.join(left_out)})"
     write_manifest(
         out,
         protocol=protocol,
@@ -55,6 +45,59 @@ def select_scale(sources: Mapping[str, Path], protocol: Mapping[str, Any], out: 
         reason=reason,
     )
     print(f"{', '.join(chosen) or 'no scale'}: {reason}")
+
+
+def _chosen(sources: Mapping[str, Path], protocol: Mapping[str, Any]) -> tuple[list[str], str]:
+    """Scales, and why, by the rule of a selector."""
+    curve = _curve(sources["toxicity"], sources["perplexity"])
+    (base,) = _curve(sources["base_toxicity"], sources["base_perplexity"])
+    if not curve:
+        return [], "no scale has a toxicity"
+    if protocol["rule"] == "fixed":
+        scale = slug(protocol["scale"])
+        if scale in scales_left_out(sources["toxicity"]):
+            return [], f"scale {scale} has no toxicity"
+        return [scale], "as the config says"
+    if protocol["rule"] == "pareto":
+        return pareto(curve, base), "none is less toxic and as cheap"
+    if protocol["rule"] == "matched":
+        return _matched(curve, sources, protocol)
+    if protocol["rule"] == "ppl-ratio":
+        return within(curve, base.perplexity * protocol["ratio"])
+    return within(curve, base.perplexity + protocol["budget"])
+
+
+def left_out(
+    scales: Sequence[str], perplexities: Sequence[tuple[Path, Path]], ppl_ratio: float
+) -> dict[str, str]:
+    """The scales whose perplexity is above a limit on one of the corpora.
+
+    Args:
+        scales: as they appear in paths.
+        perplexities: manifests of the edit and of the base, per corpus.
+        ppl_ratio: highest perplexity over the base's.
+
+    Returns:
+        Scale -> why, in the order of the scales; the first corpus that decides it is named.
+    """
+    reasons: dict[str, str] = {}
+    for edit, base in perplexities:
+        allowed = _perplexity(base, "0")
+        for scale in scales:
+            why = excess(_perplexity(edit, scale), allowed, ppl_ratio)
+            if why:
+                reasons.setdefault(scale, f"{why} on {edit.parent.name}")
+    return {scale: reasons[scale] for scale in scales if scale in reasons}
+
+
+def excess(perplexity: float, base: float, ppl_ratio: float) -> str | None:
+    """What is too much of a perplexity, `ppl_ratio 1.83 > 1.5`; None if it is within the limit.
+
+    One that is NaN or infinite, of the edit or of the base, is above every limit.
+    """
+    if perplexity <= base * ppl_ratio < math.inf:
+        return None
+    return f"ppl_ratio {perplexity / base:.6g} > {ppl_ratio:g}"
 
 
 def within(curve: list[Point], limit: float) -> tuple[list[str], str]:

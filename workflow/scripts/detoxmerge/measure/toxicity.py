@@ -63,6 +63,7 @@ def score_toxicity(
         payload=".parquet",
         protocol=protocol,
         inputs=[generations, scorer],
+        left_out=manifest.get("left_out"),
     )
 
 

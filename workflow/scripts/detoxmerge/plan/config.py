@@ -84,6 +84,24 @@ class Stage(Entry):
     scorers: list[str] = Field(min_length=1)
 
 
+class Within(Entry):
+    """A limit that perplexity alone decides on, before anything is sampled."""
+
+    ppl_ratio: float = Field(
+        gt=1, description="highest perplexity over the base's, on each corpus of the sweep"
+    )
+
+
+class Sweep(Stage):
+    """The stage that measures every scale, or those within a limit."""
+
+    within: Within | None = Field(
+        None,
+        description="scales beyond it have no toxicity and no fluency; null: every scale has them",
+        exclude_if=lambda within: within is None,  # a study without it has the config of before
+    )
+
+
 class Run(Entry):
     """The selection: which entries of the catalogue this study crosses."""
 
@@ -103,7 +121,7 @@ class Run(Entry):
     fluency_judge: str | None = Field(
         None, description="model that judges continuations; null: each model's own base"
     )
-    sweep: Stage = Field(description="every scale, on validation texts: what selectors read")
+    sweep: Sweep = Field(description="every scale, on validation texts: what selectors read")
     selectors: list[str] = Field([], description="rules that choose scales for the final stage")
     final: Stage | None = Field(None, description="the chosen scales only, on test texts")
     exports: list[str] = Field(

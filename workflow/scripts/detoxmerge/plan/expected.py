@@ -84,7 +84,7 @@ def _measurements(grid: Grid, model: str, edit: str) -> Expected:
     for stage in grid.run.stages.values():
         for prompts in stage.prompts:
             generations = p.generations.format(prompts=prompts, **names)
-            yield generations, protocol.generate(model, prompts)
+            yield generations, protocol.generate(model, prompts, edit)
             for scorer in stage.scorers:
                 path = p.toxicity.format(prompts=prompts, scorer=scorer, **names)
                 yield path, protocol.toxicity(scorer)

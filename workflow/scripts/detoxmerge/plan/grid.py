@@ -50,6 +50,32 @@ class Grid(Built):
         pattern = self.paths.selected
         return [pattern.format(model=model, edit=edit, selector=s) for s in self.run.selectors]
 
+    def limited_by(self, model: str, edit: str, prompts: str) -> dict[str, list[str]]:
+        """Manifests of what decides at which scales an edit is sampled in the sweep.
+
+        Returns:
+            `perplexity` and `base_perplexity`, one of each per corpus; none without a limit.
+        """
+        within = self.protocol.generate(model, prompts, edit).get("within")
+        corpora = within["corpora"] if within else []
+        return {
+            name: [self.paths.perplexity.format(model=model, edit=of, corpus=c) for c in corpora]
+            for name, of in (("perplexity", edit), ("base_perplexity", "base"))
+        }
+
+    @property
+    def limit_in_words(self) -> str:
+        """How much of the sweep is measured at most, if it has a limit; else empty."""
+        sweep = self.run.sweep
+        if not sweep.within:
+            return ""
+        most = sum(len(self.scales_of_edit(edit.edit)) for edit in self.edits)
+        return (
+            f"run.sweep.within: the sweep measures toxicity at {most} scales at most, of "
+            f"{len(self.edits)} edits; those whose perplexity on {' or '.join(sweep.corpora)} is "
+            f"above {sweep.within.ppl_ratio:g} times the base's will be left out"
+        )
+
     def read_for_choice(self, model: str, edit: str, selector: str) -> dict[str, str]:
         """What a selector reads to choose for an edit.
 

@@ -104,10 +104,18 @@ class Protocol:
             values["label"] = self.config.scorers[scorer].label
         return {"version": METHODS[method].VERSION} | values
 
-    def generate(self, model: str, prompts: str) -> dict[str, Any]:
-        """The sampling protocol of a prompt set, and the dtype of the weights."""
+    def generate(self, model: str, prompts: str, edit: str = "base") -> dict[str, Any]:
+        """The sampling protocol of a prompt set, and the dtype of the weights.
+
+        Of an edit in the sweep also `within`, if there is a limit: it decides which scales are
+        sampled, and no text.
+        """
         entry = self.config.prompts[prompts].generate
-        return self._of("generate", dtype=self.config.models[model].dtype, **protocol(entry))
+        values = {"dtype": self.config.models[model].dtype, **protocol(entry)}
+        sweep = self.config.run.sweep
+        if sweep.within and edit != "base" and prompts in sweep.prompts:
+            values["within"] = {**protocol(sweep.within), "corpora": sweep.corpora}
+        return self._of("generate", **values)
 
     def toxicity(self, scorer: str) -> dict[str, Any]:
         """The label that is read; thresholds are applied when the study is summarised."""

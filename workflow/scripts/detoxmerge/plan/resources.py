@@ -154,7 +154,7 @@ class Needs:
         return self._need(SOFTWARE_MB["cpu"] + 12 * weights / 1e6, work)
 
     def generate(self, wildcards: Any, input: Any) -> Need:
-        """Every prompt, sample and scale."""
+        """Every prompt, sample and scale; fewer where the sweep leaves some out."""
         weights = num_weights(input.base)
         scales = self.grid.scales_of_edit(wildcards.edit)
         count = _read(input.prompts)["counts"]["num_prompts"]

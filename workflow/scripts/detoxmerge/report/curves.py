@@ -6,12 +6,12 @@ import numpy as np
 
 from ..measure.payloads import Scores, Windows
 from ..plan.grid import Grid
-from ..storage.records import read_payload
+from ..storage.records import read_payload, scales_left_out
 from .comparison import Curve
 
 
 def curve_of(grid: Grid, model: str, edit: str, read: dict[str, str]) -> Curve:
-    """An edit over the sweep's scales, after the base model.
+    """An edit over the sweep's scales that have a toxicity, after the base model.
 
     Args:
         edit: the wildcard, not ``base``.
@@ -20,7 +20,9 @@ def curve_of(grid: Grid, model: str, edit: str, read: dict[str, str]) -> Curve:
     Raises:
         UserError: a measurement is incomplete or was changed.
     """
-    points = [("base", "0"), *((edit, scale) for scale in grid.scales_of_edit(edit))]
+    left_out = scales_left_out(Path(grid.paths.toxicity.format(model=model, edit=edit, **read)))
+    scales = [scale for scale in grid.scales_of_edit(edit) if scale not in left_out]
+    points = [("base", "0"), *((edit, scale) for scale in scales)]
     scores, windows = [], []
     for wildcard, scale in points:
         wildcards = {"model": model, "edit": wildcard} | read

@@ -1,5 +1,7 @@
 """A metric over the scale (a line per N) and over N (a line per scale)."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
@@ -9,6 +11,7 @@ from matplotlib.figure import Figure
 from .drawing import BASE_COLOUR, legend, rows_of_panels
 from .names import named, operator_of, variant
 from .styles import line_style
+from .summary import LEFT_OUT
 
 MAX_TICKS = 8
 
@@ -18,15 +21,32 @@ def measured(summary: pd.DataFrame, model: str, metric: str) -> pd.DataFrame:
 
     Returns:
         `dataset` (null: the base model), `measured_on`, `scorer`, `method`, `variant` (the setting
-        without its N), `n`, `scale`, `mean`, `low`, `high`, `num_seeds`.
+        without its N), `n`, `scale`, `mean`, `low`, `high`, `num_seeds`. A scale that the sweep
+        left out for any of the seeds has no mean, low and high.
     """
     sweep = (summary["stage"] == "sweep") & (summary["model"] == model)
     rows = summary[sweep & (summary["metric"] == metric)].copy()
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
     keys = ["dataset", "measured_on", "scorer", "method", "variant", "n", "scale"]
-    grouped = rows.groupby(keys, dropna=False, sort=False)["value"]
-    table = grouped.agg(mean="mean", low="min", high="max", num_seeds="size").reset_index()
+    grouped = rows.groupby(keys, dropna=False, sort=False)
+    table = grouped["value"].agg(mean="mean", low="min", high="max", num_seeds="size")
+    table[["mean", "low", "high"]] = of_all_seeds(table[["mean", "low", "high"]], grouped)
+    table = table.reset_index()
     return table.sort_values(["dataset", "measured_on", "variant", "n", "scale"], kind="stable")
+
+
+def of_all_seeds(means: pd.DataFrame, grouped: Any) -> pd.DataFrame:
+    """Without the means of scales that the sweep left out for some of the seeds.
+
+    A mean of the other seeds would not stand beside one of all.
+
+    Args:
+        means: a row per group.
+        grouped: rows of the summary.
+    """
+    if LEFT_OUT not in grouped.obj:
+        return means
+    return means.mask(grouped[LEFT_OUT].count() > 0)
 
 
 def draw_over_scale_and_n(data: pd.DataFrame, quantity: str) -> Figure:

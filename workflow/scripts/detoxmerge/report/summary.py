@@ -17,7 +17,7 @@ from ..plan.expected import expected_protocols
 from ..plan.grid import Grid
 from ..plan.registry import METHODS, merged_shards
 from ..storage.artefacts import read_json, write_text
-from ..storage.records import chosen_scales, read_payload, read_record
+from ..storage.records import chosen_scales, read_payload, read_record, scales_left_out
 from ..storage.tables import write_table
 from .intervals import Bootstrap, Drawn
 from .provenance import Provenance
@@ -36,6 +36,7 @@ COSTS = (
     "tokens_per_second",
     "tokens_per_second_over_base",
 )
+LEFT_OUT = "left_out"  # a column only of a study with `run.sweep.within`: why there is no value
 NOT_A_METRIC = {"key", "scale", "payload", "sha256"}  # of a record
 OWN_BASE = "own base"  # in place of a judge's alias; no alias has a space
 
@@ -44,8 +45,9 @@ def summarise(grid: Grid, out: Path, config_out: Path) -> None:
     """Gather every measurement, after checking that each was made as the config says.
 
     Args:
-        out: parquet with `COLUMNS`; base models have method `base` and scale 0, missing numbers
-            are null. A scale of the final stage has a row for each selector that chose it.
+        out: parquet with `COLUMNS` (and `LEFT_OUT`); base models have method `base` and scale 0,
+            missing numbers are null. A scale of the final stage has a row for each selector that
+            chose it.
         config_out: the config with all its defaults, YAML.
 
     Raises:
@@ -54,7 +56,8 @@ def summarise(grid: Grid, out: Path, config_out: Path) -> None:
     provenance = Provenance(expected_protocols(grid))
     for path in grid.results:
         provenance.require(path)
-    frame = pd.DataFrame(_rows(grid), columns=COLUMNS)
+    columns = [*COLUMNS, LEFT_OUT] if grid.run.sweep.within else COLUMNS
+    frame = pd.DataFrame(_rows(grid), columns=columns)
     frame["n"] = frame["n"].astype("Int64")
     write_table(frame, out)
     write_text(config_out, yaml.safe_dump(grid.config.model_dump(), sort_keys=False))
@@ -98,7 +101,8 @@ def measured_rows(
         edit: the `{edit}` wildcard.
 
     Yields:
-        Rows of the summary; in the final stage one for each selector that chose the scale.
+        Rows of the summary; in the final stage one for each selector that chose the scale. A scale
+        that the sweep left out has rows without a value.
 
     Raises:
         UserError: a record or its table is missing or was changed.
@@ -115,8 +119,12 @@ def measured_rows(
                 chosen_by = _chosen_by(grid, choices)
             # the base has no difference from itself
             base = {} if edit == "base" else _drawn(bootstrap, theirs, "0")
+            left_out = scales_left_out(ours.manifest)
             for scale in scales:
-                numbers = _numbers(bootstrap, ours, scale, base)
+                if scale in left_out:
+                    numbers = _no_numbers(ours, left_out[scale])
+                else:
+                    numbers = _numbers(bootstrap, ours, scale, base)
                 measured = {"stage": stage, "scale": float(scale)}
                 measured |= {"measured_on": ours.measured_on, "scorer": ours.scorer}
                 for selector, number in product(chosen_by.get(scale, [None]), numbers):
@@ -201,6 +209,12 @@ def _numbers(
         if name not in NOT_A_METRIC and name not in ours
     }
     return rows + [{"metric": name, "value": value} for name, value in counts.items()]
+
+
+def _no_numbers(measurement: Measurement, why: str) -> list[dict[str, Any]]:
+    """Every metric of a scale that was left out."""
+    metrics = metrics_of(measurement.kind, measurement.cutoffs)
+    return [{"metric": metric.name, "value": None, LEFT_OUT: why} for metric in metrics]
 
 
 def _number(value: float) -> float | None:

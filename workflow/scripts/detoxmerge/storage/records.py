@@ -48,6 +48,7 @@ def each_scale(
     payload: str,
     protocol: Mapping[str, Any],
     inputs: list[Path],
+    left_out: Mapping[str, str] | None = None,
 ) -> int:
     """Measure what is missing, then write the manifest; returns how many scales were measured now.
 
@@ -59,6 +60,8 @@ def each_scale(
         key: scale -> what decides the numbers: protocol, checksums of edit, data, scorer.
         measure: writes the payload of a scale and returns its summary.
         payload: suffix of the payload, with its dot.
+        left_out: other scale -> why it is not measured, for the manifest; None without a limit.
+            The record that it may have of an earlier limit stays for the day it comes back.
     """
     num_measured, records = 0, {}
     for scale in scales:
@@ -72,7 +75,8 @@ def each_scale(
             num_measured += 1
             print(f"scale {scale}: done", flush=True)
         records[record.name] = sha256(record)
-    write_manifest(manifest, protocol=protocol, inputs=inputs, files=records, scales=list(scales))
+    content = {"scales": list(scales)} | ({} if left_out is None else {"left_out": left_out})
+    write_manifest(manifest, protocol=protocol, inputs=inputs, files=records, **content)
     print(f"measured {num_measured} of {len(scales)}", flush=True)
     return num_measured
 
@@ -86,6 +90,12 @@ def _is_current(record: Path, payload: Path, key: Mapping[str, Any]) -> bool:
         print(error, flush=True)
         return False
     return content["key"] == key and content["sha256"] == sha256(payload)
+
+
+def scales_left_out(manifest: Path) -> dict[str, str]:
+    """Scale -> why, of those that the sweep left out (`run.sweep.within`)."""
+    left_out: dict[str, str] = read_json(manifest).get("left_out", {})
+    return left_out
 
 
 def read_generations(lines: Path) -> pd.DataFrame:

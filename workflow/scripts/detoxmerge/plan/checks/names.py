@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import UserError, nearest
-from ..config import Config, Run
+from ..config import Config, Run, Stage
 from ..entries import as_dict
 from ..exports import find_export
 from ..grid import Grid
@@ -78,7 +78,7 @@ def repetitions(config: Config) -> list[str]:
         "exports": run.exports,
     }
     for name, stage in run.stages.items():
-        lists |= {f"{name}.{kind}": names for kind, names in stage.model_dump().items()}
+        lists |= {f"{name}.{kind}": getattr(stage, kind) for kind in Stage.model_fields}
     for key, values in lists.items():
         texts = [v if isinstance(v, str) else slug(v) for v in values]  # as in paths
         repeated = sorted({text for text in texts if texts.count(text) > 1})

@@ -81,6 +81,13 @@ def bad_selectors(config: Config) -> Iterator[str]:
         for key, scales in _scales(run).items():
             if entry.scale is not None and slug(entry.scale) not in map(slug, scales):
                 yield f"{where}.scale: {slug(entry.scale)} is not among run.{key}"
+        # beyond the limit of the sweep there is nothing to choose from
+        limit = run.sweep.within.ppl_ratio if run.sweep.within else None
+        if entry.ratio is not None and limit is not None and entry.ratio > limit:
+            yield (
+                f"{where}.ratio: {entry.ratio:g} is above run.sweep.within.ppl_ratio {limit:g}, so "
+                "scales that it may choose are left out of the sweep; raise the limit"
+            )
         # an edit is matched at the one scale that another rule chooses for it
         if entry.to is not None:
             yield from _unless_in(entry.to, edits, f"{where}.to", "edits (method/setting)")

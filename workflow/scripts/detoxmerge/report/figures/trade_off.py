@@ -17,6 +17,7 @@ from ..drawing import BASE_COLOUR, legend, rows_of_panels
 from ..edit_lines import edit_lines, name_of_dataset
 from ..inputs import Inputs
 from ..names import variant
+from ..over_scale_and_n import of_all_seeds
 
 TITLE = "1.1 Perplexity against toxicity"
 CATEGORY = "1 What it costs"
@@ -40,7 +41,8 @@ def table(inputs: Inputs) -> pd.DataFrame:
         seeds of `toxicity`, `perplexity` and of the bounds of their difference from the base
         (`_low`, `_high`), and `chosen_by`, the selectors that chose this scale for any seed, joined
         by commas. If there are several training seeds, each also has a row; `seed` is null in the
-        mean. The base has method `base`.
+        mean. Toxicity is missing where the sweep left the scale out, for any seed of the mean. The
+        base has method `base`.
     """
     rows = inputs.results[inputs.results["model"] == inputs.model].copy()
     rows["variant"] = [variant(setting) for setting in rows["setting"]]
@@ -58,7 +60,7 @@ def _points(rows: pd.DataFrame, edit: list[str]) -> pd.DataFrame:
 
     def means(metric: str, name: str, keys: list[str]) -> pd.DataFrame:
         grouped = sweep[sweep["metric"] == metric].groupby(edit + keys, dropna=False, sort=False)
-        table = grouped[list(numbers)].mean().reset_index()
+        table = of_all_seeds(grouped[list(numbers)].mean(), grouped).reset_index()
         return table.rename(columns={key: name + suffix for key, suffix in numbers.items()})
 
     toxicity = means("toxicity_mean", "toxicity", ["measured_on", "scorer"])
@@ -141,7 +143,10 @@ def _mark_beyond(
     axis: Axes, base: float, lines: list[tuple[str, pd.DataFrame, dict[str, Any]]]
 ) -> bool:
     """If a line collapses, end the axis above the others; whether one does."""
-    means = [(line[line["seed"].isna()], style) for _, line, style in lines]
+    # a scale that the sweep left out has no place in the panel
+    shown = [(line[line["toxicity"].notna()], style) for _, line, style in lines]
+    means = [(line[line["seed"].isna()], style) for line, style in shown]
+    means = [(line, style) for line, style in means if len(line)]
     perplexities = [line["perplexity"].astype(float).fillna(BEYOND) for line, _ in means]
     kept = [values.max() for values in perplexities if values.max() <= COLLAPSED * base]
     if len(kept) == len(perplexities):

@@ -119,13 +119,15 @@ def without_one(grid: Grid, edit: Edit) -> list[Edit]:
 def _prompts(ours: Curve, theirs: Curve) -> dict[str, int | None]:
     """How many prompts there are, and how many the difference of the edits' toxicity would need.
 
-    The difference is that at the largest scale, where edits differ most, over prompts that have a
-    score in both.
+    The difference is that at the largest scale of both, where edits differ most, over prompts that
+    have a score in both.
     """
-    last = [curve.scores[-1] for curve in (ours, theirs)]
+    largest = np.intersect1d(ours.scales, theirs.scales)[-1]
+    last = [c.scores[int(np.searchsorted(c.scales, largest))] for c in (ours, theirs)]
     scored = np.logical_and(*(scores.counts > 0 for scores in last))
     means = [scores.sums[scored] / scores.counts[scored] for scores in last]
-    needed = prompts_needed(means[0] - means[1], HALF_WIDTH)
+    # at 0, where both are the base, they do not differ
+    needed = prompts_needed(means[0] - means[1], HALF_WIDTH) if largest > 0 else None
     return {
         "num_prompts": ours.units[0],
         f"num_prompts_for_toxicity_difference_within_{HALF_WIDTH:g}": needed,

@@ -10,7 +10,7 @@ from ...plan.config import Config
 from ...plan.seeds import repeats
 from ..formats import Table, cell
 from ..inputs import Inputs
-from ..summary import COSTS
+from ..summary import COSTS, LEFT_OUT
 
 TITLE = "2.2 All edits"
 CATEGORY = "2 Tables"
@@ -45,6 +45,7 @@ def main_table(summary: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `KEYS`, then a column per metric and set, in the order of the summary; bounds follow their
         metric. An edit for which a selector chose no scale has a row without scale and numbers.
+        If the sweep left scales out, `LEFT_OUT` after the keys says why their toxicity is missing.
         What an edit costs comes last, the same in all its rows, with the scale it was measured at.
     """
     stage = "final" if (summary["stage"] == "final").any() else "sweep"
@@ -53,6 +54,9 @@ def main_table(summary: pd.DataFrame) -> pd.DataFrame:
     keys = pd.concat([rows, unsatisfied] if stage == "final" else [rows])[KEYS].drop_duplicates()
     # in the order of the summary, in which each edit's rows are together
     wide = summary[EDIT].drop_duplicates().merge(keys, how="inner")
+    if LEFT_OUT in rows and rows[LEFT_OUT].notna().any():
+        left_out = rows.loc[rows[LEFT_OUT].notna(), [*KEYS, LEFT_OUT]].drop_duplicates()
+        wide = wide.merge(left_out, how="left", on=KEYS)
     sets = rows["measured_on"] + rows["scorer"].map(
         lambda scorer: f", {scorer}" if isinstance(scorer, str) else ""
     )
@@ -107,7 +111,7 @@ def to_cells(wide: pd.DataFrame, metrics: Mapping[str, Metric]) -> pd.DataFrame:
             difference = name.replace(" [", " difference [")
             if metric and metric.compared and difference in wide:
                 cells[difference] = _with_bounds(wide, difference)
-        elif name in (*COSTS, COST_SCALE):
+        elif name in (LEFT_OUT, *COSTS, COST_SCALE):
             cells[name] = [cell(value) for value in wide[name]]
     return pd.DataFrame(cells)
 
