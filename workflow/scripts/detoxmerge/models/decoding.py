@@ -21,6 +21,8 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer
 from transformers.generation.utils import ALL_CACHE_NAMES
 
+from .roomy_cache import give_room
+
 Draw = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 NONE = -1  # no token was drawn
 PREFIX = 16  # tokens that all prompts of a batch begin with, from which on they are read apart
@@ -161,12 +163,15 @@ class _Batch:
 
     def read(self, config: GenerationConfig, samples: torch.Tensor) -> torch.Tensor:
         """Scores (R, vocabulary) of the first new token; each prompt is read once."""
+        steps = config.max_new_tokens or 0
         rows = torch.arange(len(samples)).repeat_interleave(samples).to(self.ids.device)
         given = dict(self.options)
         if self.movable:
             scores = self._scores(self.model._prefill(self.ids, config, self.options))
             if self.movable:
                 self.select(rows)
+                if isinstance(cache := self._cache(), Cache):
+                    give_room(cache, steps)
                 return scores[rows]
             self.options = given  # without the cache that the model made
         # each sample reads its prompt itself
@@ -182,7 +187,8 @@ class _Batch:
         """
         cache = self._cache()
         parts = [] if cache is None else [cache, *getattr(cache, "layers", [])]
-        return all(type(part).__module__ == Cache.__module__ for part in parts)
+        known = (Cache.__module__, give_room.__module__)
+        return all(type(part).__module__ in known for part in parts)
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Scores (rows, vocabulary) of the token after these."""

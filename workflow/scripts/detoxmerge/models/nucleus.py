@@ -79,14 +79,18 @@ def _nuclei(
         _require_finite(total)
         rows = torch.arange(len(part), device=part.device)
         for least in _least(top_p, part.shape[1]):
-            ids, weights = _above(part, largest, rows, least * total)
+            if least * total.min() > 1:  # not even the largest has this share
+                continue
+            ids, found = _above(part, largest, rows, least * total)
+            weights = (found.double() - largest[rows].double()).exp_()
             enough = top_p * total[rows]
             # the last round has all tokens; rounding must not leave a row over
             reached = (weights.sum(dim=1) >= enough) | (least == 0)
-            ids, weights, enough = ids[reached], weights[reached], enough[reached]
-            if len(ids):
-                inside = _reaches(weights, enough) if top_p < 1 else 1
-                yield start + rows[reached], ids, weights * inside
+            if not reached.all():
+                ids, found, weights, enough = (x[reached] for x in (ids, found, weights, enough))
+            if top_p < 1 and len(ids):
+                weights *= _reaches(found, weights, enough)
+            yield start + rows[reached], ids, weights
             rows = rows[~reached]
             if not len(rows):
                 break
@@ -103,7 +107,7 @@ def _above(
     """The tokens of some rows that weigh more than 0 and not less than the row's least, by id.
 
     Returns:
-        Ids (rows, most), and weights in fp64, 0 where a row has fewer.
+        Ids and scores (rows, most), -inf where a row has fewer.
     """
     among = scores if len(rows) == len(scores) else scores[rows]
     # scores are compared and not weights, so that equal ones are treated alike
@@ -112,18 +116,17 @@ def _above(
     counts = torch.bincount(row, minlength=len(rows))
     place = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
     ids = token.new_zeros(len(rows), int(counts.max()))
-    weights = ids.double()
+    found = scores.new_full(ids.shape, -torch.inf)
     ids[row, place] = token
-    whole = rows[row]
-    weights[row, place] = (scores[whole, token].double() - largest[whole, 0]).exp()
-    return ids, weights
+    found[row, place] = among[row, token]
+    return ids, found
 
 
-def _reaches(weights: torch.Tensor, enough: torch.Tensor) -> torch.Tensor:
+def _reaches(scores: torch.Tensor, weights: torch.Tensor, enough: torch.Tensor) -> torch.Tensor:
     """Like `weights`, bool: the fewest of each row's largest that reach `enough` (rows,)."""
-    # flipped: of equal weights, the later token comes first
-    ordered, order = weights.flip(1).sort(dim=1, descending=True, stable=True)
-    above = ordered.cumsum(dim=1).roll(1, dims=1)
+    # flipped: of equal scores, the later token comes first
+    order = scores.flip(1).argsort(dim=1, descending=True, stable=True)
+    above = weights.flip(1).gather(1, order).cumsum(dim=1).roll(1, dims=1)
     above[:, 0] = 0
     inside = torch.zeros_like(order, dtype=torch.bool)
     return inside.scatter_(1, order, above < enough[:, None]).flip(1)

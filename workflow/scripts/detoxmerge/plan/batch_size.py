@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 from .entries import SPEED
 
 CPU_BUDGET = 1e9  # bytes
-SAMPLING_COPIES = 12  # fp32 values per logit: sorted, indices, fp64 probabilities, their sums
+SAMPLING_COPIES = 5  # fp32 values per logit: as the model gives it, copies, what is drawn from
 GPU_SHARE = 0.5  # of the free memory
 # rows beyond which hardly anything gets faster: one thread of a CPU writes 1.5 times as many tokens
 # with 128 rows as with 64 where the model is small, and no more with 256; a GPU needs some hundred

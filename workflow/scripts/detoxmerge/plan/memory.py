@@ -42,14 +42,16 @@ def training_mb(
     return SOFTWARE_MB["cpu"] + (24 * share * weights + tokens * per_token) / 1e6
 
 
-def finetune_mb(device: str, weights: int, recipe: Recipe, vocabulary: int = 50_000) -> float:
+def finetune_mb(
+    device: str, weights: int, recipe: Recipe, vocabulary: int = LARGEST_VOCABULARY
+) -> float:
     """Host memory that one fine-tune takes on each of its nodes, in MB.
 
     Each of several processes loads the whole model before it keeps its share; the first one also
     holds theta_0.
 
     Args:
-        vocabulary: items; 50,000 is GPT-2's, and an upper bound for most small models.
+        vocabulary: items of the logits.
     """
     vocabulary = min(vocabulary, math.ceil(weights / 100))  # an embedding is wider than that
     tokens = recipe.batch_size * recipe.max_tokens

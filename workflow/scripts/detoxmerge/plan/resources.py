@@ -24,12 +24,21 @@ import json
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .batch_size import SAMPLING_COPIES
 from .config import Config
 from .grid import Grid
-from .memory import SOFTWARE_MB, finetune_mb, measure_mb, rows_planned, training_mb
+from .local import expand_path
+from .memory import (
+    LARGEST_VOCABULARY,
+    SOFTWARE_MB,
+    finetune_mb,
+    measure_mb,
+    rows_planned,
+    training_mb,
+)
 from .registry import METHODS, forwards, operator_of, training_recipe
 
 SCORER_MB = 3000  # Detoxify's largest while it is loaded
@@ -101,7 +110,7 @@ class Needs:
         rows = math.ceil(_read(input.dataset)["counts"]["num_toxic"] / int(wildcards.n))
         flop_per_token = (8 if recipe.gradient_checkpointing else 6) * weights
         work = flop_per_token * rows * recipe.max_tokens * recipe.epochs
-        memory = finetune_mb(self.device, weights, recipe)
+        memory = finetune_mb(self.device, weights, recipe, vocabulary(input.base))
         return self._need(memory, work / self._speed(recipe.precision) / recipe.processes)
 
     def merge_edit(self, wildcards: Any, input: Any) -> Need:
@@ -127,7 +136,7 @@ class Needs:
         rows = rows or MANY_PROMPTS
         flop_per_token = (8 if recipe.gradient_checkpointing else 6) * weights
         work = flop_per_token * rows * recipe.max_tokens * recipe.epochs
-        memory = finetune_mb(self.device, weights, recipe)
+        memory = finetune_mb(self.device, weights, recipe, vocabulary(input.base))
         return self._need(memory, work / self._speed(recipe.precision))
 
     def fit_edit(self, wildcards: Any, input: Any) -> Need:
@@ -251,6 +260,16 @@ class Needs:
     def _need(self, memory_mb: float, seconds: float) -> Need:
         rounded = 100 * math.ceil(memory_mb / 100)
         return Need(rounded, START_MINUTES + math.ceil(2 * seconds / 60))
+
+
+def vocabulary(base: str) -> int:
+    """Items of a base model's logits, by its folder; of one of the hub an upper bound."""
+    folder = _read(base)["model"].get("path")
+    file = folder and Path(expand_path(folder)) / "config.json"
+    if not file or not file.is_file():
+        return LARGEST_VOCABULARY
+    config = _read(str(file))
+    return config.get("text_config", config).get("vocab_size", LARGEST_VOCABULARY)
 
 
 def num_weights(base: str) -> int:
