@@ -33,6 +33,8 @@ def session(job: Any, *, online: bool = False) -> Iterator[None]:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a job has the threads Snakemake gave it
     # a workflow that imports this one runs in a folder without our matplotlibrc
     os.environ["MATPLOTLIBRC"] = str(Path(__file__).parents[3])
+    # imports make many objects that stay; by default they are looked through 1,000 times
+    gc.set_threshold(50_000)
     screen = os.dup(2)
     Path(job.log[0]).parent.mkdir(parents=True, exist_ok=True)
     with open(job.log[0], "w", buffering=1) as log:

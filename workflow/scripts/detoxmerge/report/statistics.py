@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 CONFIDENCE = 0.95
 REPLICATES = 2000
@@ -74,7 +74,7 @@ def jackknife(value: float, without_one: np.ndarray, confidence: float = CONFIDE
     if n < 3 or np.isnan(without_one).any() or math.isnan(value):
         return Interval(value, math.nan, math.nan, float(np.isnan(without_one).mean()) if n else 0)
     spread = math.sqrt((n - 1) / n * float(np.square(without_one - without_one.mean()).sum()))
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * spread
     return Interval(value, value - half, value + half)
 
 
@@ -93,5 +93,5 @@ def prompts_needed(
     """
     if len(values) < 2:
         return None
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = float(special.ndtri((1 + confidence) / 2))
     return math.ceil((z * float(np.std(values, ddof=1)) / half_width) ** 2)
