@@ -2,7 +2,7 @@
 
 All train copies of one model on the same texts, by turns: batches of an epoch of ours, spread
 evenly over the lengths. Writes a table of docs/speed.md. GPT-2 small needs 5 GB of memory and, on
-one core, about four minutes. Run from the root:
+one core, about five minutes (with --rounds 2, three). Run from the root:
 OMP_NUM_THREADS=1 PYTHONPATH=workflow/scripts python benchmarks/training.py --model tiny
 """
 
