@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from plan.studies import comments, study
 
+from detoxmerge.plan import resources
 from detoxmerge.plan.load import load_config
 from detoxmerge.plan.memory import finetune_mb, measure_mb, row_bytes, rows_planned
 from detoxmerge.plan.resources import Need, Needs
@@ -27,7 +28,7 @@ def needs(**changes: object) -> Needs:
 def base(tmp_path: Path) -> str:
     """Manifest of a base model of 124 million weights."""
     path = tmp_path / "edit.json"
-    path.write_text(json.dumps({"num_parameters_stored": 124_439_808}))
+    path.write_text(json.dumps({"num_parameters_stored": 124_439_808, "model": {"hub": "gpt2"}}))
     return str(path)
 
 
@@ -137,7 +138,7 @@ def test_an_export_fits_three_models_in_fp32(base: str) -> None:
 
 def test_merging_needs_no_more_for_a_larger_model(tmp_path: Path, base: str) -> None:
     large = tmp_path / "large.json"
-    large.write_text(json.dumps({"num_parameters_stored": 7_000_000_000}))
+    large.write_text(json.dumps({"num_parameters_stored": 7_000_000_000, "model": {}}))
     found = needs(**{"methods.merge": {"n": 10, "operator": ["mean", "ties"]}})
     at = {"model": "small", "dataset": "rude", "method": "merge", "seed": "42", "setting": "n=10"}
 
@@ -226,7 +227,7 @@ def test_candidates_take_longer_and_their_scorer_memory(tmp_path: Path, base: st
     assert asked[1].mem_mb - asked[0].mem_mb == 3000
     load = 2 * 4 * 124.4e6 / 1e8 / 60
     minutes = [need.runtime - 15 - load for need in asked]
-    assert minutes[1] / minutes[0] == pytest.approx((2 + 8) / 2, rel=0.02)
+    assert minutes[1] / minutes[0] == pytest.approx((2 + 8) / 2, rel=0.05)
 
 
 def test_helper_models_take_time_and_memory(tmp_path: Path, base: str) -> None:
@@ -252,13 +253,13 @@ def test_helper_models_take_time_and_memory(tmp_path: Path, base: str) -> None:
 def test_cost_is_a_few_prompts_of_the_edit_and_of_the_base(base: str) -> None:
     at = SimpleNamespace(model="small", edit="rude/merge/n=1/seed42")
     need = needs(device="cuda").measure_cost(at, SimpleNamespace(base=base))
-    # 7 batches of 20 tokens, six times, by both, of 0.05 s and more
-    assert 15 + 2 * 7 * 20 * 6 * 2 * 0.05 / 60 < need.runtime < 25
+    # 4 batches of 20 tokens, six times, by both, of 0.05 s and more
+    assert 15 + 2 * 4 * 20 * 6 * 2 * 0.05 / 60 < need.runtime < 25
 
 
 def test_fluency_costs_what_its_judge_costs(tmp_path: Path, base: str) -> None:
     large = tmp_path / "large.json"
-    large.write_text(json.dumps({"num_parameters_stored": 7_000_000_000}))
+    large.write_text(json.dumps({"num_parameters_stored": 7_000_000_000, "model": {}}))
     at = SimpleNamespace(edit="rude/merge/n=1/seed42", prompts="openings")
     source = {"kind": "prompts", "rows": 50_000, "seed": 1}
     found = needs(**{"device": "cuda", "prompts.openings.generated": source})
@@ -270,3 +271,11 @@ def test_fluency_costs_what_its_judge_costs(tmp_path: Path, base: str) -> None:
     # 2 FLOP * P * 50,000 prompts * 25 * (64 + 20) tokens * 2 scales / 1e13, and 4 P / 1e8, twice
     seconds = 2 * 7e9 * 2.5e6 * 84 / 1e13 + 4 * 7e9 / 1e8
     assert big.runtime - 15 == pytest.approx(2 * seconds / 60, rel=0.01)
+
+
+def test_the_vocabulary_is_that_of_the_bases_folder(tmp_path: Path, base: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": {"vocab_size": 1234}}))
+    local = tmp_path / "local.json"
+    local.write_text(json.dumps({"model": {"path": str(tmp_path)}}))
+    assert resources.vocabulary(str(local)) == 1234
+    assert resources.vocabulary(base) == 262_144
