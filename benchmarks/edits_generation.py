@@ -16,7 +16,7 @@ from pathlib import Path
 import transformers
 from edits import Edit, make_edits
 from merge_page import machine
-from page import put, table
+from page import MACHINE_BY, put, table
 from processes import wait_until_idle
 
 from detoxmerge.data.generated import prompts
@@ -109,7 +109,7 @@ def keep(rows: list[Row]) -> list[Row]:
 
 def write(rows: list[Row]) -> None:
     """Put one table per size and device into the page."""
-    put(PAGE, "machine", machine(None), BY)
+    put(PAGE, "machine", machine(None), MACHINE_BY)
     head = ("edit", "forward passes", "tokens per second", "time, of the base's")
     for size, device in dict.fromkeys((row["size"], row["device"]) for row in rows):
         own = [row for row in rows if (row["size"], row["device"]) == (size, device)]

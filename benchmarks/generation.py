@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import transformers
 from merge_page import machine
-from page import put, table
+from page import MACHINE_BY, put, table
 from processes import wait_until_idle
 from training import M_MMAP_MAX, M_TRIM_THRESHOLD, mm_flops, named_model, weights_multiplied
 
@@ -149,7 +149,7 @@ def main(asked: argparse.Namespace) -> None:
         f"{asked.new_tokens} new tokens, at most {asked.rows} rows in a batch; median of "
         f"{asked.rounds} rounds, {torch.get_num_threads()} thread(s)"
     )
-    put(PAGE, "machine", machine(None), BY)
+    put(PAGE, "machine", machine(None), MACHINE_BY)
     put(PAGE, f"sampling-{name}", f"{what}\n\n{table(head, lines)}", BY)
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+MACHINE_BY = "the benchmarks of this page"  # where several write what machine it was
 MARKS = "<!-- {}: made by {} -->\n", "\n<!-- end of {} -->"
 
 

@@ -25,7 +25,7 @@ import torch
 import transformers
 from edits import SIZES
 from merge_page import machine
-from page import put, table
+from page import MACHINE_BY, put, table
 from processes import wait_until_idle
 from tokenizers import ByteLevelBPETokenizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -249,7 +249,7 @@ def main(asked: argparse.Namespace) -> None:
     ]
     head = ("what", "real tokens per second", "times the first", "pads", "of torch.mm's speed")
     content = f"{describe(asked, study, said, limits)}\n\n{table(head, lines)}"
-    put(PAGE, "machine", machine(None), BY)
+    put(PAGE, "machine", machine(None), MACHINE_BY)
     put(PAGE, f"training-{Path(asked.model).name}", content, BY)
 
 
